@@ -1,0 +1,103 @@
+"""Checkpoints of a run's state, through Orbax; the only module that knows Orbax.
+
+Saving is asynchronous: the state is copied to the host at once and written in the background, into
+a temporary folder that is renamed when complete. A run that is killed at any moment finds the last
+complete checkpoint.
+"""
+
+from __future__ import annotations
+
+import logging
+import pathlib
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers
+
+from crnn_jax.errors import UserError
+
+FOLDER = "checkpoints"
+_SCORE = "score"
+
+
+class Checkpointer:
+    """Saves and restores whole states in `workdir/checkpoints`, keeping the latest and the best."""
+
+    def __init__(self, workdir: str | pathlib.Path, read_only: bool = False):
+        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax narrates every step
+        folder = (pathlib.Path(workdir) / FOLDER).absolute()
+        self._folder = folder
+        keep = checkpoint_managers.AnyPreservationPolicy(
+            [
+                checkpoint_managers.LatestN(1),
+                checkpoint_managers.BestN(
+                    get_metric_fn=lambda metrics: metrics[_SCORE],
+                    n=1,
+                    keep_checkpoints_without_metrics=False,
+                ),
+            ]
+        )
+        self._manager = ocp.CheckpointManager(
+            folder,
+            options=ocp.CheckpointManagerOptions(
+                preservation_policy=keep,
+                best_fn=lambda metrics: metrics[_SCORE],
+                create=not read_only,
+                read_only=read_only,
+                enable_async_checkpointing=not read_only,
+            ),
+        )
+
+    def save(self, step: int, state: Any, score: float | None = None) -> None:
+        """Starts saving a state; returns once it is copied, before it is written.
+
+        Args:
+          step: its name; a step that is already saved is left alone.
+          state: a pytree of arrays.
+          score: on the first validation set, if it was just evaluated (higher is better).
+        """
+        if step in self._manager.all_steps():
+            return
+        metrics = None if score is None else {_SCORE: float(score)}
+        self._manager.save(step, args=ocp.args.StandardSave(state), metrics=metrics)
+
+    def wait(self) -> None:
+        """Blocks until everything is written."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits and lets go of the folder."""
+        self._manager.close()
+
+    def latest_step(self) -> int | None:
+        """Returns the newest complete checkpoint's step, or None."""
+        return self._manager.latest_step()
+
+    def best_step(self) -> int | None:
+        """Returns the best-scoring checkpoint's step; the newest when none has a score."""
+        best = self._manager.best_step()
+        return self.latest_step() if best is None else best
+
+    def restore(self, step: int, abstract_state: Any) -> Any:
+        """Returns the state saved at `step`.
+
+        Args:
+          step: as returned by `latest_step` or `best_step`.
+          abstract_state: tree of the state's shapes, as `jax.eval_shape` gives it, or of arrays.
+
+        Raises:
+          UserError: when the files cannot be read or hold another structure.
+        """
+        sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        target = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), abstract_state
+        )
+        try:
+            return self._manager.restore(step, args=ocp.args.StandardRestore(target))
+        except Exception as error:  # Orbax raises whatever its storage layers raise
+            reason = str(error).strip().split("\n")[0][:200]
+            raise UserError(
+                f"{self._folder / str(step)}: the checkpoint cannot be restored ({reason}); delete "
+                "that folder to go on from the one before, or start in another --workdir"
+            ) from error

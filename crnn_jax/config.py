@@ -1,0 +1,304 @@
+"""Every knob of a run, with its default and what it means.
+
+An experiment starts from `default_config`, changes some knobs and returns the config; the command
+line may override any of them (`--config.KEY=VALUE`). The trailing comments below are what
+`--print_config` shows, so each knob has one.
+"""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import pathlib
+import re
+import types
+from typing import Any
+
+from ml_collections import ConfigDict
+from ml_collections.config_dict import placeholder
+
+from crnn_jax.errors import UserError, unknown_name
+
+# Units in which a duration may be given, as in `total_steps` or `total_epochs`.
+UNITS = ("steps", "epochs", "examples")
+
+CHOICES = {
+    "case": ("auto", "keep", "fold"),
+    "unknown": ("error", "drop", "skip"),
+    "infeasible": ("error", "skip"),
+    "data.fit": ("squash", "keep"),
+    "loss": ("mean_per_sample", "mean_per_character"),
+    "schedule": ("constant", "cosine"),
+}
+
+
+def default_config() -> ConfigDict:
+    """Returns the config from which every experiment starts; all knobs there are."""
+    config = ConfigDict()
+    config.seed = 0  # of the initial weights, the order of the data and dropout
+    config.batch_size = 64  # images per step, over all devices
+
+    # What is read.
+    config.charset = "alnum36"  # preset (+space), characters, chars:STRING, file:PATH or from_data
+    config.case = "auto"  # keep | fold labels to lower case | auto: fold for alnum36, else keep
+    config.unknown = "error"  # labels with characters outside: error | drop them | skip the row
+    config.infeasible = "skip"  # labels that do not fit the frames, or empty: error | skip the row
+
+    config.data = ConfigDict()
+    config.data.train = ""  # SPECs joined by ' + ', each optionally weighted: 0.7*SPEC + 0.3*SPEC
+    config.data.eval = ""  # SPECs of the validation sets, joined by ' + '; the first picks the best
+    config.data.height = 32  # pixels; every image is resized to it
+    config.data.channels = 1  # 1 grey, 3 colour
+    config.data.fit = "squash"  # squash to data.width | keep the aspect (real widths, in buckets)
+    config.data.width = 100  # pixels of every image when squashed
+    config.data.min_width = 16  # pixels; narrower images are stretched to it when aspect is kept
+    config.data.max_width = 512  # pixels; wider images are squeezed to it when aspect is kept
+    config.data.buckets = 6  # at most so many padded widths when aspect is kept
+    config.data.workers = 0  # worker processes that load batches; 0 uses threads
+
+    config.model = ConfigDict()
+    config.model.name = "crnn"  # see crnn_jax.models.MODELS
+    config.model.encoder = "vgg"  # vgg (the paper's) | vgg_port | resnet | tiny
+    config.model.recurrence = "lstm"  # lstm | gru | none
+    config.model.layers = 2  # recurrent layers, 0 to 3
+    config.model.hidden = 256  # units per direction
+    config.model.bidirectional = True  # read every row from both ends
+    config.model.projection = 256  # linear layer between recurrent layers; 0 leaves it out
+    config.model.dropout = 0.0  # before every recurrent layer and the classifier
+    config.model.dtype = "float32"  # of the computation: float32 | bfloat16
+
+    config.loss = "mean_per_sample"  # CTC nats divided by rows, or mean_per_character
+    config.optimizer = ConfigDict()
+    config.optimizer.name = "adamw"  # see crnn_jax.optim.OPTIMIZERS
+    config.optimizer.learning_rate = 1e-3  # peak
+    config.optimizer.weight_decay = 0.0  # decoupled, on kernels alone; adamw and lion
+    config.optimizer.momentum = 0.9  # sgd, rmsprop
+    config.optimizer.beta1 = 0.9  # adam, adamw, lion
+    config.optimizer.beta2 = 0.999  # adam, adamw, lion
+    config.optimizer.rho = 0.9  # decay of the squares: adadelta, rmsprop
+    config.optimizer.epsilon = 1e-8  # adam, adamw, adadelta, rmsprop
+    config.clip_norm = 5.0  # gradients are scaled down to this global norm; 0 turns it off
+    config.ema = 0.0  # decay of the moving average of weights that is evaluated; 0 turns it off
+    config.schedule = "cosine"  # of the learning rate after the warm-up: cosine (to 0) | constant
+
+    # Durations: each in one unit of steps, epochs or examples (percent of the total, too, for all
+    # but the total itself). Setting one on the command line clears its other units.
+    config.total_steps = placeholder(int)  # length of the run
+    config.total_epochs = placeholder(float)  # length in passes over the training data
+    config.total_examples = placeholder(int)  # length in images
+    config.warmup_steps = placeholder(int)  # linear warm-up of the learning rate
+    config.warmup_epochs = placeholder(float)  # warm-up in passes over the training data
+    config.warmup_examples = placeholder(int)  # warm-up in images
+    config.warmup_percent = 5.0  # warm-up in percent of the run
+    config.eval_every_steps = placeholder(int)  # evaluation on every validation set
+    config.eval_every_epochs = placeholder(float)  # evaluation, in passes over the training data
+    config.eval_every_examples = placeholder(int)  # evaluation, in images
+    config.eval_every_percent = 10.0  # evaluation, in percent of the run
+    config.checkpoint_every_steps = placeholder(int)  # checkpoints between evaluations
+    config.checkpoint_every_epochs = placeholder(float)  # checkpoints, in passes over the data
+    config.checkpoint_every_examples = placeholder(int)  # checkpoints, in images
+    config.checkpoint_every_percent = 5.0  # checkpoints, in percent of the run
+    config.log_every_steps = 50  # a line in metrics.jsonl and TensorBoard
+
+    config.eval_batch_size = config.get_ref("batch_size")  # images per evaluation step
+    config.protocol = ""  # of the evaluation: 36 | 62 | 94 | exact; empty: the model's own
+    config.grid_images = 24  # validation images in the picture of every evaluation; 0 for none
+    config.lock()
+    return config
+
+
+def comments() -> dict[str, str]:
+    """Returns what every knob means, by its key."""
+    found = {}
+    for line in inspect.getsource(default_config).splitlines():
+        match = re.match(r"\s*config\.([\w.]+) = (?!ConfigDict).*?  # (.*)$", line)
+        if match:
+            found[match[1]] = match[2]
+    return found
+
+
+def flatten(config: ConfigDict) -> dict[str, Any]:
+    """Returns all knobs as {"data.height": 32, ...}."""
+    flat: dict[str, Any] = {}
+    for key in config:
+        value = config[key]
+        if isinstance(value, ConfigDict):
+            flat |= {f"{key}.{inner}": v for inner, v in flatten(value).items()}
+        else:
+            flat[key] = value
+    return flat
+
+
+def parse_arg(arg: str, **defaults: Any) -> types.SimpleNamespace:
+    """Parses the string after `NAME:` into typed options.
+
+    `parse_arg("smoke,width=96", smoke=False, width=100)` gives smoke=True, width=96.
+
+    Raises:
+      UserError: for an unknown option or a value of the wrong type.
+    """
+    options = dict(defaults)
+    for item in filter(None, arg.split(",")):
+        key, has_value, text = item.partition("=")
+        if key not in defaults:
+            raise unknown_name("option of this config", key, defaults)
+        kind = type(defaults[key])
+        options[key] = _parse(f"option {key}", text if has_value else "true", kind)
+    return types.SimpleNamespace(**options)
+
+
+def _parse(what: str, text: str, kind: type) -> Any:
+    """Parses a command line value into the knob's type."""
+    if kind is str:
+        return text
+    try:
+        value = ast.literal_eval(text.strip().capitalize() if kind is bool else text.strip())
+    except (ValueError, SyntaxError):
+        value = text
+    if kind is float and type(value) is int:
+        value = float(value)
+    if type(value) is not kind:
+        expected = {bool: "true or false", int: "a whole number", float: "a number"}
+        raise UserError(f"{what} is {text!r}: give {expected.get(kind, kind.__name__)}")
+    return value
+
+
+def apply_overrides(config: ConfigDict, overrides: list[tuple[str, str]]) -> None:
+    """Sets knobs from the command line, in place.
+
+    Args:
+      config: the experiment's config.
+      overrides: pairs of key and text, as in ("data.height", "48").
+
+    Raises:
+      UserError: for a key that does not exist (naming the nearest) or a value of the wrong type.
+    """
+    known = flatten(config)
+    for key, text in overrides:
+        if key not in known:
+            raise unknown_name("config key", key, known)
+        owner, _, leaf = key.rpartition(".")
+        section = config[owner] if owner else config
+        section[leaf] = _parse(f"--config.{key}", text, section.get_type(leaf))
+        stem, _, unit = leaf.rpartition("_")
+        if unit in (*UNITS, "percent") and f"{stem}_steps" in known:
+            for other in (*UNITS, "percent"):
+                if other != unit and f"{stem}_{other}" in known:
+                    config[f"{stem}_{other}"] = None
+
+
+def set_duration(config: ConfigDict, **duration: Any) -> None:
+    """Sets one unit of a duration and clears the others: `set_duration(c, total_steps=100)`."""
+    apply_overrides(config, [(key, str(value)) for key, value in duration.items()])
+
+
+def steps(config: ConfigDict, name: str, steps_per_epoch: int, total: int | None = None) -> int:
+    """Returns a duration in steps, whatever unit it is given in; at least 1.
+
+    Args:
+      config: the config.
+      name: as in "total" or "eval_every".
+      steps_per_epoch: of the training data.
+      total: steps of the run, for durations in percent.
+
+    Raises:
+      UserError: when it is given in no unit or in several.
+    """
+    given = {
+        unit: config[f"{name}_{unit}"]
+        for unit in (*UNITS, "percent")
+        if f"{name}_{unit}" in config and config[f"{name}_{unit}"] is not None
+    }
+    if len(given) != 1:
+        have = " and ".join(f"{name}_{unit}" for unit in given) or "nothing"
+        raise UserError(
+            f"config gives {have} for {name}: give exactly one of "
+            + ", ".join(f"{name}_{unit}" for unit in UNITS)
+        )
+    (unit, value), *_ = given.items()
+    if unit == "epochs":
+        value *= steps_per_epoch
+    elif unit == "examples":
+        value /= config.batch_size
+    elif unit == "percent":
+        value = (total or 0) * value / 100
+    if value < 0:
+        raise UserError(f"config.{name}_{unit} is negative: give a positive number")
+    return max(round(value), 0 if name == "warmup" else 1)
+
+
+def validate(config: ConfigDict) -> None:
+    """Checks what can be checked without data; raises a UserError that names the key."""
+    flat = flatten(config)
+    for key, allowed in CHOICES.items():
+        if flat[key] not in allowed:
+            raise unknown_name(f"value of config.{key}", str(flat[key]), allowed)
+    for key in ("batch_size", "eval_batch_size", "data.height", "data.width", "log_every_steps"):
+        if flat[key] < 1:
+            raise UserError(f"config.{key} is {flat[key]}: give a positive whole number")
+    for key in ("model.dropout", "ema"):
+        if not 0 <= flat[key] < 1:
+            raise UserError(f"config.{key} is {flat[key]}: give a number from 0 to below 1")
+    if not config.data.train:
+        raise UserError(
+            "config.data.train is empty: say what to train on, as in "
+            "--config.data.train=tsv:DIR/labels.tsv"
+        )
+
+
+def to_json(config: ConfigDict) -> str:
+    """Returns a config as JSON that `load` reads."""
+    return config.to_json_best_effort(indent=2) + "\n"
+
+
+def load(path: pathlib.Path) -> ConfigDict:
+    """Reads a config that `to_json` made; knobs that it lacks keep their defaults.
+
+    Raises:
+      UserError: when the file is missing, is not a config or has a knob that this version lacks.
+    """
+    try:
+        values = ConfigDict(json.loads(path.read_text(encoding="utf-8")))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except (ValueError, TypeError) as error:
+        raise UserError(f"{path}: not a config ({error})") from None
+    config = default_config()
+    known = flatten(config)
+    for key, value in flatten(values).items():
+        if key not in known:
+            raise unknown_name(f"config key in {path}", key, known)
+        owner, _, leaf = key.rpartition(".")
+        try:
+            (config[owner] if owner else config)[leaf] = value
+        except TypeError:
+            raise UserError(f"{path}: {key} is {value!r}, which is of another type") from None
+    return config
+
+
+def shrink_to_smoke(config: ConfigDict) -> None:
+    """Shrinks an experiment to a few steps on tiny data: seconds on a CPU, the same code."""
+    config.data.train = "tfds:rendered_words/tiny/train"
+    config.data.eval = "tfds:rendered_words/tiny/test::limit=16"
+    config.charset = "alnum62"
+    config.batch_size = 4
+    config.data.width = 64
+    config.data.max_width = 64
+    config.data.buckets = 1
+    config.model.hidden = 16
+    config.model.layers = min(config.model.layers, 1)
+    config.log_every_steps = 2
+    config.grid_images = 4
+    set_duration(config, total_steps=4)
+    set_duration(config, warmup_steps=1)
+    set_duration(config, eval_every_steps=4)
+    set_duration(config, checkpoint_every_steps=2)
+
+
+def describe(config: ConfigDict) -> str:
+    """Returns all knobs with values and comments, one per line, in the order of definition."""
+    meanings, flat = comments(), flatten(config)
+    lines = {key: f"config.{key} = {flat[key]!r}" for key in meanings}
+    width = min(max(map(len, lines.values())), 48)
+    return "\n".join(f"{line:<{width}}  # {meanings[key]}" for key, line in lines.items())

@@ -1,0 +1,1 @@
+"""Connectionist temporal classification: loss and what follows from it."""

@@ -1,0 +1,279 @@
+"""Images: decoding them as people have them, and bringing them to the model's height.
+
+Everything is decided from the header before any pixel is decoded, so an image that is too large
+costs no memory. The formats' own readers are called directly instead of `PIL.Image.open`: its
+pixel limit is a global setting that belongs to the caller's program, and it tries dozens of
+formats that no text image comes in.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import threading
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import (
+    BmpImagePlugin,
+    GifImagePlugin,
+    Image,
+    ImageFile,
+    JpegImagePlugin,
+    PngImagePlugin,
+    TiffImagePlugin,
+    WebPImagePlugin,
+)
+
+from crnn_jax.data.pixels import (
+    MAX_PIXELS,
+    Pixels,
+    check_size,
+    flatten,
+    from_array,
+    one_line,
+    to_array,
+)
+from crnn_jax.errors import ImageError, UserError, unknown_name
+
+FITS = ("squash", "keep")
+
+# First bytes -> reader. WebP is told apart from other RIFF files in `_reader`.
+_READERS: dict[bytes, type[ImageFile.ImageFile]] = {
+    b"\xff\xd8\xff": JpegImagePlugin.JpegImageFile,
+    b"\x89PNG\r\n\x1a\n": PngImagePlugin.PngImageFile,
+    b"GIF87a": GifImagePlugin.GifImageFile,
+    b"GIF89a": GifImagePlugin.GifImageFile,
+    b"RIFF": WebPImagePlugin.WebPImageFile,
+    b"II*\x00": TiffImagePlugin.TiffImageFile,
+    b"MM\x00*": TiffImagePlugin.TiffImageFile,
+    b"II+\x00": TiffImagePlugin.TiffImageFile,
+    b"MM\x00+": TiffImagePlugin.TiffImageFile,
+    b"BM": BmpImagePlugin.BmpImageFile,
+}
+
+# EXIF orientation -> what turns the stored pixels upright.
+_UPRIGHT: dict[int, Image.Transpose] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_ORIENTATION_TAG, _WIDTH_TAG, _HEIGHT_TAG = 0x0112, 0x0100, 0x0101
+
+_quiet_lock = threading.Lock()
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """From any image to uint8[height, W', channels], by antialiased bilinear resizing.
+
+    Attributes:
+      height: pixels.
+      channels: 1 (grey) or 3 (RGB).
+      fit: 'squash' gives every image the same `width`; 'keep' keeps the aspect ratio.
+      width: W' of 'squash'; unused by 'keep'.
+      min_width: 'keep' stretches narrower images to this width; unused by 'squash'.
+      max_width: 'keep' squeezes wider images to this width; unused by 'squash'.
+    """
+
+    height: int = 32
+    channels: int = 1
+    fit: str = "squash"
+    width: int = 100
+    min_width: int = 16
+    max_width: int = 1024
+
+    def __post_init__(self):
+        if self.fit not in FITS:
+            raise unknown_name("fit", self.fit, FITS)
+        if self.channels not in (1, 3):
+            raise UserError(f"channels={self.channels}: write 1 (grey) or 3 (RGB)")
+        for field in ("height", "width", "min_width", "max_width"):
+            if getattr(self, field) < 1:
+                raise UserError(f"{field}={getattr(self, field)}: write at least 1 pixel")
+        if self.min_width > self.max_width:
+            raise UserError(
+                f"min_width={self.min_width} is above max_width={self.max_width}: "
+                "lower the one or raise the other"
+            )
+
+    def target_width(self, width: int, height: int) -> int:
+        """Returns the width, in pixels, that an upright image of width x height comes out with."""
+        if self.fit == "squash":
+            return self.width
+        scaled = (2 * width * self.height + height) // (2 * height)  # rounded, half up
+        return min(max(scaled, self.min_width), self.max_width)
+
+    def __call__(self, image: bytes | str | Path | np.ndarray | Image.Image) -> Pixels:
+        """Decodes and resizes one image.
+
+        Args:
+          image: an encoded image (bytes), the path of one, a PIL image, or an array HxW, HxWx1,
+            HxWx3 or HxWx4 (alpha last) of uint8, uint16, or floats in 0..1.
+
+        Returns:
+          uint8[height, W', channels] with W' = target_width of the upright image.
+
+        Raises:
+          ImageError: as `decode_image`.
+        """
+        if isinstance(image, np.ndarray):
+            pixels = flatten(from_array(image), self.channels)
+        elif isinstance(image, Image.Image):
+            pixels = _from_pil(image, self.channels)
+        else:
+            pixels = _decode(image, self.channels, MAX_PIXELS)
+        size = (self.target_width(*pixels.size), self.height)
+        return to_array(pixels.resize(size, Image.Resampling.BILINEAR))
+
+
+def decode_image(data: bytes | str | Path, channels: int, max_pixels: int = MAX_PIXELS) -> Pixels:
+    """Decodes an encoded image (PNG, JPEG, WebP, BMP, TIFF or GIF; its first frame).
+
+    EXIF rotation is applied, transparency composited on white, 16-bit scaled to 8 bits. TIFFs of
+    floats or 32-bit integers are read as 0..1, 0..255 or (integers) 0..65535, whichever is the
+    narrowest range that holds their values.
+
+    Args:
+      data: the encoded bytes, or the path of a file.
+      channels: 1 (grey, ITU-R 601 luma) or 3 (RGB).
+      max_pixels: larger images are refused before they are decoded.
+
+    Returns:
+      uint8[H, W, channels].
+
+    Raises:
+      ImageError: not an image, truncated, empty, too large, no such file.
+    """
+    if channels not in (1, 3):
+        raise UserError(f"channels={channels}: write 1 (grey) or 3 (RGB)")
+    return to_array(_decode(data, channels, max_pixels))
+
+
+def image_size(data: bytes | str | Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Returns (width, height) of the upright image from its header alone.
+
+    Raises:
+      ImageError: not an image, empty, too large, no such file.
+    """
+    with _opened(data) as file, _named(data):
+        return _read_header(file, max_pixels)[2]
+
+
+def _decode(data: bytes | str | Path, channels: int, max_pixels: int) -> Image.Image:
+    with _opened(data) as file, _named(data):
+        image, orientation, _ = _read_header(file, max_pixels)
+        # Of the readers only TIFF's may warn while it loads (about damaged metadata).
+        tiff = isinstance(image, TiffImagePlugin.TiffImageFile)
+        try:
+            with _quiet() if tiff else contextlib.nullcontext():
+                image.load()
+        except Exception as error:  # a damaged file makes the readers raise almost anything
+            raise ImageError(
+                f"damaged or truncated {image.format} image ({one_line(error)}): replace the file"
+            ) from error
+        pixels = flatten(image, channels)
+    return pixels.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else pixels
+
+
+def _from_pil(image: Image.Image, channels: int) -> Image.Image:
+    check_size(*image.size, MAX_PIXELS)
+    try:
+        with _quiet():
+            image.load()
+    except Exception as error:  # as above; the image may have been opened lazily
+        raise ImageError(f"the image cannot be loaded ({one_line(error)})") from error
+    orientation = _exif_orientation(image)
+    pixels = flatten(image, channels)
+    return pixels.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else pixels
+
+
+def _read_header(
+    file: io.BufferedIOBase, max_pixels: int
+) -> tuple[ImageFile.ImageFile, int, tuple[int, int]]:
+    """Returns the unloaded image, the orientation left to apply after loading, the upright size."""
+    reader = _reader(file)
+    try:
+        with _quiet():
+            image = reader(file)
+            tiff = isinstance(image, TiffImagePlugin.TiffImageFile)
+            if tiff:
+                # The reader turns TIFFs itself; whether `size` says so depends on its version.
+                orientation = image.tag_v2.get(_ORIENTATION_TAG, 1)
+                width, height = image.tag_v2[_WIDTH_TAG], image.tag_v2[_HEIGHT_TAG]
+            else:
+                orientation = _exif_orientation(image)
+                width, height = image.size
+    except Image.DecompressionBombError as error:  # a GIF's frame beyond the GIF's own size
+        raise ImageError(f"the image is too large ({one_line(error)})") from error
+    except Exception as error:  # a damaged file makes the readers raise almost anything
+        raise ImageError(f"damaged image header ({one_line(error)}): replace the file") from error
+    check_size(width, height, max_pixels)
+    size = (height, width) if orientation in (5, 6, 7, 8) else (width, height)
+    return image, 1 if tiff else orientation, size
+
+
+def _reader(file: io.BufferedIOBase) -> type[ImageFile.ImageFile]:
+    start = file.read(16)
+    file.seek(0)
+    if not start:
+        raise ImageError("the image is empty (0 bytes): replace the file")
+    for magic, reader in _READERS.items():
+        if start.startswith(magic) and (magic != b"RIFF" or start[8:12] == b"WEBP"):
+            return reader
+    raise ImageError(
+        f"not an image (it begins with {start[:8]!r}): use PNG, JPEG, WebP, BMP, TIFF or GIF"
+    )
+
+
+def _exif_orientation(image: Image.Image) -> int:
+    """Returns the EXIF orientation, 1 when there is none or the metadata are damaged."""
+    try:
+        # The base class's method: PNG's own decodes the whole image in search of late metadata.
+        return int(Image.Image.getexif(image).get(_ORIENTATION_TAG, 1))
+    except Exception:  # the pixels are fine, and viewers show such images as they are stored
+        return 1
+
+
+@contextlib.contextmanager
+def _opened(data: bytes | str | Path) -> Iterator[io.BufferedIOBase]:
+    if isinstance(data, bytes):
+        yield io.BytesIO(data)
+        return
+    try:
+        file = open(data, "rb")  # noqa: SIM115  closed below
+    except OSError as error:
+        raise ImageError(f"{data}: the image cannot be opened ({error.strerror})") from error
+    with file:
+        yield file
+
+
+@contextlib.contextmanager
+def _named(data: bytes | str | Path) -> Iterator[None]:
+    """Puts the path in front of an error's message, where there is a path."""
+    try:
+        yield
+    except ImageError as error:
+        if isinstance(data, bytes):
+            raise
+        raise ImageError(f"{os.fspath(data)}: {error}") from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silences Pillow's warnings about damaged metadata, which do not concern the pixels.
+
+    Warning filters belong to the whole process, so they are changed by one thread at a time, for
+    the moment of reading a header, and for Pillow's modules alone.
+    """
+    with _quiet_lock, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module=r"PIL\.")
+        yield

@@ -1,0 +1,231 @@
+"""Loads the batches that a plan names: decoding runs ahead in threads or worker processes.
+
+grain executes, and decides nothing: the position is the step, so nothing here is checkpointed.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import functools
+import itertools
+import os
+import weakref
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from absl import flags, logging
+from jaxtyping import Int
+
+from crnn_jax.data.images import Preprocess
+from crnn_jax.data.index import Index
+from crnn_jax.data.plan import EpochPlan, assign_buckets
+from crnn_jax.errors import DataError, UserError
+from crnn_jax.types import Batch
+
+MAX_BATCHES_AHEAD = 8  # batches held by the threads, finished or being loaded
+BATCHES_PER_WORKER = 4  # the same per worker: in hand, queued, received, being handed over
+PADDING_ROW = -1  # fills the last batch of an evaluation
+_LOGGED_FAILURES = 100  # different images
+
+_running: weakref.WeakSet[Generator] = weakref.WeakSet()
+
+
+def load_batch(
+    index: Index,
+    rows: Int[np.ndarray, " B"],
+    width: int,
+    label_length: int,
+    preprocess: Preprocess,
+) -> Batch:
+    """Decodes the rows of one batch.
+
+    An unreadable image, or `PADDING_ROW`, leaves an invalid row in its place: width 0, no label.
+
+    Args:
+      index: the rows that `rows` points into.
+      rows: numbers of rows of the index.
+      width: pixels that every image is padded to on the right, with zeros.
+      label_length: ids that every label is padded to.
+      preprocess: makes pixels of an encoded image.
+
+    Raises:
+      ValueError: an image or a label does not fit.
+    """
+    shape = (len(rows), preprocess.height, width, preprocess.channels)
+    images = np.zeros(shape, np.uint8)
+    widths = np.zeros(len(rows), np.int32)
+    labels = np.zeros((len(rows), label_length), np.int32)
+    label_lengths = np.zeros(len(rows), np.int32)
+    for i, row in enumerate(rows.tolist()):
+        if row == PADDING_ROW:
+            continue
+        source, source_row = index.locate(row)
+        try:
+            image = preprocess(source.image_bytes(source_row))
+        except DataError as error:
+            _warn(index.where(row), str(error))
+            continue
+        label = index.labels[row]
+        if image.shape[1] > width or len(label) > label_length:
+            raise ValueError(
+                f"{index.where(row)}: image of {image.shape[1]} px and label of {len(label)} ids"
+                f" do not fit into {width} px and {label_length} ids"
+            )
+        images[i, :, : image.shape[1]] = image
+        widths[i] = image.shape[1]
+        labels[i, : len(label)] = label
+        label_lengths[i] = len(label)
+    return Batch(images, widths, labels, label_lengths)
+
+
+def train_batches(
+    index: Index,
+    plan: EpochPlan,
+    preprocess: Preprocess,
+    start_step: int,
+    stop_step: int,
+    label_length: int,
+    workers: int = 0,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> Iterator[Batch]:
+    """Yields the batches of steps `start_step` to `stop_step` (exclusive), always the same ones.
+
+    Args:
+      index: the rows that the plan points into.
+      plan: width and rows of each step.
+      preprocess: makes pixels of an encoded image.
+      start_step: first step; on resume the step of the checkpoint.
+      stop_step: step that is not run any more.
+      label_length: ids that every label is padded to.
+      workers: processes that decode; 0 decodes in threads of this process.
+      process_index: which host this is; it loads `rows[process_index::process_count]`.
+      process_count: how many hosts share each batch.
+    """
+    _check_labels(index, label_length)
+    if not 0 <= process_index < process_count:
+        raise ValueError(f"process {process_index} of {process_count}")
+    if plan.batch_size % process_count:
+        raise UserError(
+            f"a batch of {plan.batch_size} rows does not split over {process_count} hosts:"
+            f" make the batch size a multiple of {process_count}"
+        )
+    if workers < 0:
+        raise UserError(f"workers={workers}: 0 (threads) or the number of processes")
+    share = slice(process_index, None, process_count)
+    load = functools.partial(_load_step, index, plan, preprocess, label_length, share)
+    return _execute(load, start_step, stop_step, workers)
+
+
+def eval_batches(
+    index: Index,
+    preprocess: Preprocess,
+    batch_size: int,
+    bucket_widths: Sequence[int],
+    label_length: int,
+) -> Iterator[tuple[Batch, Int[np.ndarray, " B"]]]:
+    """Yields every row of the index once, narrowest bucket first, with its number in the index.
+
+    The last batch of a bucket is filled up with invalid rows of number `PADDING_ROW`.
+    """
+    _check_labels(index, label_length)
+    bucket_of = assign_buckets(index.widths, bucket_widths)
+    steps = []
+    for bucket, width in enumerate(bucket_widths):
+        rows = np.flatnonzero(bucket_of == bucket)
+        padded = np.full(-(-len(rows) // batch_size) * batch_size, PADDING_ROW)
+        padded[: len(rows)] = rows
+        steps.extend((width, batch) for batch in padded.reshape(-1, batch_size))
+    load = functools.partial(_load_listed, index, steps, preprocess, label_length)
+    return _execute(load, 0, len(steps), workers=0)
+
+
+@functools.lru_cache(maxsize=10_000)  # once per image, not in every epoch
+def _warn(where: str, reason: str) -> None:
+    logging.log_first_n(logging.WARNING, "masked: %s: %s", _LOGGED_FAILURES, where, reason)
+
+
+def _check_labels(index: Index, label_length: int) -> None:
+    if index.max_label_length > label_length:
+        raise UserError(
+            f"the longest label has {index.max_label_length} characters and label_length is"
+            f" {label_length}: raise it to {index.max_label_length} or leave out longer labels"
+        )
+
+
+def _load_step(
+    index: Index,
+    plan: EpochPlan,
+    preprocess: Preprocess,
+    label_length: int,
+    share: slice,
+    step: int,
+) -> Batch:
+    width, rows = plan.step(step)
+    return load_batch(index, rows[share], width, label_length, preprocess)
+
+
+def _load_listed(
+    index: Index,
+    steps: list[tuple[int, np.ndarray]],
+    preprocess: Preprocess,
+    label_length: int,
+    step: int,
+) -> tuple[Batch, np.ndarray]:
+    width, rows = steps[step]
+    return load_batch(index, rows, width, label_length, preprocess), rows
+
+
+def _execute(load: Callable[[int], Any], start: int, stop: int, workers: int) -> Iterator[Any]:
+    """Yields `load(start)` to `load(stop - 1)`, computed ahead; leaves no thread or process."""
+    if start >= stop:
+        return iter(())
+    import grain  # imports jax
+
+    workers = min(workers, stop - start)
+    if workers:
+        if not flags.FLAGS.is_parsed():  # grain reads flags; notebooks and servers parse none
+            flags.FLAGS.mark_as_parsed()
+        # grain leaves what each worker sends last in a reference cycle. One step more per worker,
+        # which is never read, lets that be an empty one, not a batch in shared memory.
+        steps = grain.MapDataset.range(start, stop + workers)
+        inline = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
+        options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=1)
+        load = functools.partial(_load_until, load, stop)
+        batches = steps.map(load).to_iter_dataset(inline).mp_prefetch(options)
+    else:
+        threads = min(os.cpu_count() or 1, MAX_BATCHES_AHEAD)
+        ahead = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=MAX_BATCHES_AHEAD)
+        batches = grain.MapDataset.range(start, stop).map(load).to_iter_dataset(ahead)
+    running = _iterate(batches, stop - start, copy=workers > 0)
+    _running.add(running)
+    # Registered anew to run before multiprocessing's own clean-up: the last one is the first.
+    atexit.unregister(_close_running)
+    atexit.register(_close_running)
+    return running
+
+
+def _load_until(load: Callable[[int], Any], stop: int, step: int) -> Any:
+    return load(step) if step < stop else ()
+
+
+def _iterate(batches: Iterable[Any], count: int, copy: bool) -> Generator[Any, None, None]:
+    iterator = iter(batches)
+    try:
+        yield from itertools.islice(map(_plain, iterator) if copy else iterator, count)
+    finally:
+        iterator.close()
+
+
+def _close_running() -> None:
+    """Closes what a program still holds when it ends: later the modules to do it with are gone."""
+    for running in list(_running):
+        with contextlib.suppress(ValueError):  # a thread is inside it
+            running.close()
+
+
+def _plain(batch: Batch) -> Batch:
+    """Copies arrays out of shared memory, which is scarce and would live as long as the batch."""
+    return Batch(*(np.array(part) for part in batch))

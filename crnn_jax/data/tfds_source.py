@@ -1,0 +1,162 @@
+"""Sets prepared by TensorFlow Datasets, read without TensorFlow.
+
+A location is `name/split`, as in `rendered_words/train` or `name/config:1.0.0/train[:10%]`, or
+`DIR/split` with DIR the folder of a prepared set, the one that holds `dataset_info.json`.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from crnn_jax.data import images
+from crnn_jax.data.file_sources import fingerprint_rows
+from crnn_jax.errors import DataError, ImageError
+
+# Our own builder's sets and the arguments with which it is opened.
+RENDERED_WORDS: dict[str, dict[str, int]] = {
+    "rendered_words": {},
+    "rendered_words/tiny": {"train": 256, "test": 64},  # prepared in seconds, to try things out
+}
+
+_CHUNK = 1024  # records read at a time to learn their labels
+
+
+def open_tfds(location: str) -> _TfdsSource:
+    """Opens a split of a prepared set; `rendered_words` is prepared on first use.
+
+    Raises:
+      DataError: no such set or split, a set that is not prepared, or one of another form.
+    """
+    set_name, _, split = location.rpartition("/")
+    if not set_name or not split:
+        raise DataError(f"tfds:{location} names no split: write tfds:NAME/SPLIT")
+    builder = _open_builder(set_name)
+    features = dict(builder.info.features.items())
+    image, label = features.get("image"), features.get("label")
+    if not (isinstance(image, tfds.features.Image) and isinstance(label, tfds.features.Text)):
+        raise DataError(
+            f"tfds:{set_name} has the features {', '.join(sorted(features))}: a set needs 'image', "
+            "an encoded image, and 'label', a text"
+        )
+    return _TfdsSource(builder.info.name, str(builder.data_path), split)
+
+
+def _open_builder(set_name: str) -> tfds.core.DatasetBuilder:
+    if set_name in RENDERED_WORDS:
+        from crnn_jax.data import rendered_words  # as late as it is needed: it renders
+
+        return rendered_words.open_builder(**RENDERED_WORDS[set_name])
+    folder = Path(set_name).expanduser()
+    if (folder / "dataset_info.json").is_file():
+        return tfds.builder_from_directory(folder.absolute())
+    try:
+        builder = tfds.builder(set_name)
+    except (ValueError, AssertionError, ImportError) as error:  # unknown name, version, needs
+        known = [*RENDERED_WORDS, *tfds.list_builders(with_community_datasets=False)]
+        near = difflib.get_close_matches(set_name, known, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise DataError(
+            f"tfds:{set_name} is neither the folder of a prepared set (with dataset_info.json) "
+            f"nor a set that TFDS can open: {hint}{str(error).splitlines()[0][:160]}"
+        ) from error
+    if not builder.is_prepared():
+        raise DataError(
+            f"tfds:{set_name} is not prepared in {builder.data_path}: run its builder's "
+            "download_and_prepare(file_format='array_record'), or set TFDS_DATA_DIR"
+        )
+    return builder
+
+
+class _TfdsSource:
+    """A split of a prepared set.
+
+    Keys are SPLIT/NUMBER with the record's number in the whole split, so that rows of a slice have
+    the keys they have without slicing. All records are read once, when a label is first asked for.
+    """
+
+    def __init__(self, name: str, folder: str, split: str):
+        self.name = name
+        self._folder = folder
+        self._split = split
+        len(self)  # a mistaken split shows now
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"name": self.name, "_folder": self._folder, "_split": self._split}
+
+    @cached_property
+    def _builder(self) -> tfds.core.DatasetBuilder:
+        # By folder: a worker process may not have imported what registers the builder's name.
+        return tfds.builder_from_directory(self._folder)
+
+    @cached_property
+    def _records(self) -> Sequence[dict[str, Any]]:
+        decoders = {"image": tfds.decode.SkipDecoding()}
+        try:
+            return self._builder.as_data_source(self._split, decoders=decoders)
+        except NotImplementedError as error:
+            form = self._builder.info.file_format.value
+            raise DataError(
+                f"tfds:{self.name} is stored as {form}, which has no random access: prepare it "
+                "with download_and_prepare(file_format='array_record')"
+            ) from error
+        except ValueError as error:
+            raise DataError(
+                f"tfds:{self.name} has no split {self._split!r}: "
+                f"valid: {', '.join(self._builder.info.splits)}, or a slice as in 'train[:10%]'"
+            ) from error
+
+    @cached_property
+    def _keys(self) -> list[str]:
+        splits = self._builder.info.splits
+        keys: list[str] = []
+        for part in tfds.core.ReadInstruction.from_spec(self._split).to_absolute(splits):
+            numbers = range(splits[part.splitname].num_examples)[part.from_ : part.to]
+            keys.extend(f"{part.splitname}/{number}" for number in numbers)
+        return keys
+
+    @cached_property
+    def _labels_and_sizes(self) -> tuple[list[str], np.ndarray]:
+        labels: list[str] = []
+        sizes: list[int] = []
+        for start in range(0, len(self), _CHUNK):
+            rows = range(start, min(start + _CHUNK, len(self)))
+            for record in self._records.__getitems__(rows):
+                labels.append(record["label"].decode("utf-8"))
+                sizes.append(len(record["image"]))
+        return labels, np.array(sizes, np.int32)
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def key(self, i: int) -> str:
+        return self._keys[i]
+
+    def label(self, i: int) -> str:
+        return self._labels_and_sizes[0][i]
+
+    def lexicon(self, i: int) -> tuple[str, ...]:
+        return ()
+
+    def image_bytes(self, i: int) -> bytes:
+        return self._records[i]["image"]
+
+    def image_size(self, i: int) -> tuple[int, int]:
+        try:
+            return images.image_size(self.image_bytes(i))
+        except ImageError as error:
+            raise ImageError(f"{self.where(i)}: {error}") from error
+
+    def where(self, i: int) -> str:
+        return f"{self.name} record {self.key(i)}"
+
+    def fingerprint(self, rows: Sequence[int] | np.ndarray | None = None) -> str:
+        labels, sizes = self._labels_and_sizes
+        rows = range(len(self)) if rows is None else rows
+        return fingerprint_rows((self.key(i), labels[i], int(sizes[i])) for i in rows)

@@ -1,0 +1,87 @@
+"""What a run would cost: parameters, frames, memory, shapes and time, before it starts."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from crnn_jax import config as config_lib
+from crnn_jax import models, train, types
+from crnn_jax.data.training_set import open_training_set
+from crnn_jax.recognizer import preprocess_of
+
+_TIMED_STEPS = 3
+
+
+def describe(config: ConfigDict) -> str:
+    """Opens the data, compiles the step for the widest batch, times it and says what was found.
+
+    Raises:
+      UserError: for whatever would stop the run at its start.
+    """
+    config_lib.validate(config)
+    data = open_training_set(config, preprocess_of(config))
+    per_epoch = data.plan.steps_per_epoch
+    total = config_lib.steps(config, "total", per_epoch)
+    warmup = config_lib.steps(config, "warmup", per_epoch, total)
+    model, tx, _ = train.build(config, data.charset.num_classes, warmup, total)
+    state = jax.jit(lambda: train.create_train_state(config, model, tx))()
+    widths = data.plan.bucket_widths
+    batch = _batch(config, data.index, max(widths), data.label_length)
+    start = time.perf_counter()
+    step = train.compile_train_step(model, tx, config).lower(state, batch).compile()
+    compiling = time.perf_counter() - start
+    memory = step.memory_analysis()
+    seconds = []
+    for _ in range(_TIMED_STEPS + 1):
+        start = time.perf_counter()
+        state, sums = step(state, batch)
+        jax.block_until_ready(sums)
+        seconds.append(time.perf_counter() - start)
+    per_step = float(np.median(seconds[1:]))
+    # Time goes with the pixels: the mean padded width stands for the narrower batches.
+    mean_width = np.mean([data.plan.step(i)[0] for i in range(per_epoch)])
+    estimate = total * per_step * mean_width / max(widths) + compiling * len(widths)
+    parameters = sum(p.size for p in jax.tree.leaves(state.params))
+    state_bytes = sum(x.nbytes for x in jax.tree.leaves(state))
+    frames = ", ".join(f"{w} px: {models.num_frames(config.model.encoder, w)}" for w in widths)
+    shape = (config.batch_size, config.data.height, "width", config.data.channels)
+    rows = [
+        ("charset", f"{len(data.charset.classes)} characters and the blank, {data.charset.case}"),
+        ("parameters", f"{parameters:,}"),
+        ("training rows", data.index.report.summary()),
+        ("batches", f"{' x '.join(map(str, shape))}, {data.label_length} label ids"),
+        ("frames", frames),
+        ("steps", f"{total:,} ({per_epoch:,} per epoch, warm-up {warmup:,})"),
+        ("memory", f"{_mega(state_bytes)} state, {_working(memory)} working"),
+        ("device", f"{jax.devices()[0].device_kind} ({jax.default_backend()})"),
+        ("speed", f"{config.batch_size / per_step:,.0f} images/s at the widest batch"),
+        ("time", f"about {estimate / 60:,.1f} minutes, evaluation left out"),
+    ]
+    return "\n".join(f"{name:<14} {text}" for name, text in rows)
+
+
+def _batch(config: ConfigDict, index: Any, width: int, label_length: int) -> types.Batch:
+    """Returns noise in the shapes of a real batch; its labels are real ones."""
+    rng = np.random.default_rng(0)
+    size, data = config.batch_size, config.data
+    labels = np.zeros((size, label_length), np.int32)
+    lengths = np.zeros(size, np.int32)
+    for row in range(size):
+        ids = index.labels[row % len(index)]
+        labels[row, : len(ids)], lengths[row] = ids, len(ids)
+    shape = (size, data.height, width, data.channels)
+    images = rng.integers(0, 256, shape, np.uint8)
+    return types.Batch(images, np.full(size, width, np.int32), labels, lengths)
+
+
+def _mega(count: int) -> str:
+    return f"{count / 1e6:,.0f} MB"
+
+
+def _working(memory: Any) -> str:
+    return _mega(memory.temp_size_in_bytes) if memory is not None else "unknown"

@@ -1,0 +1,184 @@
+"""Evaluates a model on labelled sets: a table, and JSON for scripts.
+
+Every row counts: an image that cannot be read is a wrong reading.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from crnn_jax import cli
+from crnn_jax.errors import DataError, UserError
+
+if TYPE_CHECKING:
+    from crnn_jax.data.sources import Source
+    from crnn_jax.recognizer import Recognizer
+
+_EXAMPLE = """example:
+  python -m crnn_jax.evaluate --model=runs/quickstart --data=tsv:words/labels.tsv \\
+      --data=tfds:rendered_words/test --out=results.json --predictions=readings.tsv"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One image of a set: what it says, what was read, how sure."""
+
+    key: str
+    label: str
+    reading: str
+    confidence: float
+    error: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """A set's metrics and its rows, in the set's order."""
+
+    name: str
+    metrics: dict[str, Any]  # count, word_accuracy, cer, wer, one_minus_ned, ...
+    rows: list[Row]
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the set's entry in the results file."""
+        return {"name": self.name, **self.metrics}
+
+
+def evaluate_source(
+    recognizer: Recognizer,
+    source: Source,
+    protocol: str,
+    decoder: str = "greedy",
+    batch_size: int = 32,
+    progress: bool = True,
+) -> Result:
+    """Reads every row of a source and scores the readings.
+
+    Args:
+      recognizer: the model.
+      source: the set.
+      protocol: how texts are compared, a name of `crnn_jax.metrics.PROTOCOLS`.
+      decoder: a name of `crnn_jax.decode.DECODERS`.
+      batch_size: most images per step.
+      progress: show a bar on a terminal when it takes longer than a few seconds.
+    """
+    from tqdm import tqdm
+
+    from crnn_jax import metrics as metrics_lib
+
+    scores = metrics_lib.RecognitionMetrics(protocol)
+    rows: list[Row | None] = [None] * len(source)
+    losses = []
+    start = time.perf_counter()
+    bar = tqdm(
+        total=len(source), desc=source.name, unit="img", delay=3, disable=None if progress else True
+    )
+    with bar:
+        for i, reading in recognizer.stream(
+            range(len(source)),
+            lambda i: recognizer.preprocess(source.image_bytes(i)),
+            batch_size,
+            decoder,
+            label=source.label,
+        ):
+            if isinstance(reading, DataError):
+                rows[i] = Row(source.key(i), source.label(i), "", 0.0, str(reading))
+            else:
+                rows[i] = Row(source.key(i), source.label(i), reading.text, reading.confidence)
+                if reading.loss is not None:
+                    losses.append(reading.loss)
+            scores.update(source.label(i), rows[i].reading)
+            bar.update()
+    seconds = time.perf_counter() - start
+    metrics = scores.compute() | {
+        "loss": sum(losses) / len(losses) if losses else None,
+        "unreadable": sum(bool(row.error) for row in rows),
+        "skipped": scores.skipped,
+        "images_per_second": len(source) / seconds,
+    }
+    return Result(source.name, metrics, rows)
+
+
+def table(results: Sequence[Result]) -> str:
+    """Returns the results as an aligned text table."""
+    from crnn_jax.metrics import wilson_interval
+
+    head = f"{'set':<20} {'images':>7} {'word accuracy':>24} {'CER':>7} {'1-NED':>7} {'img/s':>8}"
+    lines = [head, "-" * len(head)]
+    for result in results:
+        m = result.metrics
+        if not m["count"]:
+            lines.append(f"{result.name:<20} {0:>7} no row has a label under this protocol")
+            continue
+        low, high = wilson_interval(round(m["word_accuracy"] * m["count"]), m["count"])
+        accuracy = f"{m['word_accuracy']:.4f} [{low:.4f}, {high:.4f}]"
+        lines.append(
+            f"{result.name:<20} {m['count']:>7} {accuracy:>24} {m['cer']:>7.4f} "
+            f"{m['one_minus_ned']:>7.4f} {m['images_per_second']:>8.0f}"
+        )
+        for count, what in (
+            (m["unreadable"], "unreadable images, counted as wrong"),
+            (m["skipped"], "rows left out, their labels are empty under the protocol"),
+        ):
+            if count:
+                lines.append(f"  {count} {what}")
+    return "\n".join(lines)
+
+
+def write_predictions(path: pathlib.Path, results: Sequence[Result]) -> None:
+    """Writes path, label, reading and confidence of every row, tab-separated."""
+    lines = [
+        "\t".join((row.key, row.label, row.reading, f"{row.confidence:.6f}"))
+        for result in results
+        for row in result.rows
+    ]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command line; returns the exit code."""
+    parser = cli.Parser(prog="python -m crnn_jax.evaluate", description=__doc__, epilog=_EXAMPLE)
+    parser.add_argument("--model", required=True, help="workdir of a run")
+    parser.add_argument("--data", action="append", required=True, metavar="SPEC", help="a set")
+    parser.add_argument("--decoder", default="greedy", help="greedy")
+    parser.add_argument("--protocol", default="", help="36, 62, 94 or exact; default: the model's")
+    parser.add_argument("--batch_size", type=int, default=64, help="most images per step")
+    parser.add_argument("--out", metavar="FILE.json", help="writes the results")
+    parser.add_argument("--predictions", metavar="FILE.tsv", help="writes every reading")
+    args = parser.parse_args(argv)
+    for path in filter(None, (args.out, args.predictions)):
+        if not pathlib.Path(path).absolute().parent.is_dir():
+            raise UserError(f"{path}: its folder does not exist; create it first")
+
+    from crnn_jax import metrics, recognizer
+    from crnn_jax.data.sources import open_source
+
+    sources = [open_source(spec) for spec in args.data]
+    model = recognizer.Recognizer.load(args.model)
+    protocol = args.protocol or recognizer.default_protocol(model.charset)
+    metrics.apply_protocol("", protocol)  # a wrong name must not cost an evaluation
+    results = [
+        evaluate_source(model, source, protocol, args.decoder, args.batch_size)
+        for source in sources
+    ]
+    print(f"model {model.name}, protocol {protocol}, decoder {args.decoder}\n")
+    print(table(results))
+    if args.out:
+        report = {
+            "model": model.name,
+            "protocol": protocol,
+            "decoder": args.decoder,
+            "sets": [result.to_json() for result in results],
+        }
+        pathlib.Path(args.out).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    if args.predictions:
+        write_predictions(pathlib.Path(args.predictions), results)
+    return cli.DONE
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,53 @@
+"""Trains and evaluates what an experiment describes; `--help` shows how.
+
+Kept without logic: `crnn_jax.train.train_and_evaluate` is what notebooks and tests call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from crnn_jax import cli
+
+_EXAMPLE = """example:
+  python -m crnn_jax.main --config=quickstart --workdir=runs/quickstart
+  python -m crnn_jax.main --config=words --workdir=runs/mine \\
+      --config.data.train=tsv:mine/labels.tsv::split=0:90 \\
+      --config.data.eval=tsv:mine/labels.tsv::split=90:100
+  (the same command again goes on where a run has stopped)"""
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command line; returns the exit code."""
+    parser = cli.Parser(prog="python -m crnn_jax.main", description=__doc__, epilog=_EXAMPLE)
+    parser.add_argument("--config", default="", metavar="NAME[:ARG]", help="experiment or its file")
+    parser.add_argument("--config.KEY", dest="_", metavar="VALUE", help="overrides one knob")
+    parser.add_argument("--workdir", metavar="DIR", help="of the run; default runs/NAME")
+    parser.add_argument("--list", action="store_true", help="names the experiments")
+    parser.add_argument("--print_config", action="store_true", help="shows every knob and stops")
+    parser.add_argument("--dry_run", action="store_true", help="shows sizes and time and stops")
+    args, extra = parser.parse_known_args(argv)
+    if args.list:
+        for name, path in cli.experiments().items():
+            print(f"{name:<16} {cli.purpose(path)}")
+        return cli.DONE
+    config = cli.load_experiment(args.config, cli.split_overrides(extra))
+    if args.print_config:
+        from crnn_jax import config as config_lib
+
+        print(config_lib.describe(config))
+        return cli.DONE
+    if args.dry_run:
+        from crnn_jax import dry_run
+
+        print(dry_run.describe(config))
+        return cli.DONE
+    from crnn_jax import train
+
+    workdir = args.workdir or f"runs/{cli.run_name(args.config)}"
+    _, summary = train.train_and_evaluate(config, workdir)
+    return cli.DONE if summary else cli.FAILED
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,51 @@
+"""Models by name, from the `model` section of a config."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from crnn_jax.errors import UserError, unknown_name
+from crnn_jax.models.crnn import CRNN
+from crnn_jax.models.encoders import ENCODERS, check_height, get_encoder, num_frames
+from crnn_jax.models.recurrent import check_cell
+
+__all__ = ["CRNN", "ENCODERS", "MODELS", "build_model", "num_frames"]
+
+MODELS = {"crnn": CRNN}
+DTYPES = ("float32", "bfloat16")
+
+
+def build_model(model: Any, num_classes: int, height: int, axis_name: str | None = None) -> CRNN:
+    """Builds the module that a config's `model` section describes.
+
+    Args:
+      model: the section (attributes as in `crnn_jax.config`).
+      num_classes: classes, the blank included.
+      height: of the images; checked against the encoder.
+      axis_name: mapped device axis for batch statistics, if any.
+
+    Raises:
+      UserError: for a name or a number that is not allowed.
+    """
+    import jax.numpy as jnp
+
+    if model.name not in MODELS:
+        raise unknown_name("model", model.name, MODELS)
+    if model.dtype not in DTYPES:
+        raise unknown_name("dtype", model.dtype, DTYPES)
+    check_cell(model.recurrence)
+    check_height(model.encoder, height)
+    if not 0 <= model.layers <= 3:
+        raise UserError(f"config.model.layers is {model.layers}: give 0, 1, 2 or 3")
+    return MODELS[model.name](
+        encoder=get_encoder(model.encoder),
+        num_classes=num_classes,
+        recurrence=model.recurrence,
+        layers=model.layers,
+        hidden=model.hidden,
+        bidirectional=model.bidirectional,
+        projection=model.projection,
+        dropout=model.dropout,
+        axis_name=axis_name,
+        dtype=jnp.dtype(model.dtype),
+    )

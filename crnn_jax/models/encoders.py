@@ -1,0 +1,234 @@
+"""Convolutional encoders: images to a sequence of feature vectors, one per frame.
+
+An encoder is a table of layers. The same table runs the network and answers, without running it,
+how many frames an image of a given width has.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from crnn_jax import types
+from crnn_jax.errors import UserError, unknown_name
+from crnn_jax.models.layers import MaskedBatchNorm, Pair, max_pool, output_size, width_mask
+
+
+@dataclasses.dataclass(frozen=True)
+class Conv:
+    """Convolution, optional batch normalisation, rectifier."""
+
+    features: int
+    kernel: Pair = (3, 3)
+    stride: Pair = (1, 1)
+    padding: Pair = (1, 1)
+    norm: bool = False
+    bias: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class MaxPool:
+    """Max pooling."""
+
+    kernel: Pair = (2, 2)
+    stride: Pair = (2, 2)
+    padding: Pair = (0, 0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Residual:
+    """Basic residual block (He et al., 2016): two normalised 3x3 convolutions and a shortcut."""
+
+    features: int
+    stride: Pair = (1, 1)
+    kernel: Pair = (3, 3)
+    padding: Pair = (1, 1)
+
+
+Layer = Conv | MaxPool | Residual
+
+# Shi, Bai and Yao, 2015 (arXiv 1507.05717), table 1. Its third and fourth pooling windows are
+# 1x2 (width x height), so a width of 100 gives 24 frames.
+VGG = (
+    Conv(64),
+    MaxPool(),
+    Conv(128),
+    MaxPool(),
+    Conv(256),
+    Conv(256),
+    MaxPool((2, 1), (2, 1)),
+    Conv(512, norm=True),
+    Conv(512, norm=True),
+    MaxPool((2, 1), (2, 1)),
+    Conv(512, kernel=(2, 2), padding=(0, 0)),
+)
+
+# The widely used PyTorch port: two-wide pooling windows with padding (26 frames at width 100) and
+# normalisation after the third, fifth and seventh convolution.
+VGG_PORT = (
+    Conv(64),
+    MaxPool(),
+    Conv(128),
+    MaxPool(),
+    Conv(256, norm=True),
+    Conv(256),
+    MaxPool((2, 2), (2, 1), (0, 1)),
+    Conv(512, norm=True),
+    Conv(512),
+    MaxPool((2, 2), (2, 1), (0, 1)),
+    Conv(512, kernel=(2, 2), padding=(0, 0), norm=True),
+)
+
+# Eighteen 3x3 layers at strides that keep one frame per four pixels.
+RESNET = (
+    Conv(32, norm=True, bias=False),
+    Residual(64, stride=(2, 2)),
+    Residual(64),
+    Residual(128, stride=(2, 2)),
+    Residual(128),
+    Residual(256, stride=(2, 1)),
+    Residual(256),
+    Residual(256, stride=(2, 1)),
+    Residual(256),
+    Conv(256, kernel=(2, 3), padding=(0, 1), norm=True, bias=False),
+)
+
+# Small and quick on CPUs: strided convolutions, no pooling, one frame per four pixels.
+TINY = (
+    Conv(24, stride=(2, 2), norm=True, bias=False),
+    Conv(48, norm=True, bias=False),
+    Conv(64, stride=(2, 2), norm=True, bias=False),
+    Conv(96, norm=True, bias=False),
+    Conv(128, stride=(2, 1), norm=True, bias=False),
+    Conv(128, norm=True, bias=False),
+    Conv(192, kernel=(4, 3), stride=(4, 1), padding=(0, 1), norm=True, bias=False),
+)
+
+ENCODERS: dict[str, tuple[Layer, ...]] = {
+    "vgg": VGG,
+    "vgg_port": VGG_PORT,
+    "resnet": RESNET,
+    "tiny": TINY,
+}
+
+
+def get_encoder(name: str) -> tuple[Layer, ...]:
+    """Returns the layer table of an encoder; an unknown name is a UserError."""
+    if name not in ENCODERS:
+        raise unknown_name("encoder", name, ENCODERS)
+    return ENCODERS[name]
+
+
+def _trace(layers: Sequence[Layer], size: Any, axis: int) -> Any:
+    for layer in layers:
+        size = output_size(size, layer.kernel[axis], layer.stride[axis], layer.padding[axis])
+    return size
+
+
+def num_frames(encoder: str, widths: Any) -> Any:
+    """Returns the frames that images of these pixel widths have; an int or an array of ints."""
+    return _trace(get_encoder(encoder), widths, axis=1)
+
+
+def check_height(encoder: str, height: int) -> None:
+    """Raises a UserError when images of this height leave no row for the features."""
+    layers = get_encoder(encoder)
+    if _trace(layers, height, axis=0) < 1:
+        least = next(h for h in range(1, 1025) if _trace(layers, h, axis=0) >= 1)
+        raise UserError(
+            f"image height {height} is too small for encoder {encoder!r}: set config.data.height "
+            f"to {least} or more"
+        )
+
+
+class ConvEncoder(nn.Module):
+    """Runs a layer table over a batch of padded images.
+
+    Attributes:
+      layers: the table.
+      axis_name: mapped device axis for the normalisation's statistics, if any.
+      dtype: of the computation; parameters stay float32.
+    """
+
+    layers: tuple[Layer, ...]
+    axis_name: str | None = None
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(
+        self, x: types.Features, widths: types.Widths, train: bool
+    ) -> tuple[types.FramesOut, types.FrameCounts]:
+        """Maps pixels (B, H, W, C) to features (B, T, D) and real frame counts (B,).
+
+        Rows that are left of the height are laid side by side in D.
+        """
+        names: dict[str, int] = {}
+        for layer in self.layers:
+            kind = type(layer).__name__.lower()
+            names[kind] = names.get(kind, 0) + 1
+            name = f"{kind}_{names[kind]}"
+            if isinstance(layer, MaxPool):
+                x = max_pool(x, layer.kernel, layer.stride, layer.padding)
+                widths = self._widths(layer, widths)
+                x = jnp.where(width_mask(widths, x.shape[2]), x, 0)
+            elif isinstance(layer, Conv):
+                x, widths = self._conv(layer, x, widths, train, name)
+            else:
+                x, widths = self._residual(layer, x, widths, train, name)
+        batch, height, frames, depth = x.shape
+        return x.transpose(0, 2, 1, 3).reshape(batch, frames, height * depth), widths
+
+    def _widths(self, layer: Layer, widths: types.Widths) -> types.Widths:
+        return output_size(widths, layer.kernel[1], layer.stride[1], layer.padding[1])
+
+    def _conv(
+        self,
+        layer: Conv,
+        x: types.Features,
+        widths: types.Widths,
+        train: bool,
+        name: str,
+        rectify: bool = True,
+    ) -> tuple[types.FeaturesOut, types.Widths]:
+        """One convolution; its output is zero beyond the real width."""
+        x = nn.Conv(
+            layer.features,
+            layer.kernel,
+            layer.stride,
+            padding=[(p, p) for p in layer.padding],
+            use_bias=layer.bias,
+            kernel_init=nn.initializers.he_normal(),
+            dtype=self.dtype,
+            name=name,
+        )(x)
+        widths = self._widths(layer, widths)
+        mask = width_mask(widths, x.shape[2])
+        if layer.norm:
+            x = MaskedBatchNorm(axis_name=self.axis_name, dtype=self.dtype, name=f"{name}_norm")(
+                x, mask, train
+            )
+        if rectify:
+            x = jax.nn.relu(x)
+        return jnp.where(mask, x, 0), widths
+
+    def _residual(
+        self, layer: Residual, x: types.Features, widths: types.Widths, train: bool, name: str
+    ) -> tuple[types.FeaturesOut, types.Widths]:
+        first = Conv(layer.features, stride=layer.stride, norm=True, bias=False)
+        second = Conv(layer.features, norm=True, bias=False)
+        shortcut = x
+        if layer.stride != (1, 1) or x.shape[-1] != layer.features:
+            projection = Conv(
+                layer.features, (1, 1), layer.stride, padding=(0, 0), norm=True, bias=False
+            )
+            shortcut, _ = self._conv(
+                projection, x, widths, train, f"{name}_shortcut", rectify=False
+            )
+        x, widths = self._conv(first, x, widths, train, f"{name}_conv_1")
+        x, widths = self._conv(second, x, widths, train, f"{name}_conv_2", rectify=False)
+        return jax.nn.relu(x + shortcut), widths

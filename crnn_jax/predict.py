@@ -1,0 +1,135 @@
+"""Reads the text in images: files, folders and globs."""
+
+from __future__ import annotations
+
+import glob
+import json
+import pathlib
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from crnn_jax import cli
+from crnn_jax.errors import DataError, UserError, unknown_name
+
+if TYPE_CHECKING:
+    from crnn_jax.recognizer import Reading
+
+_EXAMPLE = """example:
+  python -m crnn_jax.predict --model=runs/quickstart word.png photos/ 'scans/*.jpg'
+  python -m crnn_jax.predict --model=runs/quickstart --format=json photos/ > readings.jsonl
+Images that cannot be read are named on stderr and the rest goes on; the exit code is 1 then."""
+
+RUNS = pathlib.Path("runs")
+
+
+def find_images(paths: Sequence[str]) -> Iterator[pathlib.Path]:
+    """Yields image files: a file as it is, a folder's images in order, what a glob matches.
+
+    A path that names nothing is yielded, too: reading it fails and says why.
+
+    Raises:
+      UserError: for a folder without images or a glob that matches nothing.
+    """
+    from crnn_jax.data.file_sources import SUFFIXES
+
+    for path in paths:
+        if glob.has_magic(path) and not pathlib.Path(path).exists():
+            matches = sorted(glob.glob(path, recursive=True))
+            if not matches:
+                raise UserError(f"{path}: nothing matches; check the pattern, or quote it")
+            found = [pathlib.Path(match) for match in matches]
+        elif pathlib.Path(path).is_dir():
+            found = sorted(p for p in pathlib.Path(path).rglob("*") if p.is_file())
+            found = [p for p in found if p.suffix.lower() in SUFFIXES]
+            if not found:
+                raise UserError(f"{path}: no images in this folder ({' '.join(SUFFIXES)})")
+        else:
+            found = [pathlib.Path(path)]
+        yield from (p for p in found if not p.is_dir())
+
+
+def _text(path: pathlib.Path, reading: Reading) -> str:
+    return f"{path}: {reading.text}  ({reading.confidence:.2f})"
+
+
+def _tsv(path: pathlib.Path, reading: Reading) -> str:
+    return f"{path}\t{reading.text}\t{reading.confidence:.6f}"
+
+
+def _json(path: pathlib.Path, reading: Reading) -> str:
+    record: dict[str, Any] = {
+        "path": str(path),
+        "text": reading.text,
+        "confidence": round(reading.confidence, 6),
+    }
+    return json.dumps(record, ensure_ascii=False)
+
+
+FORMATS = {"text": _text, "tsv": _tsv, "json": _json}
+
+
+def list_models() -> str:
+    """Returns the runs of the current folder, one per line."""
+    lines = []
+    for summary in sorted(RUNS.glob("*/summary.json")):
+        values = json.loads(summary.read_text(encoding="utf-8"))
+        scores = ", ".join(
+            f"{name} {100 * m['word_accuracy']:.1f} %" for name, m in values["eval"].items()
+        )
+        lines.append(f"{summary.parent!s:<24} {values['parameters'] / 1e6:5.2f} M  {scores}")
+    return "\n".join(lines) or "no finished runs in runs/; train one with: make train"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command line; returns the exit code."""
+    parser = cli.Parser(prog="python -m crnn_jax.predict", description=__doc__, epilog=_EXAMPLE)
+    parser.add_argument("paths", nargs="*", metavar="PATH", help="image, folder or glob")
+    parser.add_argument("--model", help="workdir of a run")
+    parser.add_argument("--format", default="text", help="text, tsv or json (one object per line)")
+    parser.add_argument("--decoder", default="greedy", help="greedy")
+    parser.add_argument("--batch_size", type=int, default=32, help="most images per step")
+    parser.add_argument("--list", action="store_true", help="shows the models there are")
+    args = parser.parse_args(argv)
+    if args.list:
+        print(list_models())
+        return cli.DONE
+    if args.format not in FORMATS:
+        raise unknown_name("format", args.format, FORMATS)
+    if not args.model:
+        raise UserError("--model is missing: give a run's workdir, as in --model=runs/quickstart")
+    if not args.paths:
+        raise UserError("no images given: name files, folders or globs after the options")
+    files = list(find_images(args.paths))
+
+    from tqdm import tqdm
+
+    from crnn_jax.recognizer import Recognizer
+
+    model = Recognizer.load(args.model)
+    stream = model.stream(files, model.preprocess, args.batch_size, args.decoder)
+    done: dict[int, Reading | DataError] = {}  # readings whose predecessors are still under way
+    printed, failed = 0, 0
+    # A bar would run through the readings where both go to the same terminal.
+    hide = True if sys.stdout.isatty() else None
+    with tqdm(total=len(files), unit="img", delay=3, disable=hide) as bar:
+        for position, reading in stream:
+            done[position] = reading
+            bar.update()
+            while printed in done:
+                path, reading = files[printed], done.pop(printed)
+                printed += 1
+                if isinstance(reading, DataError):
+                    failed += 1
+                    print(reading, file=sys.stderr)
+                    if args.format == "json":
+                        print(json.dumps({"path": str(path), "error": str(reading)}))
+                else:
+                    print(FORMATS[args.format](path, reading))
+    if failed:
+        print(f"{failed} of {len(files)} images could not be read", file=sys.stderr)
+    return cli.FAILED if failed else cli.DONE
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,213 @@
+"""A trained model as a library: `Recognizer.load(MODEL).read(images)`."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import pathlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from crnn_jax import config as config_lib
+from crnn_jax import models, types
+from crnn_jax.charset import Charset
+from crnn_jax.ctc.loss import ctc_loss
+from crnn_jax.data.images import Preprocess
+from crnn_jax.data.stream import stream_batches
+from crnn_jax.decode import DECODERS
+from crnn_jax.errors import DataError, UserError, unknown_name
+
+T = TypeVar("T")
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """What was read in an image.
+
+    Attributes:
+      text: the reading.
+      confidence: p(text | image) by the CTC forward score, 0 to 1.
+      loss: -log p(label | image) in nats where a label was given and fits the frames, else None.
+    """
+
+    text: str
+    confidence: float
+    loss: float | None = None
+
+
+class _Outputs(NamedTuple):
+    ids: types.Labels
+    lengths: types.LabelLengths
+    log_probability: types.PerRow
+    losses: types.PerRow
+    feasible: types.RowMask
+
+
+@functools.partial(jax.jit, static_argnames=("model", "decoder"))
+def predict_step(
+    model: models.CRNN, variables: types.Variables, batch: types.Batch, decoder: str
+) -> _Outputs:
+    """Reads a batch and scores its labels; compiled once per model and shape."""
+    logits, frames = model.apply(variables, batch.images, batch.widths)
+    losses, feasible = ctc_loss(logits, frames, batch.labels, batch.label_lengths)
+    return _Outputs(*DECODERS[decoder](logits, frames), losses, feasible)
+
+
+def preprocess_of(config: Any) -> Preprocess:
+    """Returns how a config makes model input of an image."""
+    data = config.data
+    return Preprocess(
+        height=data.height,
+        channels=data.channels,
+        fit=data.fit,
+        width=data.width,
+        min_width=data.min_width,
+        max_width=data.max_width,
+    )
+
+
+def default_protocol(charset: Charset) -> str:
+    """Returns the protocol by which a model is judged unless told otherwise."""
+    folded_alnum = charset.case == "fold" and "".join(sorted(charset.classes)) == (
+        "0123456789abcdefghijklmnopqrstuvwxyz"
+    )
+    return "36" if folded_alnum else "exact"
+
+
+@dataclasses.dataclass(frozen=True)
+class Recognizer:
+    """A network with its weights, charset and preprocessing.
+
+    Attributes:
+      model: the network.
+      variables: its weights and batch statistics.
+      charset: classes of the network.
+      preprocess: images to model input.
+      name: for tables.
+    """
+
+    model: models.CRNN
+    variables: types.Variables
+    charset: Charset
+    preprocess: Preprocess
+    name: str = "model"
+
+    @classmethod
+    def load(cls, model: str | pathlib.Path) -> Recognizer:
+        """Loads the best checkpoint of a run.
+
+        Args:
+          model: the run's workdir.
+
+        Raises:
+          UserError: when there is no such run or it cannot be read.
+        """
+        from crnn_jax import checkpoint, train
+
+        workdir = pathlib.Path(model)
+        if not (workdir / "config.json").is_file():
+            raise UserError(
+                f"{model}: not a model; give the workdir of a run (it holds config.json), as in "
+                "--model=runs/quickstart"
+            )
+        config = config_lib.load(workdir / "config.json")
+        charset = Charset.load(workdir / "charset.json")
+        saved = checkpoint.Checkpointer(workdir, read_only=True)
+        try:
+            step = saved.best_step()
+            if step is None:
+                raise UserError(
+                    f"{model}: the run has no checkpoint yet; train it further with "
+                    f"python -m crnn_jax.main --workdir={model}"
+                )
+            network, state = train.abstract_state(config, charset)
+            state = saved.restore(step, state)
+        finally:
+            saved.close()
+        return cls(
+            network, state.eval_variables(), charset, preprocess_of(config), name=workdir.name
+        )
+
+    def with_variables(self, variables: types.Variables) -> Recognizer:
+        """Returns the same recogniser with other weights; nothing is compiled anew."""
+        return dataclasses.replace(self, variables=variables)
+
+    def read(
+        self, images: Sequence[Any], batch_size: int = 32, decoder: str = "greedy"
+    ) -> list[Reading]:
+        """Reads images: paths, encoded bytes, arrays (H, W[, C]) or Pillow images.
+
+        Raises:
+          DataError: for the first image that cannot be read; `stream` goes on instead.
+        """
+        readings: list[Reading | None] = [None] * len(images)
+        for position, reading in self.stream(images, self.preprocess, batch_size, decoder):
+            if isinstance(reading, DataError):
+                raise DataError(f"image {position}: {reading}")
+            readings[position] = reading
+        return readings
+
+    def stream(
+        self,
+        items: Iterable[T],
+        load: Callable[[T], np.ndarray],
+        batch_size: int = 32,
+        decoder: str = "greedy",
+        label: Callable[[T], str] | None = None,
+    ) -> Iterator[tuple[int, Reading | DataError]]:
+        """Yields (position, reading or error) of every item, in the order in which they are done.
+
+        Args:
+          items: what to read; may be long, since only a window of it is held.
+          load: pixels (H, W, C) of an item, as `preprocess` makes them; may raise a DataError.
+          batch_size: most images per step.
+          decoder: a name of `crnn_jax.decode.DECODERS`.
+          label: the true text of an item, where it is known, for the loss.
+        """
+        if decoder not in DECODERS:
+            raise unknown_name("decoder", decoder, DECODERS)
+        columns = 1 if label is None else self._frames()
+
+        def encode(item: T) -> list[int]:
+            text = label(item)
+            ids = [] if self.charset.unknown(text) else self.charset.encode(text)
+            return ids if len(ids) <= columns else []
+
+        batches = stream_batches(
+            items, load, self.preprocess, batch_size, label and encode, columns
+        )
+        running: tuple[list[int], _Outputs] | None = None  # keeps the device one batch ahead
+        for batch, positions, error in batches:
+            if error is not None:
+                yield positions[0], error
+                continue
+            outputs = predict_step(self.model, self.variables, jax.device_put(batch), decoder)
+            if running is not None:
+                yield from self._readings(*running)
+            running = positions, outputs
+        if running is not None:
+            yield from self._readings(*running)
+
+    def _frames(self) -> int:
+        """Frames of the widest image: no feasible label is longer."""
+        data = self.preprocess
+        width = data.width if data.fit == "squash" else data.max_width
+        return jax.eval_shape(
+            lambda v, i, w: self.model.apply(v, i, w)[0],
+            self.variables,
+            jax.ShapeDtypeStruct((1, data.height, width, data.channels), jnp.uint8),
+            jax.ShapeDtypeStruct((1,), jnp.int32),
+        ).shape[1]
+
+    def _readings(
+        self, positions: list[int], outputs: _Outputs
+    ) -> Iterator[tuple[int, Reading | DataError]]:
+        host = jax.device_get(outputs)
+        for row, position in enumerate(positions):
+            text = self.charset.decode(host.ids[row, : host.lengths[row]])
+            loss = float(host.losses[row]) if host.feasible[row] else None
+            yield position, Reading(text, float(np.exp(host.log_probability[row])), loss)

@@ -1,0 +1,149 @@
+"""A run's folder: what it was started with, whether it may go on, and what came out."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from typing import Any
+
+import jax
+from ml_collections import ConfigDict
+
+from crnn_jax import config as config_lib
+from crnn_jax import evaluate, files
+from crnn_jax.charset import Charset
+from crnn_jax.data.training_set import TrainingSet
+from crnn_jax.errors import UserError
+
+CONFIG_FILE, CHARSET_FILE, RUN_FILE, SUMMARY_FILE = (
+    "config.json",
+    "charset.json",
+    "run.json",
+    "summary.json",
+)
+
+# Knobs that may change when a run goes on: they decide how long, how often and with how many
+# helpers, not what is learnt.
+_FREE = ("total_", "eval_every_", "checkpoint_every_", "log_every_", "grid_images", "data.workers",
+         "eval_batch_size", "protocol", "data.eval", "data.train", "charset")  # fmt: skip
+
+
+class Workdir:
+    """The files of a run beside its checkpoints."""
+
+    def __init__(self, path: str | pathlib.Path):
+        self.path = pathlib.Path(path)
+
+    def prepare(self, config: ConfigDict, data: TrainingSet) -> None:
+        """Writes what the run is, or checks that it is the run that is already there.
+
+        Data sets are compared by their rows, not by where they lie, so a folder may have moved.
+
+        Raises:
+          UserError: when the folder holds another run, or the same run's data has changed.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(
+                f"--workdir={self.path}: cannot be created ({error.strerror})"
+            ) from None
+        if (self.path / CONFIG_FILE).exists():
+            self._check(config, data)
+        else:
+            # run.json first: with config.json the folder counts as a run.
+            files.write_json(self.path / RUN_FILE, _provenance(data))
+            data.charset.save(self.path / CHARSET_FILE)
+            files.write_text(self.path / CONFIG_FILE, config_lib.to_json(config))
+        data.write_skipped(self.path)
+
+    def _check(self, config: ConfigDict, data: TrainingSet) -> None:
+        before = config_lib.flatten(config_lib.load(self.path / CONFIG_FILE))
+        now = config_lib.flatten(config)
+        changed = [
+            f"{key} ({before[key]!r} there, {now[key]!r} here)"
+            for key in now
+            if before[key] != now[key] and not key.startswith(_FREE)
+        ]
+        advice = "go on with the same config, or start in another --workdir"
+        if changed:
+            raise UserError(f"{self.path} holds another run: {', '.join(changed)}; {advice}")
+        if Charset.load(self.path / CHARSET_FILE) != data.charset:
+            raise UserError(f"{self.path} holds a run with another charset; {advice}")
+        run = json.loads((self.path / RUN_FILE).read_text(encoding="utf-8"))
+        now = data.fingerprints()
+        if run["data"] != now:
+            names = [
+                name for name in {**run["data"], **now} if run["data"].get(name) != now.get(name)
+            ]
+            raise UserError(
+                f"{self.path}: the data has changed since the run began ({', '.join(names)}) and "
+                "it cannot go on exactly; restore the data, or start in another --workdir"
+            )
+
+    def summarise(
+        self,
+        step: int,
+        seconds: float,
+        images: int,
+        params: Any,
+        results: dict[str, evaluate.Result],
+    ) -> dict[str, Any]:
+        """Writes and returns `summary.json`.
+
+        Args:
+          step: of the final state.
+          seconds: wall time of the run, evaluation included.
+          images: trained on in that time.
+          params: the weights, to be counted.
+          results: of the last evaluation, by set.
+        """
+        summary = {
+            "step": step,
+            "seconds": round(seconds, 1),
+            "images_per_second": round(images / seconds, 1),
+            "parameters": sum(p.size for p in jax.tree.leaves(params)),
+            "eval": {
+                name: {
+                    key: result.metrics[key]
+                    for key in ("count", "word_accuracy", "cer", "one_minus_ned")
+                }
+                for name, result in results.items()
+            },
+        }
+        files.write_json(self.path / SUMMARY_FILE, summary)
+        return summary
+
+
+def _provenance(data: TrainingSet) -> dict[str, Any]:
+    """Returns what made the run: code, versions, device, command and data."""
+    packages = ("crnn_jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy", "pillow")
+    device = jax.devices()[0]
+    return {
+        "commit": _commit(),
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "versions": {name: metadata.version(name) for name in packages},
+        "device": {
+            "platform": device.platform,
+            "kind": device.device_kind,
+            "count": jax.device_count(),
+        },
+        "data": data.fingerprints(),
+    }
+
+
+def _commit() -> str | None:
+    """Returns the checkout's commit, "+" after it when files have changed; None without git."""
+    git = ["git", "-C", str(pathlib.Path(__file__).parent)]
+    try:
+        run = {"capture_output": True, "text": True, "check": True, "timeout": 10}
+        head = subprocess.run([*git, "rev-parse", "HEAD"], **run).stdout.strip()
+        dirty = subprocess.run([*git, "status", "--porcelain", "-uno"], **run).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return head + ("+" if dirty else "")

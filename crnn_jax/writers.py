@@ -1,0 +1,162 @@
+"""What a run writes while it trains: metrics.jsonl, TensorBoard events, pictures."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import pathlib
+import shutil
+import time
+from typing import Any
+
+from crnn_jax import evaluate, files, pictures
+from crnn_jax.data.images import Preprocess
+from crnn_jax.data.sources import Source
+from crnn_jax.progress import Progress
+
+_LOG = logging.getLogger("crnn_jax")
+
+METRICS_FILE = "metrics.jsonl"
+_BLANK_SHARE = 0.99  # of readings that are empty: the network says nothing yet
+_BLANK_IMAGES = 150_000  # images after which that is no longer the usual start of CTC training
+
+
+class MetricWriter:
+    """Writes a run's metrics; lines beyond the step from which it goes on are cut off first."""
+
+    def __init__(self, workdir: pathlib.Path, start: int, total: int, batch_size: int):
+        from tensorboardX import SummaryWriter
+
+        self._workdir = workdir
+        self._batch_size = batch_size
+        self._before = cut_metrics(workdir / METRICS_FILE, start)
+        self._began = time.perf_counter()
+        self._file = open(workdir / METRICS_FILE, "a", encoding="utf-8")  # noqa: SIM115
+        self._events = SummaryWriter(
+            str(workdir / "tensorboard"), purge_step=start + 1 if start else None
+        )
+        self._blank: str = ""  # what was last said of empty readings
+        self.progress = Progress(start, total, batch_size)
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the run so far, earlier calls included."""
+        return self._before + time.perf_counter() - self._began
+
+    def _write(self, line: dict[str, Any]) -> None:
+        line |= {"seconds": round(self.seconds, 2)}
+        self._file.write(json.dumps(_finite(line)) + "\n")
+        self._file.flush()
+
+    def write_train(self, step: int, sums: dict[str, Any], learning_rate: float) -> None:
+        """Writes a log line from the step's sums (see `crnn_jax.train.SUMS`)."""
+        sums = {name: float(value) for name, value in sums.items()}
+        rows = max(sums["rows"], 1.0)
+        rate = self.progress.rate()
+        scalars = {
+            "loss": sums["loss"] / max(sums["loss_weight"], 1.0),
+            "grad_norm": sums["grad_norm"] / max(sums["steps"], 1.0),
+            "learning_rate": learning_rate,
+            "empty_readings": sums["empty_readings"] / rows,
+            "infeasible": sums["infeasible"],
+            "skipped_updates": sums["skipped"],
+            "images_per_second": round(rate, 1),
+        }
+        self._write({"step": step, **scalars})
+        for name, value in scalars.items():
+            self._events.add_scalar(f"train/{name}", value, step)
+        self.progress.show(step, scalars["loss"], rate)
+        self._watch_blanks(step, scalars["empty_readings"])
+
+    def _watch_blanks(self, step: int, share: float) -> None:
+        """Explains empty readings: usual at first, a sign of trouble when they last."""
+        if share < _BLANK_SHARE:
+            if self._blank:
+                _LOG.info("step %d: the network has begun to read", step)
+                self._blank = ""
+        elif not self._blank:
+            self._blank = "usual"
+            _LOG.info(
+                "step %d: all readings are empty; usual early in CTC training, the network first "
+                "learns that most frames are blank",
+                step,
+            )
+        elif self._blank == "usual" and step * self._batch_size >= _BLANK_IMAGES:
+            self._blank = "warned"
+            _LOG.warning(
+                "step %d: all readings are still empty after %d images; try a lower learning "
+                "rate or a longer warm-up, check that labels match their images, and start with "
+                "short words",
+                step, step * self._batch_size,
+            )  # fmt: skip
+
+    def write_eval(
+        self,
+        step: int,
+        results: dict[str, evaluate.Result],
+        sources: list[Source],
+        preprocess: Preprocess,
+        images: int,
+    ) -> None:
+        """Writes an evaluation and a picture of the first readings of every set."""
+        self._write({"step": step, "eval": {k: r.metrics for k, r in results.items()}})
+        for source in sources:
+            result = results[source.name]
+            for name, value in result.metrics.items():
+                if value is not None:
+                    self._events.add_scalar(f"{source.name}/{name}", value, step)
+            m = result.metrics
+            _LOG.info(
+                "step %d  %s: word accuracy %.4f, CER %.4f on %d images",
+                step, source.name, m["word_accuracy"], m["cer"], m["count"],
+            )  # fmt: skip
+            if images:
+                name = source.name.replace("/", "_")
+                path = self._workdir / "pictures" / f"{name}_{step:08d}.png"
+                pictures.save_readings(path, source, result.rows[:images], preprocess)
+
+    def close(self) -> None:
+        """Flushes and closes everything."""
+        self.progress.close()
+        self._file.close()
+        self._events.close()
+
+
+def cut_metrics(path: pathlib.Path, step: int) -> float:
+    """Removes the lines of steps beyond `step`, and a last line cut short by a kill.
+
+    Returns:
+      Wall time of the run up to there, in seconds.
+    """
+    if not path.is_file():
+        return 0.0
+    kept, seconds = [], 0.0
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            line = json.loads(text)
+        except ValueError:
+            continue
+        if line["step"] <= step:
+            kept.append(text + "\n")
+            seconds = line["seconds"]
+    files.write_text(path, "".join(kept))
+    return seconds
+
+
+def _finite(value: Any) -> Any:
+    """Replaces NaN and infinity, which JSON does not know, by null."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def warn_if_accelerator_idle() -> None:
+    """Warns when the machine has a GPU that JAX does not use."""
+    import jax
+
+    if jax.default_backend() == "cpu" and shutil.which("nvidia-smi"):
+        _LOG.warning(
+            "this machine has an NVIDIA GPU, but JAX runs on the CPU: install the CUDA build, "
+            "as in pip install 'crnn_jax[cuda12]'"
+        )
