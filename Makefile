@@ -1,6 +1,7 @@
 # `make train` and `make test` need Python 3.11 or newer and make; .venv is made when it is missing.
 PYTHON ?= python3
-VENV ?= .venv
+# Another Python gets its own environment beside the usual one.
+VENV ?= $(if $(filter python3,$(PYTHON)),.venv,.venv-$(notdir $(PYTHON)))
 BIN := $(VENV)/bin
 # Versions tested on Python 3.11; other Pythons resolve their own.
 CONSTRAINTS := $(shell $(PYTHON) -c 'import sys; print("-c constraints.txt" if sys.version_info[:2] == (3, 11) else "")')

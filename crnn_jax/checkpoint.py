@@ -7,8 +7,14 @@ complete checkpoint.
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import io
 import logging
 import pathlib
+import sys
+import time
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -19,6 +25,8 @@ from crnn_jax.errors import UserError
 
 FOLDER = "checkpoints"
 _SCORE = "score"
+_SETTLE = 0.5  # seconds for reads that are under way when one fails
+_MOST_REASON = 120  # characters of an error of Orbax, whose end is about its inner life
 
 
 class Checkpointer:
@@ -38,16 +46,20 @@ class Checkpointer:
                 ),
             ]
         )
-        self._manager = ocp.CheckpointManager(
-            folder,
-            options=ocp.CheckpointManagerOptions(
-                preservation_policy=keep,
-                best_fn=lambda metrics: metrics[_SCORE],
-                create=not read_only,
-                read_only=read_only,
-                enable_async_checkpointing=not read_only,
-            ),
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=keep,
+            best_fn=lambda metrics: metrics[_SCORE],
+            create=not read_only,
+            read_only=read_only,
+            enable_async_checkpointing=not read_only,
         )
+        try:
+            self._manager = ocp.CheckpointManager(folder, options=options)
+        except (OSError, ValueError) as error:  # ValueError: the scores are not JSON
+            raise UserError(
+                f"{folder}: the checkpoints cannot be opened ({error}); restore the folder, or "
+                "start in another --workdir"
+            ) from error
 
     def save(self, step: int, state: Any, score: float | None = None) -> None:
         """Starts saving a state; returns once it is copied, before it is written.
@@ -93,11 +105,29 @@ class Checkpointer:
         target = jax.tree.map(
             lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), abstract_state
         )
-        try:
-            return self._manager.restore(step, args=ocp.args.StandardRestore(target))
-        except Exception as error:  # Orbax raises whatever its storage layers raise
-            reason = str(error).strip().split("\n")[0][:200]
-            raise UserError(
-                f"{self._folder / str(step)}: the checkpoint cannot be restored ({reason}); delete "
-                "that folder to go on from the one before, or start in another --workdir"
-            ) from error
+        with _muted():
+            try:
+                return self._manager.restore(step, args=ocp.args.StandardRestore(target))
+            except Exception as error:  # Orbax raises whatever its storage layers raise
+                reason = " ".join(str(error).split())[:_MOST_REASON]
+            # The reads of other arrays are still under way; each ends in a traceback of its own.
+            time.sleep(_SETTLE)
+            gc.collect()
+        raise UserError(
+            f"{self._folder / str(step)}: the checkpoint is damaged or of another network "
+            f"({reason}...); delete that folder to go on from the one before, or start in another "
+            "--workdir"
+        )
+
+
+@contextlib.contextmanager
+def _muted() -> Iterator[None]:
+    """Drops what background reads print and log, so that one line can tell of a failure."""
+    log = logging.getLogger("asyncio")
+    hook, sys.unraisablehook = sys.unraisablehook, lambda _: None
+    log.disabled = True
+    try:
+        with contextlib.redirect_stderr(io.StringIO()):
+            yield
+    finally:
+        sys.unraisablehook, log.disabled = hook, False

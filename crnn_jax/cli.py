@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import os
 import pathlib
 import re
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -32,14 +34,45 @@ class Parser(argparse.ArgumentParser):
         """Raises instead of printing usage and exiting."""
         raise UserError(f"{message} (see {self.prog} --help)")
 
+    def parse_args(self, args: Sequence[str], namespace: Any = None) -> argparse.Namespace:
+        """Parses all of `args`; an unknown one is told with the nearest that there is."""
+        parsed, extra = self.parse_known_args(args, namespace)
+        if extra:
+            name = extra[0].partition("=")[0]
+            raise unknown_name("argument", name, self._option_string_actions)
+        return parsed
+
+
+def positive_int(text: str) -> int:
+    """Parses a positive whole number, for `add_argument(type=...)`."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive whole number")
+    return int(text)
+
+
+def check_output(path: str | None) -> None:
+    """Raises a UserError where a file cannot be written, before what it is for is computed."""
+    if path is None:
+        return
+    file = pathlib.Path(path).absolute()
+    if not file.parent.is_dir():
+        raise UserError(f"{path}: its folder does not exist; create it first")
+    if file.is_dir():
+        raise UserError(f"{path}: is a folder; give the name of a file")
+    if not os.access(file if file.exists() else file.parent, os.W_OK):
+        raise UserError(f"{path}: cannot be written; check the permissions of its folder")
+
 
 def run(main: Callable[[Sequence[str]], int]) -> NoReturn:
     """Runs a command's `main(argv)` and exits with its code; mistakes end in one line and 2."""
     from crnn_jax.progress import start_logging
 
     start_logging()
+    # File names may hold what the terminal's encoding, or any encoding, does not have.
+    sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = main(sys.argv[1:])
+        sys.stdout.flush()
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         code = MISTAKE
@@ -47,7 +80,7 @@ def run(main: Callable[[Sequence[str]], int]) -> NoReturn:
         print("interrupted", file=sys.stderr)
         code = FAILED
     except BrokenPipeError:  # the reader of our output has gone, as in `... | head`
-        sys.stderr.close()
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
         code = FAILED
     sys.exit(code)
 
@@ -96,17 +129,43 @@ def load_experiment(name: str, overrides: list[tuple[str, str]] | None = None) -
     elif not path.is_file():
         named = path.with_suffix("").as_posix().removeprefix("experiments/")
         if named not in known:
-            raise UserError(f"{path}: there is no such config file; try {', '.join(known)}")
+            raise unknown_name("config file", str(path), (f"experiments/{n}.py" for n in known))
         path = known[named]
-    spec = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    if not hasattr(module, "get_config"):
-        raise UserError(f"{path}: not an experiment, it has no get_config(arg)")
-    config = module.get_config(match["arg"] or "")
+    config = _get_config(path, match["arg"] or "")
     config.lock()
     config_lib.apply_overrides(config, overrides or [])
     return config
+
+
+def _get_config(path: pathlib.Path, arg: str) -> ConfigDict:
+    """Runs an experiment's file; what goes wrong in it is told with its line."""
+    from ml_collections import ConfigDict
+
+    spec = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)
+    module = importlib.util.module_from_spec(spec)
+    try:
+        spec.loader.exec_module(module)
+        if not hasattr(module, "get_config"):
+            raise UserError(f"{path}: not an experiment, it has no get_config(arg)")
+        config = module.get_config(arg)
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"{path}{_line(path, error)}: {type(error).__name__}: {error!s:.120}"
+        ) from error
+    if not isinstance(config, ConfigDict):
+        raise UserError(f"{path}: its get_config(arg) returns no config; end it in: return config")
+    return config
+
+
+def _line(path: pathlib.Path, error: Exception) -> str:
+    """Returns the place of an error in a file, " line 7", or "" for an error about all of it."""
+    if isinstance(error, SyntaxError):
+        return f" line {error.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    numbers = [f.lineno for f in frames if pathlib.Path(f.filename) == path.absolute()]
+    return f" line {numbers[-1]}" if numbers else ""
 
 
 def run_name(name: str) -> str:
@@ -115,24 +174,22 @@ def run_name(name: str) -> str:
     return pathlib.PurePath(path).name or "run"
 
 
-def split_overrides(extra: list[str]) -> list[tuple[str, str]]:
-    """Turns what argparse left over into (key, text) pairs; `--config.KEY VALUE` is fine, too.
+def split_overrides(argv: Sequence[str]) -> tuple[list[tuple[str, str]], list[str]]:
+    """Takes `--config.KEY=VALUE` and `--config.KEY VALUE` out of the arguments.
 
-    Raises:
-      UserError: for anything but config overrides.
+    Returns:
+      Pairs of key and text, and the other arguments.
     """
-    pairs, rest = [], list(extra)
-    while rest:
-        item = rest.pop(0)
+    pairs, others, left = [], [], list(argv)
+    while left:
+        item = left.pop(0)
         key, has_value, text = item.removeprefix("--config.").partition("=")
-        if not item.startswith("--config.") or not key:
-            raise unknown_name("argument", item, FLAGS)
+        if not item.startswith("--config."):
+            others.append(item)
+            continue
         if not has_value:
-            if not rest:
+            if not left or left[0].startswith("--"):
                 raise UserError(f"{item} has no value: write {item}=VALUE")
-            text = rest.pop(0)
+            text = left.pop(0)
         pairs.append((key, text))
-    return pairs
-
-
-FLAGS = ("--config=NAME", "--config.KEY=VALUE", "--workdir=DIR", "--list", "--print_config")
+    return pairs, others

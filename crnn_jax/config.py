@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ast
 import inspect
-import json
+import math
 import pathlib
 import re
 import types
@@ -18,10 +18,13 @@ from typing import Any
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
+from crnn_jax import files
 from crnn_jax.errors import UserError, unknown_name
+from crnn_jax.metrics import PROTOCOLS
 
 # Units in which a duration may be given, as in `total_steps` or `total_epochs`.
 UNITS = ("steps", "epochs", "examples")
+DURATIONS = ("total", "warmup", "eval_every", "checkpoint_every")
 
 CHOICES = {
     "case": ("auto", "keep", "fold"),
@@ -31,6 +34,18 @@ CHOICES = {
     "loss": ("mean_per_sample", "mean_per_character"),
     "schedule": ("constant", "cosine"),
 }
+_POSITIVE = (
+    "batch_size", "eval_batch_size", "log_every_steps", "data.height", "data.width",
+    "data.min_width", "data.max_width", "data.buckets", "model.hidden", "optimizer.learning_rate",
+)  # fmt: skip
+_NOT_NEGATIVE = (
+    "seed", "data.workers", "model.projection", "optimizer.weight_decay", "clip_norm",
+    "grid_images",
+)  # fmt: skip
+_BELOW_ONE = (
+    "model.dropout", "ema", "optimizer.momentum", "optimizer.beta1", "optimizer.beta2",
+    "optimizer.rho",
+)  # fmt: skip
 
 
 def default_config() -> ConfigDict:
@@ -101,7 +116,7 @@ def default_config() -> ConfigDict:
     config.checkpoint_every_percent = 5.0  # checkpoints, in percent of the run
     config.log_every_steps = 50  # a line in metrics.jsonl and TensorBoard
 
-    config.eval_batch_size = config.get_ref("batch_size")  # images per evaluation step
+    config.eval_batch_size = config.get_oneway_ref("batch_size")  # images per evaluation step
     config.protocol = ""  # of the evaluation: 36 | 62 | 94 | exact; empty: the model's own
     config.grid_images = 24  # validation images in the picture of every evaluation; 0 for none
     config.lock()
@@ -158,7 +173,7 @@ def _parse(what: str, text: str, kind: type) -> Any:
         value = text
     if kind is float and type(value) is int:
         value = float(value)
-    if type(value) is not kind:
+    if type(value) is not kind or (kind is float and not math.isfinite(value)):
         expected = {bool: "true or false", int: "a whole number", float: "a number"}
         raise UserError(f"{what} is {text!r}: give {expected.get(kind, kind.__name__)}")
     return value
@@ -174,18 +189,40 @@ def apply_overrides(config: ConfigDict, overrides: list[tuple[str, str]]) -> Non
     Raises:
       UserError: for a key that does not exist (naming the nearest) or a value of the wrong type.
     """
-    known = flatten(config)
+    pristine = default_config()  # has the type of a knob that is None just now
+    known = flatten(pristine)
+    given: dict[str, str] = {}  # durations, to the key that set them
     for key, text in overrides:
         if key not in known:
             raise unknown_name("config key", key, known)
         owner, _, leaf = key.rpartition(".")
-        section = config[owner] if owner else config
-        section[leaf] = _parse(f"--config.{key}", text, section.get_type(leaf))
-        stem, _, unit = leaf.rpartition("_")
-        if unit in (*UNITS, "percent") and f"{stem}_steps" in known:
-            for other in (*UNITS, "percent"):
-                if other != unit and f"{stem}_{other}" in known:
-                    config[f"{stem}_{other}"] = None
+        kind = (pristine[owner] if owner else pristine).get_type(leaf)
+        (config[owner] if owner else config)[leaf] = _parse(f"--config.{key}", text, kind)
+        name, _, _ = key.rpartition("_")
+        if name in DURATIONS:
+            if given.setdefault(name, key) != key:
+                raise UserError(f"--config.{given[name]} and --config.{key} are given: give one")
+            for other in _units(known, name):
+                if other != key:
+                    config[other] = None
+
+
+def _units(config: Any, name: str) -> list[str]:
+    """Returns the knobs that can give a duration, one per unit."""
+    return [key for unit in (*UNITS, "percent") if (key := f"{name}_{unit}") in config]
+
+
+def _duration(config: ConfigDict, name: str) -> tuple[str, int | float]:
+    """Returns the one knob that gives a duration, and its value."""
+    units = _units(config, name)
+    given = [key for key in units if config[key] is not None]
+    if len(given) != 1:
+        have = " and ".join(given) or "nothing"
+        raise UserError(f"config gives {have} for {name}: give exactly one of {', '.join(units)}")
+    value = config[given[0]]
+    if value < 0 or (value == 0 and name != "warmup"):
+        raise UserError(f"config.{given[0]} is {value}: give a positive number")
+    return given[0], value
 
 
 def set_duration(config: ConfigDict, **duration: Any) -> None:
@@ -194,7 +231,7 @@ def set_duration(config: ConfigDict, **duration: Any) -> None:
 
 
 def steps(config: ConfigDict, name: str, steps_per_epoch: int, total: int | None = None) -> int:
-    """Returns a duration in steps, whatever unit it is given in; at least 1.
+    """Returns a duration in steps, whatever unit it is given in; at least 1 (a warm-up: 0).
 
     Args:
       config: the config.
@@ -205,26 +242,14 @@ def steps(config: ConfigDict, name: str, steps_per_epoch: int, total: int | None
     Raises:
       UserError: when it is given in no unit or in several.
     """
-    given = {
-        unit: config[f"{name}_{unit}"]
-        for unit in (*UNITS, "percent")
-        if f"{name}_{unit}" in config and config[f"{name}_{unit}"] is not None
-    }
-    if len(given) != 1:
-        have = " and ".join(f"{name}_{unit}" for unit in given) or "nothing"
-        raise UserError(
-            f"config gives {have} for {name}: give exactly one of "
-            + ", ".join(f"{name}_{unit}" for unit in UNITS)
-        )
-    (unit, value), *_ = given.items()
+    key, value = _duration(config, name)
+    unit = key.rpartition("_")[2]
     if unit == "epochs":
         value *= steps_per_epoch
     elif unit == "examples":
         value /= config.batch_size
     elif unit == "percent":
         value = (total or 0) * value / 100
-    if value < 0:
-        raise UserError(f"config.{name}_{unit} is negative: give a positive number")
     return max(round(value), 0 if name == "warmup" else 1)
 
 
@@ -234,12 +259,21 @@ def validate(config: ConfigDict) -> None:
     for key, allowed in CHOICES.items():
         if flat[key] not in allowed:
             raise unknown_name(f"value of config.{key}", str(flat[key]), allowed)
-    for key in ("batch_size", "eval_batch_size", "data.height", "data.width", "log_every_steps"):
-        if flat[key] < 1:
-            raise UserError(f"config.{key} is {flat[key]}: give a positive whole number")
-    for key in ("model.dropout", "ema"):
+    if config.protocol and config.protocol not in PROTOCOLS:
+        raise unknown_name("value of config.protocol", config.protocol, PROTOCOLS)
+    for key in _POSITIVE:
+        if not flat[key] > 0:
+            raise UserError(f"config.{key} is {flat[key]}: give a positive number")
+    for key in _NOT_NEGATIVE:
+        if not flat[key] >= 0:
+            raise UserError(f"config.{key} is {flat[key]}: give 0 or a positive number")
+    for key in _BELOW_ONE:
         if not 0 <= flat[key] < 1:
             raise UserError(f"config.{key} is {flat[key]}: give a number from 0 to below 1")
+    if flat["seed"] >= 2**32:  # JAX would take it modulo that
+        raise UserError(f"config.seed is {flat['seed']}: give a number below {2**32}")
+    for name in DURATIONS:
+        _duration(config, name)
     if not config.data.train:
         raise UserError(
             "config.data.train is empty: say what to train on, as in "
@@ -258,19 +292,21 @@ def load(path: pathlib.Path) -> ConfigDict:
     Raises:
       UserError: when the file is missing, is not a config or has a knob that this version lacks.
     """
+    content = files.read_json(path)
     try:
-        values = ConfigDict(json.loads(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except (ValueError, TypeError) as error:
+        values = flatten(ConfigDict(content))
+    except ValueError as error:  # it takes no dots in names
         raise UserError(f"{path}: not a config ({error})") from None
     config = default_config()
     known = flatten(config)
-    for key, value in flatten(values).items():
+    optional = [key for name in DURATIONS for key in _units(known, name)]
+    for key, value in values.items():
         if key not in known:
             raise unknown_name(f"config key in {path}", key, known)
         owner, _, leaf = key.rpartition(".")
         try:
+            if value is None and key not in optional:
+                raise TypeError
             (config[owner] if owner else config)[leaf] = value
         except TypeError:
             raise UserError(f"{path}: {key} is {value!r}, which is of another type") from None

@@ -6,14 +6,13 @@ Every row counts: an image that cannot be read is a wrong reading.
 from __future__ import annotations
 
 import dataclasses
-import json
 import pathlib
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from crnn_jax import cli
-from crnn_jax.errors import DataError, UserError
+from crnn_jax import cli, files
+from crnn_jax.errors import DataError, unknown_name
 
 if TYPE_CHECKING:
     from crnn_jax.data.sources import Source
@@ -22,6 +21,8 @@ if TYPE_CHECKING:
 _EXAMPLE = """example:
   python -m crnn_jax.evaluate --model=runs/quickstart --data=tsv:words/labels.tsv \\
       --data=tfds:rendered_words/test --out=results.json --predictions=readings.tsv"""
+
+_SPACES = dict.fromkeys(map(ord, "\t\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"), " ")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -129,14 +130,16 @@ def table(results: Sequence[Result]) -> str:
     return "\n".join(lines)
 
 
-def write_predictions(path: pathlib.Path, results: Sequence[Result]) -> None:
-    """Writes path, label, reading and confidence of every row, tab-separated."""
-    lines = [
-        "\t".join((row.key, row.label, row.reading, f"{row.confidence:.6f}"))
-        for result in results
-        for row in result.rows
-    ]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+def write_predictions(path: str | pathlib.Path, results: Sequence[Result]) -> None:
+    """Writes path, label, reading and confidence of every row, tab-separated.
+
+    A tab or line break inside a text becomes a space.
+    """
+    lines = []
+    for row in (row for result in results for row in result.rows):
+        texts = [text.translate(_SPACES) for text in (row.key, row.label, row.reading)]
+        lines.append("\t".join((*texts, f"{row.confidence:.6f}")) + "\n")
+    files.write_text(path, "".join(lines))
 
 
 def main(argv: Sequence[str]) -> int:
@@ -146,21 +149,27 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--data", action="append", required=True, metavar="SPEC", help="a set")
     parser.add_argument("--decoder", default="greedy", help="greedy")
     parser.add_argument("--protocol", default="", help="36, 62, 94 or exact; default: the model's")
-    parser.add_argument("--batch_size", type=int, default=64, help="most images per step")
+    parser.add_argument(
+        "--batch_size", type=cli.positive_int, default=64, help="most images per step"
+    )
     parser.add_argument("--out", metavar="FILE.json", help="writes the results")
     parser.add_argument("--predictions", metavar="FILE.tsv", help="writes every reading")
     args = parser.parse_args(argv)
-    for path in filter(None, (args.out, args.predictions)):
-        if not pathlib.Path(path).absolute().parent.is_dir():
-            raise UserError(f"{path}: its folder does not exist; create it first")
+    for path in (args.out, args.predictions):
+        cli.check_output(path)
 
     from crnn_jax import metrics, recognizer
     from crnn_jax.data.sources import open_source
+    from crnn_jax.decode import DECODERS
 
+    # A wrong name must not cost the loading of sets, let alone an evaluation.
+    if args.protocol:
+        metrics.apply_protocol("", args.protocol)
+    if args.decoder not in DECODERS:
+        raise unknown_name("decoder", args.decoder, DECODERS)
     sources = [open_source(spec) for spec in args.data]
     model = recognizer.Recognizer.load(args.model)
     protocol = args.protocol or recognizer.default_protocol(model.charset)
-    metrics.apply_protocol("", protocol)  # a wrong name must not cost an evaluation
     results = [
         evaluate_source(model, source, protocol, args.decoder, args.batch_size)
         for source in sources
@@ -174,9 +183,9 @@ def main(argv: Sequence[str]) -> int:
             "decoder": args.decoder,
             "sets": [result.to_json() for result in results],
         }
-        pathlib.Path(args.out).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        files.write_json(args.out, report)
     if args.predictions:
-        write_predictions(pathlib.Path(args.predictions), results)
+        write_predictions(args.predictions, results)
     return cli.DONE
 
 

@@ -1,12 +1,15 @@
-"""Files that are never seen half-written."""
+"""Files that are never seen half-written, and JSON that any reader takes."""
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import pathlib
 import tempfile
 from typing import Any
+
+from crnn_jax.errors import UserError
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
@@ -26,5 +29,32 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Writes a value as indented JSON, whole or not at all."""
+    """Writes a value as indented JSON, whole or not at all; NaN as null."""
+    value = finite(value)
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """Reads a JSON object.
+
+    Raises:
+      UserError: when the file is missing, damaged or holds anything but an object.
+    """
+    try:
+        value = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except ValueError as error:
+        raise UserError(f"{path}: damaged, not JSON ({error}); restore the file") from None
+    if not isinstance(value, dict):
+        raise UserError(f"{path}: damaged, not a JSON object but {value!r:.40}; restore the file")
+    return value
+
+
+def finite(value: Any) -> Any:
+    """Replaces NaN and infinity, which JSON does not know, by null."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

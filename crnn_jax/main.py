@@ -26,12 +26,13 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--list", action="store_true", help="names the experiments")
     parser.add_argument("--print_config", action="store_true", help="shows every knob and stops")
     parser.add_argument("--dry_run", action="store_true", help="shows sizes and time and stops")
-    args, extra = parser.parse_known_args(argv)
+    overrides, others = cli.split_overrides(argv)
+    args = parser.parse_args(others)
     if args.list:
         for name, path in cli.experiments().items():
             print(f"{name:<16} {cli.purpose(path)}")
         return cli.DONE
-    config = cli.load_experiment(args.config, cli.split_overrides(extra))
+    config = cli.load_experiment(args.config, overrides)
     if args.print_config:
         from crnn_jax import config as config_lib
 

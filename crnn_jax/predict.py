@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from crnn_jax import cli
+from crnn_jax import cli, files
 from crnn_jax.errors import DataError, UserError, unknown_name
 
 if TYPE_CHECKING:
@@ -38,15 +38,18 @@ def find_images(paths: Sequence[str]) -> Iterator[pathlib.Path]:
             matches = sorted(glob.glob(path, recursive=True))
             if not matches:
                 raise UserError(f"{path}: nothing matches; check the pattern, or quote it")
-            found = [pathlib.Path(match) for match in matches]
+            found = [p for match in matches if not (p := pathlib.Path(match)).is_dir()]
         elif pathlib.Path(path).is_dir():
             found = sorted(p for p in pathlib.Path(path).rglob("*") if p.is_file())
-            found = [p for p in found if p.suffix.lower() in SUFFIXES]
+            # macOS leaves ._NAME.png beside NAME.png
+            found = [
+                p for p in found if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")
+            ]
             if not found:
                 raise UserError(f"{path}: no images in this folder ({' '.join(SUFFIXES)})")
         else:
             found = [pathlib.Path(path)]
-        yield from (p for p in found if not p.is_dir())
+        yield from found
 
 
 def _text(path: pathlib.Path, reading: Reading) -> str:
@@ -72,12 +75,19 @@ FORMATS = {"text": _text, "tsv": _tsv, "json": _json}
 def list_models() -> str:
     """Returns the runs of the current folder, one per line."""
     lines = []
-    for summary in sorted(RUNS.glob("*/summary.json")):
-        values = json.loads(summary.read_text(encoding="utf-8"))
+    for path in sorted(RUNS.glob("*/summary.json")):
+        try:
+            summary = files.read_json(path)
+            parameters, sets = summary["parameters"], summary["eval"]
+        except (UserError, KeyError) as error:
+            lines.append(f"{path.parent!s:<24} its summary cannot be read: {error}")
+            continue
         scores = ", ".join(
-            f"{name} {100 * m['word_accuracy']:.1f} %" for name, m in values["eval"].items()
+            f"{name} {100 * m['word_accuracy']:.1f} %"
+            for name, m in sets.items()
+            if m["word_accuracy"] is not None
         )
-        lines.append(f"{summary.parent!s:<24} {values['parameters'] / 1e6:5.2f} M  {scores}")
+        lines.append(f"{path.parent!s:<24} {parameters / 1e6:5.2f} M  {scores}")
     return "\n".join(lines) or "no finished runs in runs/; train one with: make train"
 
 
@@ -88,7 +98,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--model", help="workdir of a run")
     parser.add_argument("--format", default="text", help="text, tsv or json (one object per line)")
     parser.add_argument("--decoder", default="greedy", help="greedy")
-    parser.add_argument("--batch_size", type=int, default=32, help="most images per step")
+    parser.add_argument(
+        "--batch_size", type=cli.positive_int, default=32, help="most images per step"
+    )
     parser.add_argument("--list", action="store_true", help="shows the models there are")
     args = parser.parse_args(argv)
     if args.list:
@@ -100,34 +112,34 @@ def main(argv: Sequence[str]) -> int:
         raise UserError("--model is missing: give a run's workdir, as in --model=runs/quickstart")
     if not args.paths:
         raise UserError("no images given: name files, folders or globs after the options")
-    files = list(find_images(args.paths))
+    images = list(find_images(args.paths))
 
     from tqdm import tqdm
 
     from crnn_jax.recognizer import Recognizer
 
     model = Recognizer.load(args.model)
-    stream = model.stream(files, model.preprocess, args.batch_size, args.decoder)
+    stream = model.stream(images, model.preprocess, args.batch_size, args.decoder)
     done: dict[int, Reading | DataError] = {}  # readings whose predecessors are still under way
     printed, failed = 0, 0
     # A bar would run through the readings where both go to the same terminal.
     hide = True if sys.stdout.isatty() else None
-    with tqdm(total=len(files), unit="img", delay=3, disable=hide) as bar:
+    with tqdm(total=len(images), unit="img", delay=3, disable=hide) as bar:
         for position, reading in stream:
             done[position] = reading
             bar.update()
             while printed in done:
-                path, reading = files[printed], done.pop(printed)
+                path, reading = images[printed], done.pop(printed)
                 printed += 1
                 if isinstance(reading, DataError):
                     failed += 1
                     print(reading, file=sys.stderr)
                     if args.format == "json":
-                        print(json.dumps({"path": str(path), "error": str(reading)}))
+                        print(json.dumps({"path": str(path), "error": str(reading)}), flush=True)
                 else:
-                    print(FORMATS[args.format](path, reading))
+                    print(FORMATS[args.format](path, reading), flush=True)
     if failed:
-        print(f"{failed} of {len(files)} images could not be read", file=sys.stderr)
+        print(f"{failed} of {len(images)} images could not be read", file=sys.stderr)
     return cli.FAILED if failed else cli.DONE
 
 

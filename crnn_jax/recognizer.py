@@ -122,7 +122,7 @@ class Recognizer:
             if step is None:
                 raise UserError(
                     f"{model}: the run has no checkpoint yet; train it further with "
-                    f"python -m crnn_jax.main --workdir={model}"
+                    f"python -m crnn_jax.main --config=NAME --workdir={model}"
                 )
             network, state = train.abstract_state(config, charset)
             state = saved.restore(step, state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import logging
 import pathlib
@@ -13,7 +14,7 @@ import flax
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from crnn_jax import config as config_lib
@@ -35,15 +36,18 @@ SUMS = ("loss", "loss_weight", "rows", "infeasible", "empty_readings", "grad_nor
 
 @flax.struct.dataclass
 class TrainState:
-    """Everything that decides what the next step does; no functions, no random state."""
+    """Everything that decides what the next step does; no functions, no random state.
 
-    step: Int[Array, ""]
+    Fields hold arrays, or whatever a tree map made of them.
+    """
+
+    step: Any  # int32
     params: Any
     batch_stats: Any
     opt_state: Any
     ema: Any  # moving average of params; empty when it is off
-    skipped: Int[Array, ""]  # updates left out because a gradient was not finite
-    sums: dict[str, Float[Array, ""]]  # since the last log line
+    skipped: Any  # int32; updates left out because a gradient was not finite
+    sums: dict[str, Any]  # float32; since the last log line, see SUMS
 
     def eval_variables(self) -> types.Variables:
         """Returns the variables that evaluation and prediction use."""
@@ -109,9 +113,8 @@ def train_step(
         )
         losses, feasible = ctc_loss(logits, frames, batch.labels, batch.label_lengths)
         total, weight = loss_and_weight(losses, feasible, batch.label_lengths, config.loss)
-        empty = jnp.all(
-            (jnp.argmax(logits, -1) == 0) | (jnp.arange(logits.shape[1]) >= frames[:, None]), axis=1
-        )
+        padded = jnp.arange(logits.shape[1])[None, :] >= frames[:, None]
+        empty = jnp.all((jnp.argmax(logits, -1) == 0) | padded, axis=1)
         seen = batch.widths > 0
         sums = {
             "loss": total,
@@ -123,7 +126,7 @@ def train_step(
         return total / jnp.maximum(weight, 1.0), (updated.get("batch_stats", {}), sums)
 
     grads, (batch_stats, sums) = jax.grad(loss_fn, has_aux=True)(state.params)
-    sums |= {"grad_norm": optax.global_norm(grads), "steps": jnp.ones(())}
+    sums |= {"grad_norm": optax.tree.norm(grads), "steps": jnp.ones(())}
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     ema = state.ema
@@ -157,7 +160,9 @@ def train_step(
 
 def build(config: ConfigDict, num_classes: int, warmup: int, total: int) -> tuple[Any, Any, Any]:
     """Returns the network, the optimizer and the learning-rate function of a config."""
-    model = models.build_model(config.model, num_classes, config.data.height)
+    data = config.data
+    narrowest = data.width if data.fit == "squash" else data.min_width
+    model = models.build_model(config.model, num_classes, data.height, narrowest)
     learning_rate_fn = optim.create_learning_rate_fn(config, warmup, total)
     return model, optim.create_optimizer(config, learning_rate_fn), learning_rate_fn
 
@@ -227,78 +232,74 @@ def train_and_evaluate(
 
     run = workdir_lib.Workdir(workdir)
     run.prepare(config, data)
-    state = jax.jit(lambda: create_train_state(config, model, tx))()
-    checkpoints = Checkpointer(run.path)
-    start = checkpoints.latest_step() or 0
-    if start:
-        state = checkpoints.restore(start, state)
-        _LOG.info("resuming %s at step %d of %d", run.path, start, total)
-    step_fn = compile_train_step(model, tx, config)
-    writer = writers.MetricWriter(run.path, start, total, config.batch_size)
-    progress = writer.progress
-    recognizer = Recognizer(
-        model, state.eval_variables(), data.charset, data.preprocess, run.path.name
-    )
-    results: dict[str, evaluate.Result] = {}
-    pending: tuple[int, Any] | None = None  # metrics are fetched while the next step runs
-
-    def log_pending() -> None:
-        nonlocal pending
-        if pending is not None:
-            step, sums = pending
-            writer.write_train(step, jax.device_get(sums), float(learning_rate_fn(step - 1)))
-            pending = None
-
-    def save(step: int, score: float | None = None) -> None:
-        log_pending()  # a line that belongs to a checkpoint is on disk before it
-        checkpoints.save(step, state, score)
-
-    batches = to_device(
-        train_batches(
-            data.index,
-            data.plan,
-            data.preprocess,
-            start,
-            total,
-            data.label_length,
-            workers=config.data.workers,
+    create = functools.partial(create_train_state, config, model, tx)
+    with contextlib.ExitStack() as stack:
+        checkpoints = stack.enter_context(contextlib.closing(Checkpointer(run.path)))
+        start = checkpoints.latest_step() or 0
+        if start:
+            state = checkpoints.restore(start, jax.eval_shape(create))
+            _LOG.info("resuming %s at step %d of %d", run.path, start, total)
+        else:
+            state = jax.jit(create)()
+        step_fn = compile_train_step(model, tx, config)
+        recognizer = Recognizer(
+            model, state.eval_variables(), data.charset, data.preprocess, run.path.name
         )
-    )
-    with StopSignal() as stop:
+        results: dict[str, evaluate.Result] = {}
+        pending: tuple[int, Any] | None = None  # metrics are fetched while the next step runs
+        batches = to_device(
+            train_batches(
+                data.index,
+                data.plan,
+                data.preprocess,
+                start,
+                total,
+                data.label_length,
+                workers=config.data.workers,
+            )
+        )
+        writer = writers.MetricWriter(run.path, start, total, config.batch_size)
+        stack.enter_context(contextlib.closing(writer))
+        stop = stack.enter_context(StopSignal())
+
+        def log_pending() -> None:
+            nonlocal pending
+            if pending is not None:
+                step, sums = pending
+                writer.write_train(step, jax.device_get(sums), float(learning_rate_fn(step - 1)))
+                pending = None
+
         for step in range(start + 1, total + 1):
             state, sums = step_fn(state, next(batches))
             log_pending()
             if step == start + 1:
                 jax.block_until_ready(sums)
-                progress.first_step()
-            progress.update()
+                writer.progress.first_step()
+            writer.progress.update()
             if step % config.log_every_steps == 0 or step == total:
                 pending = step, sums
-            if data.eval_sources and (step % eval_every == 0 or step == total):
-                log_pending()
-                with progress.paused():
+            evaluating = data.eval_sources and (step % eval_every == 0 or step == total)
+            if not (evaluating or step % save_every == 0 or step == total or stop.requested):
+                continue
+            log_pending()  # a line that belongs to a checkpoint is on disk before it
+            score = None
+            if evaluating:
+                with writer.progress.paused():
                     trained = recognizer.with_variables(state.eval_variables())
                     results = evaluate_all(trained, data, config)
                     writer.write_eval(
                         step, results, data.eval_sources, data.preprocess, config.grid_images
                     )
-                first = next(iter(results.values()))
-                save(step, first.metrics["word_accuracy"])
-            elif step % save_every == 0 or step == total or stop.requested:
-                save(step)
+                score = next(iter(results.values())).metrics["word_accuracy"]
+            checkpoints.save(step, state, score)
             if stop.requested and step < total:
-                checkpoints.close()
-                writer.close()
                 _LOG.warning(
-                    "stopped by %s at step %d of %d; the state is saved, the same command goes on",
+                    "stopped by %s at step %d of %d; saving, the same command goes on",
                     stop.requested, step, total,
                 )  # fmt: skip
                 return state, None
-    checkpoints.close()
-    if not results and data.eval_sources:  # everything was done before this call
-        trained = recognizer.with_variables(state.eval_variables())
-        results = evaluate_all(trained, data, config)
-    images = total * config.batch_size
-    summary = run.summarise(total, writer.seconds, images, state.params, results)
-    writer.close()
-    return state, summary
+        checkpoints.wait()
+        if not results and data.eval_sources:  # everything was done before this call
+            results = evaluate_all(recognizer, data, config)
+        images = total * config.batch_size
+        return state, run.summarise(total, writer.seconds, images, state.params, results)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 import platform
 import subprocess
@@ -31,6 +30,8 @@ CONFIG_FILE, CHARSET_FILE, RUN_FILE, SUMMARY_FILE = (
 _FREE = ("total_", "eval_every_", "checkpoint_every_", "log_every_", "grid_images", "data.workers",
          "eval_batch_size", "protocol", "data.eval", "data.train", "charset")  # fmt: skip
 
+_MOST_CHARACTERS = 8  # named in a message
+
 
 class Workdir:
     """The files of a run beside its checkpoints."""
@@ -46,19 +47,22 @@ class Workdir:
         Raises:
           UserError: when the folder holds another run, or the same run's data has changed.
         """
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"--workdir={self.path}: is a file; give a folder")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
+            goes_on = (self.path / CONFIG_FILE).exists()
+            if not goes_on:
+                # config.json last: with it the folder counts as a run.
+                files.write_json(self.path / RUN_FILE, _provenance(data))
+                data.charset.save(self.path / CHARSET_FILE)
+                files.write_text(self.path / CONFIG_FILE, config_lib.to_json(config))
         except OSError as error:
             raise UserError(
-                f"--workdir={self.path}: cannot be created ({error.strerror})"
+                f"--workdir={self.path}: cannot be written ({error.strerror})"
             ) from None
-        if (self.path / CONFIG_FILE).exists():
+        if goes_on:
             self._check(config, data)
-        else:
-            # run.json first: with config.json the folder counts as a run.
-            files.write_json(self.path / RUN_FILE, _provenance(data))
-            data.charset.save(self.path / CHARSET_FILE)
-            files.write_text(self.path / CONFIG_FILE, config_lib.to_json(config))
         data.write_skipped(self.path)
 
     def _check(self, config: ConfigDict, data: TrainingSet) -> None:
@@ -72,18 +76,26 @@ class Workdir:
         advice = "go on with the same config, or start in another --workdir"
         if changed:
             raise UserError(f"{self.path} holds another run: {', '.join(changed)}; {advice}")
-        if Charset.load(self.path / CHARSET_FILE) != data.charset:
-            raise UserError(f"{self.path} holds a run with another charset; {advice}")
-        run = json.loads((self.path / RUN_FILE).read_text(encoding="utf-8"))
-        now = data.fingerprints()
-        if run["data"] != now:
-            names = [
-                name for name in {**run["data"], **now} if run["data"].get(name) != now.get(name)
-            ]
+        old, new = Charset.load(self.path / CHARSET_FILE), data.charset
+        if old != new:
+            raise UserError(
+                f"{self.path} holds a run with another charset ({_difference(old, new)}); {advice}"
+            )
+        before, now = self._fingerprints(), data.fingerprints()
+        if before != now:
+            names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
             raise UserError(
                 f"{self.path}: the data has changed since the run began ({', '.join(names)}) and "
                 "it cannot go on exactly; restore the data, or start in another --workdir"
             )
+
+    def _fingerprints(self) -> dict[str, str]:
+        """Returns the fingerprints with which the run began."""
+        path = self.path / RUN_FILE
+        found = files.read_json(path)
+        if not isinstance(found.get("data"), dict):
+            raise UserError(f"{path}: damaged, it names no data; restore the file")
+        return found["data"]
 
     def summarise(
         self,
@@ -117,6 +129,18 @@ class Workdir:
         }
         files.write_json(self.path / SUMMARY_FILE, summary)
         return summary
+
+
+def _difference(old: Charset, new: Charset) -> str:
+    """Says briefly how the charset of a run differs from the one that is asked for."""
+    there, here = set(old.classes) - set(new.classes), set(new.classes) - set(old.classes)
+    if not there and not here:
+        return "the same characters in another order or case"
+    return "; ".join(
+        f"only {side}: {' '.join(sorted(chars)[:_MOST_CHARACTERS])}"
+        for side, chars in (("there", there), ("here", here))
+        if chars
+    )
 
 
 def _provenance(data: TrainingSet) -> dict[str, Any]:

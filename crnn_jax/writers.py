@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import pathlib
 import shutil
 import time
@@ -46,7 +45,7 @@ class MetricWriter:
 
     def _write(self, line: dict[str, Any]) -> None:
         line |= {"seconds": round(self.seconds, 2)}
-        self._file.write(json.dumps(_finite(line)) + "\n")
+        self._file.write(json.dumps(files.finite(line)) + "\n")
         self._file.flush()
 
     def write_train(self, step: int, sums: dict[str, Any], learning_rate: float) -> None:
@@ -142,13 +141,6 @@ def cut_metrics(path: pathlib.Path, step: int) -> float:
             seconds = line["seconds"]
     files.write_text(path, "".join(kept))
     return seconds
-
-
-def _finite(value: Any) -> Any:
-    """Replaces NaN and infinity, which JSON does not know, by null."""
-    if isinstance(value, dict):
-        return {key: _finite(item) for key, item in value.items()}
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def warn_if_accelerator_idle() -> None:

@@ -4,16 +4,35 @@ from __future__ import annotations
 
 import os
 import pathlib
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import pytest
 from absl import flags
 
+if TYPE_CHECKING:
+    from crnn_jax.recognizer import Recognizer
+
+# Tests and the processes they start compile the same small programs many times over.
+_COMPILED = os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="compiled-"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
+jax.config.update("jax_compilation_cache_dir", _COMPILED)
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 flags.FLAGS.mark_as_parsed()
 
 _ROOT = pathlib.Path(__file__).parent.parent
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """The process that made the cache removes it; workers of xdist inherited its name."""
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(_COMPILED, ignore_errors=True)
 
 
 @pytest.fixture
@@ -23,3 +42,63 @@ def real_data() -> pathlib.Path:
     if not folder.is_dir():
         pytest.skip("real image sets are not on this machine (set CRNN_JAX_REAL_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """Workdir of the quickstart experiment after its four smoke steps; copy it to change it."""
+    from crnn_jax import cli, train
+
+    workdir = tmp_path_factory.mktemp("runs") / "smoke"
+    train.train_and_evaluate(cli.load_experiment("quickstart:smoke"), workdir)
+    return workdir
+
+
+@pytest.fixture(scope="session")
+def recognizer(smoke_run: pathlib.Path) -> Recognizer:
+    """The model of `smoke_run`: it reads nothing right, but not the same in every image."""
+    from crnn_jax.recognizer import Recognizer
+
+    return Recognizer.load(smoke_run)
+
+
+class Outcome(NamedTuple):
+    """What a command left behind."""
+
+    code: int
+    out: list[str]  # lines
+    err: list[str]
+
+
+@pytest.fixture
+def run_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., Outcome]:
+    """Runs a command's `main` as its process does, in this one: no start-up to wait for."""
+    from crnn_jax import cli, progress
+
+    monkeypatch.setattr(progress, "start_logging", lambda: None)  # it would outlive the test
+
+    def run(main: Callable, *argv: object) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["command", *map(str, argv)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit_:
+            cli.run(main)
+        out, err = capsys.readouterr()
+        return Outcome(exit_.value.code, out.splitlines(), err.splitlines())
+
+    return run
+
+
+@pytest.fixture
+def mistake(run_command: Callable[..., Outcome]) -> Callable[..., str]:
+    """Runs a command that has to end in one line and exit code 2; returns the line."""
+
+    def run(main: Callable, *argv: object) -> str:
+        code, out, err = run_command(main, *argv)
+        assert (code, out) == (2, []), err
+        assert len(err) == 1, err
+        assert err[0].startswith("error: ")
+        return err[0]
+
+    return run

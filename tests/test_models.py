@@ -50,7 +50,7 @@ def count(params) -> int:
 
 @pytest.mark.parametrize("preset", GOLDEN)
 def test_parameter_count(preset):
-    model = models.build_model(section(*preset), 37, HEIGHT)
+    model = models.build_model(section(*preset), 37, HEIGHT, 64)
     images, widths = jnp.zeros((1, HEIGHT, 100, 1), jnp.uint8), jnp.array([100])
     shapes = jax.eval_shape(lambda: model.init(jax.random.key(0), images, widths))
     assert count(shapes["params"]) == GOLDEN[preset]
@@ -71,7 +71,7 @@ def test_frames_at_the_papers_width(encoder, width, frames):
 
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_an_unpadded_image_has_as_many_frames_as_counted(encoder):
-    model = models.build_model(section(encoder, "none"), 5, HEIGHT)
+    model = models.build_model(section(encoder, "none"), 5, HEIGHT, 64)
     for width in (8, 17, 50, 63, 100):
         images = jax.ShapeDtypeStruct((1, HEIGHT, width, 1), jnp.uint8)
         logits, _ = jax.eval_shape(
@@ -112,7 +112,7 @@ def randomised(model, seed=0):
 )
 def test_neither_neighbours_nor_padding_change_logits(encoder, recurrence):
     """Alone, among 16 of mixed widths, in a wider bucket, beside garbage: the same logits."""
-    model = models.build_model(section(encoder, recurrence), 11, HEIGHT)
+    model = models.build_model(section(encoder, recurrence), 11, HEIGHT, 64)
     variables = randomised(model)
     rng = np.random.default_rng(1)
     widths = rng.integers(20, 97, 16).astype(np.int32)
@@ -132,7 +132,7 @@ def test_neither_neighbours_nor_padding_change_logits(encoder, recurrence):
 
 
 def test_invalid_rows_do_not_change_training_statistics():
-    model = models.build_model(section("tiny", "none"), 5, HEIGHT)
+    model = models.build_model(section("tiny", "none"), 5, HEIGHT, 64)
     variables = randomised(model)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (4, HEIGHT, 48, 1), np.uint8)
@@ -222,7 +222,7 @@ def test_output_size_is_that_of_a_convolution():
 def test_dropout_only_in_training():
     description = section("tiny")
     description.dropout = 0.5
-    model = models.build_model(description, 5, HEIGHT)
+    model = models.build_model(description, 5, HEIGHT, 64)
     variables = randomised(model)
     images = np.zeros((1, HEIGHT, 48, 1), np.uint8)
     widths = np.array([48], np.int32)
@@ -241,7 +241,7 @@ def test_dropout_only_in_training():
 def test_bfloat16_keeps_parameters_and_logits_in_float32():
     description = section("vgg")
     description.dtype = "bfloat16"
-    model = models.build_model(description, 5, HEIGHT)
+    model = models.build_model(description, 5, HEIGHT, 64)
     images, widths = jnp.zeros((1, HEIGHT, 40, 1), jnp.uint8), jnp.array([40])
     (logits, _), variables = jax.eval_shape(
         lambda: model.init_with_output(jax.random.key(0), images, widths)
@@ -264,9 +264,12 @@ def test_wrong_names_are_user_errors(key, value, message):
     description = section("tiny")
     setattr(description, key, value)
     with pytest.raises(UserError, match=message):
-        models.build_model(description, 5, HEIGHT)
+        models.build_model(description, 5, HEIGHT, 64)
 
 
-def test_a_height_that_leaves_nothing_is_a_user_error():
-    with pytest.raises(UserError, match=r"height 8 is too small .* to 32 or more"):
-        models.build_model(section("vgg"), 5, 8)
+@pytest.mark.parametrize(
+    ("height", "width", "what"), [(8, 64, "height of 8"), (32, 7, "width of 7")]
+)
+def test_a_size_that_leaves_nothing_is_a_user_error(height, width, what):
+    with pytest.raises(UserError, match=f"{what} pixels is too small .* it needs (32|8) or more"):
+        models.build_model(section("vgg"), 5, height, width)

@@ -335,7 +335,9 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize(("workers", "stop"), [(0, 10_000), (2, 10_000), (2, 3)])
+@pytest.mark.parametrize(
+    ("workers", "stop"), [(0, 10_000), (2, 10_000), pytest.param(2, 3, marks=pytest.mark.slow)]
+)
 def test_a_program_ends_that_holds_the_iterator(index, plan, tmp_path, workers, stop):
     """It parses no flags, reads three batches, and exits without closing anything."""
     (tmp_path / "program.py").write_text(PROGRAM)

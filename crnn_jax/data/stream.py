@@ -22,7 +22,7 @@ from crnn_jax.types import Batch
 T = TypeVar("T")
 
 _THREADS = 4  # decoding and resizing release the interpreter lock
-_WINDOW = 4  # batches of images that are loaded ahead
+WINDOW = 4  # batches of images that are loaded ahead
 _GROWTH = 1.5  # of the padded widths: eight shapes from 16 to 512 pixels
 
 
@@ -90,18 +90,18 @@ def stream_batches(
         batch = stack([image for _, image, _ in rows], width, size, labels)
         return Streamed(batch, [position for position, _, _ in rows], None)
 
-    for position, item, loaded in _load_ahead(items, load, _WINDOW * batch_size):
+    for position, item, loaded in _load_ahead(items, load, WINDOW * batch_size):
         if isinstance(loaded, DataError):
             yield Streamed(None, [position], loaded)
-            continue
-        width = next(w for w in ladder if w >= loaded.shape[1])
-        waiting[width].append((position, loaded, label(item) if label else []))
-        if len(waiting[width]) == batch_size:
-            yield send(width)
+        else:
+            width = next(w for w in ladder if w >= loaded.shape[1])
+            waiting[width].append((position, loaded, label(item) if label else []))
+            if len(waiting[width]) == batch_size:
+                yield send(width)
         # A rare width must not hold its rows back for ever: readings come out in input order.
-        elif len(waiting) > 1:
+        if waiting:
             oldest = min(waiting, key=lambda w: waiting[w][0][0])
-            if position - waiting[oldest][0][0] >= _WINDOW * batch_size:
+            if position - waiting[oldest][0][0] >= WINDOW * batch_size:
                 yield send(oldest)
     for width in sorted(waiting):
         yield send(width)

@@ -6,7 +6,7 @@ from typing import Any
 
 from crnn_jax.errors import UserError, unknown_name
 from crnn_jax.models.crnn import CRNN
-from crnn_jax.models.encoders import ENCODERS, check_height, get_encoder, num_frames
+from crnn_jax.models.encoders import ENCODERS, check_size, get_encoder, num_frames
 from crnn_jax.models.recurrent import check_cell
 
 __all__ = ["CRNN", "ENCODERS", "MODELS", "build_model", "num_frames"]
@@ -15,13 +15,15 @@ MODELS = {"crnn": CRNN}
 DTYPES = ("float32", "bfloat16")
 
 
-def build_model(model: Any, num_classes: int, height: int, axis_name: str | None = None) -> CRNN:
+def build_model(
+    model: Any, num_classes: int, height: int, width: int, axis_name: str | None = None
+) -> CRNN:
     """Builds the module that a config's `model` section describes.
 
     Args:
       model: the section (attributes as in `crnn_jax.config`).
       num_classes: classes, the blank included.
-      height: of the images; checked against the encoder.
+      height, width: of the smallest images, in pixels; checked against the encoder.
       axis_name: mapped device axis for batch statistics, if any.
 
     Raises:
@@ -34,7 +36,7 @@ def build_model(model: Any, num_classes: int, height: int, axis_name: str | None
     if model.dtype not in DTYPES:
         raise unknown_name("dtype", model.dtype, DTYPES)
     check_cell(model.recurrence)
-    check_height(model.encoder, height)
+    check_size(model.encoder, height, width)
     if not 0 <= model.layers <= 3:
         raise UserError(f"config.model.layers is {model.layers}: give 0, 1, 2 or 3")
     return MODELS[model.name](

@@ -135,15 +135,16 @@ def num_frames(encoder: str, widths: Any) -> Any:
     return _trace(get_encoder(encoder), widths, axis=1)
 
 
-def check_height(encoder: str, height: int) -> None:
-    """Raises a UserError when images of this height leave no row for the features."""
+def check_size(encoder: str, height: int, width: int) -> None:
+    """Raises a UserError when images of this size leave no row or no frame of features."""
     layers = get_encoder(encoder)
-    if _trace(layers, height, axis=0) < 1:
-        least = next(h for h in range(1, 1025) if _trace(layers, h, axis=0) >= 1)
-        raise UserError(
-            f"image height {height} is too small for encoder {encoder!r}: set config.data.height "
-            f"to {least} or more"
-        )
+    for axis, name, size in ((0, "height", height), (1, "width", width)):
+        if _trace(layers, size, axis) < 1:
+            least = next(s for s in range(1, 1025) if _trace(layers, s, axis) >= 1)
+            raise UserError(
+                f"an image {name} of {size} pixels is too small for encoder {encoder!r}: it needs "
+                f"{least} or more (config.data.height, config.data.width, config.data.min_width)"
+            )
 
 
 class ConvEncoder(nn.Module):

@@ -37,9 +37,7 @@ def width_mask(widths: types.Widths, width: int) -> Bool[Array, "B 1 W 1"]:
     return (jnp.arange(width)[None, :] < widths[:, None])[:, None, :, None]
 
 
-def max_pool(
-    x: types.Features, window: Pair, stride: Pair, padding: Pair
-) -> types.FeaturesOut:
+def max_pool(x: types.Features, window: Pair, stride: Pair, padding: Pair) -> types.FeaturesOut:
     """Max pooling as the maximum of strided slices.
 
     The same values as `flax.linen.max_pool`; the gradient (shared among equal maxima) avoids

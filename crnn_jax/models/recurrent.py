@@ -141,7 +141,7 @@ def _gatewise(initializer: Any, hidden: int) -> Any:
         n, inputs, width = shape
         gates = width // hidden
         keys = jax.random.split(key, n * gates)
-        blocks = jnp.stack([initializer(k, (inputs, hidden), dtype) for k in keys])
+        blocks = jax.vmap(lambda k: initializer(k, (inputs, hidden), dtype))(keys)
         return blocks.reshape(n, gates, inputs, hidden).transpose(0, 2, 1, 3).reshape(shape)
 
     return init

@@ -1,0 +1,140 @@
+"""A run that is killed and started again ends where an uninterrupted one ends, bit for bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from crnn_jax import cli, train
+from crnn_jax import config as config_lib
+from crnn_jax.charset import Charset
+from crnn_jax.checkpoint import FOLDER, Checkpointer
+
+STEPS = 40
+OVERRIDES = {
+    "total_steps": STEPS,
+    "checkpoint_every_steps": 3,
+    "eval_every_steps": 10,
+    "log_every_steps": 4,
+    "ema": 0.9,
+    "model.dropout": 0.1,
+}
+TIMING = ("seconds", "images_per_second")
+
+
+def final_state(workdir: pathlib.Path) -> train.TrainState:
+    config = config_lib.load(workdir / "config.json")
+    _, shapes = train.abstract_state(config, Charset.load(workdir / "charset.json"))
+    checkpoints = Checkpointer(workdir, read_only=True)
+    assert checkpoints.latest_step() == STEPS
+    return checkpoints.restore(STEPS, shapes)
+
+
+def untimed(value):
+    if isinstance(value, dict):
+        return {k: untimed(v) for k, v in value.items() if k not in TIMING}
+    return value
+
+
+def metrics(workdir: pathlib.Path) -> list[dict]:
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    return [untimed(json.loads(line)) for line in lines]
+
+
+def assert_same_run(a: pathlib.Path, b: pathlib.Path) -> None:
+    jax.tree.map(np.testing.assert_array_equal, final_state(a), final_state(b))
+    assert metrics(a) == metrics(b)
+    a, b = (json.loads((workdir / "summary.json").read_text()) for workdir in (a, b))
+    assert untimed(a) == untimed(b)
+
+
+def command(workdir: pathlib.Path) -> list[str]:
+    flags = [f"--config.{key}={value}" for key, value in OVERRIDES.items()]
+    run = [sys.executable, "-m", "crnn_jax.main", "--config=quickstart:smoke"]
+    return [*run, f"--workdir={workdir}", *flags]
+
+
+def config():
+    return cli.load_experiment("quickstart:smoke", [(k, str(v)) for k, v in OVERRIDES.items()])
+
+
+def being_saved(workdir: pathlib.Path) -> bool:
+    folder = workdir / FOLDER
+    return folder.is_dir() and any("tmp" in name for name in os.listdir(folder))
+
+
+def saved(workdir: pathlib.Path, step: int) -> bool:
+    folder = workdir / FOLDER
+    names = os.listdir(folder) if folder.is_dir() else []
+    return any(name.isdigit() and int(name) >= step for name in names)
+
+
+def test_a_stopped_run_goes_on_exactly(tmp_path):
+    """SIGTERM in the middle of the loop: the state is saved, the same call finishes the run."""
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    train.train_and_evaluate(config(), whole)
+
+    calls = 0
+    real = train.train_batches
+
+    def stopping(*args, **kwargs):
+        nonlocal calls
+        for batch in real(*args, **kwargs):
+            calls += 1
+            if calls == 18:  # between two checkpoints and two log lines
+                os.kill(os.getpid(), signal.SIGTERM)
+            yield batch
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "train_batches", stopping)
+        state, summary = train.train_and_evaluate(config(), stopped)
+    assert summary is None
+    assert 0 < int(state.step) < STEPS
+    assert not (stopped / "summary.json").exists()
+    train.train_and_evaluate(config(), stopped)
+    assert_same_run(whole, stopped)
+
+
+def test_running_a_finished_run_again_changes_nothing(tmp_path):
+    first, summary = train.train_and_evaluate(config(), tmp_path)
+    before = metrics(tmp_path)
+    again, repeated = train.train_and_evaluate(config(), tmp_path)
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+    assert metrics(tmp_path) == before
+    assert untimed(summary) == untimed(repeated)
+
+
+@pytest.mark.slow
+def test_kill_9_at_three_moments(tmp_path):
+    """Killed early, in the middle of an asynchronous save, and late."""
+    environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled")}
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    subprocess.run(command(whole), env=environment, check=True, capture_output=True)
+
+    rng = random.Random()
+    moments = [
+        lambda: saved(killed, 3) and time.sleep(rng.uniform(0, 0.2)) is None,
+        lambda: saved(killed, 12) and being_saved(killed),
+        lambda: saved(killed, 24) and time.sleep(rng.uniform(0, 0.3)) is None,
+    ]
+    for moment in moments:
+        with subprocess.Popen(
+            command(killed), env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        ) as process:
+            while not moment():
+                assert process.poll() is None, process.stdout.read().decode()
+                time.sleep(0.0005)
+            process.kill()
+        assert not saved(killed, STEPS)
+    subprocess.run(command(killed), env=environment, check=True, capture_output=True)
+    assert_same_run(whole, killed)
