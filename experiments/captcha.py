@@ -26,7 +26,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.model.hidden = 96
     config.model.dropout = 0.2
     config.optimizer.weight_decay = 0.05
-    config_lib.set_duration(config, total_epochs=150)
+    config_lib.set_duration(config, total_epochs=50)
     if options.smoke:
         config_lib.shrink_to_smoke(config)
     return config
