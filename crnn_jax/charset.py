@@ -6,7 +6,6 @@ character. Class 0 is the CTC blank; class i + 1 is `classes[i]`. A charset is s
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import itertools
 import json
@@ -21,6 +20,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, SupportsIndex
 
+from crnn_jax import files
 from crnn_jax.errors import UserError, unknown_name
 
 _ALNUM36 = string.digits + string.ascii_lowercase
@@ -170,21 +170,12 @@ class Charset:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes the charset as UTF-8 JSON; the file appears whole or not at all."""
-        path = Path(path)
         values = self.to_json().items()
         lines = (f'  "{key}": {json.dumps(value, ensure_ascii=False)}' for key, value in values)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
         try:
-            with open(temporary, "w", encoding="utf-8", newline="\n") as file:
-                file.write("{\n" + ",\n".join(lines) + "\n}\n")
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
+            files.write_text(path, "{\n" + ",\n".join(lines) + "\n}\n")
         except OSError as error:
             raise UserError(f"cannot write charset {path}: {error.strerror}") from error
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink()
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Charset:

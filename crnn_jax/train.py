@@ -301,5 +301,6 @@ def train_and_evaluate(
         checkpoints.wait()
         if not results and data.eval_sources:  # everything was done before this call
             results = evaluate_all(recognizer, data, config)
-        images = total * config.batch_size
-        return state, run.summarise(total, writer.seconds, images, state.params, results)
+        done = max(start, total)
+        images = done * config.batch_size
+        return state, run.summarise(done, writer.seconds, images, state.params, results)

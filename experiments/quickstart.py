@@ -21,7 +21,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.model.hidden = 96
     config.optimizer.learning_rate = 2e-3
     config.optimizer.weight_decay = 0.01
-    config_lib.set_duration(config, total_epochs=2)
+    config_lib.set_duration(config, total_epochs=1.5)
     if options.smoke:
         config_lib.shrink_to_smoke(config)
     return config

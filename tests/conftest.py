@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
+import filelock
 import jax
 import pytest
 from absl import flags
@@ -49,8 +50,13 @@ def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """Workdir of the quickstart experiment after its four smoke steps; copy it to change it."""
     from crnn_jax import cli, train
 
-    workdir = tmp_path_factory.mktemp("runs") / "smoke"
-    train.train_and_evaluate(cli.load_experiment("quickstart:smoke"), workdir)
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # common to the workers: one trains, the others wait
+    workdir = folder / "smoke"
+    with filelock.FileLock(folder / "smoke.lock"):
+        if not (workdir / "summary.json").exists():
+            train.train_and_evaluate(cli.load_experiment("quickstart:smoke"), workdir)
     return workdir
 
 

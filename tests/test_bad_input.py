@@ -18,7 +18,6 @@ from crnn_jax.data.sources import open_source
 from crnn_jax.errors import UserError
 from crnn_jax.recognizer import Recognizer
 
-
 LABELS = ("ab0", "ab1", "ab2", "ab3", "ab4", "abcdefghij")
 
 
