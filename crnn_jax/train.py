@@ -290,7 +290,8 @@ def train_and_evaluate(
                     writer.write_eval(
                         step, results, data.eval_sources, data.preprocess, config.grid_images
                     )
-                score = next(iter(results.values())).metrics["word_accuracy"]
+                first = next(iter(results.values())).metrics
+                score = first["word_accuracy"] if first["count"] else None
             checkpoints.save(step, state, score)
             if stop.requested and step < total:
                 _LOG.warning(

@@ -82,8 +82,14 @@ class Workdir:
                 f"{self.path} holds a run with another charset ({_difference(old, new)}); {advice}"
             )
         before, now = self._fingerprints(), data.fingerprints()
-        if before != now:
-            names = [name for name in {**before, **now} if before.get(name) != now.get(name)]
+        # Validation sets may come and go; one of the same name must be the same.
+        names = [
+            name
+            for name in {**before, **now}
+            if before.get(name) != now.get(name)
+            and (name.startswith("train") or (name in before and name in now))
+        ]
+        if names:
             raise UserError(
                 f"{self.path}: the data has changed since the run began ({', '.join(names)}) and "
                 "it cannot go on exactly; restore the data, or start in another --workdir"

@@ -301,7 +301,7 @@ def test_data_that_changed_since_the_run_began_is_named(
     image = moved / "words" / "3.jpg"
     image.write_bytes(image.read_bytes() + b"\0")
     line = mistake(main.main, *argv)
-    assert "the data has changed since the run began (0:words)" in line
+    assert "the data has changed since the run began (train 0: words)" in line
     assert "restore the data, or start in another --workdir" in line
 
 

@@ -106,8 +106,6 @@ def test_feasibility_counts_a_blank_between_repeats():
     assert index.report.skipped_counts == {"infeasible": 2}
     with pytest.raises(DataError, match=r"words: row 1: .* needs 4 frames, .*\(2 of 5 rows"):
         build_index([source], LETTERS, KEEP, quarter, infeasible="error")
-    kept = build_index([source], LETTERS, KEEP, quarter, infeasible="keep")
-    assert readings(kept) == ["abc", "aab", "ab", "aa", "aaa"]
 
 
 def test_empty_labels():
@@ -117,7 +115,6 @@ def test_empty_labels():
     assert index.report.skipped_counts == {"empty": 2}
     with pytest.raises(DataError, match=r"row 0: the label is empty \(2 of 3 rows"):
         build_index([source], LETTERS, SQUASH, quarter)
-    assert len(build_index([source], LETTERS, SQUASH, quarter, infeasible="keep")) == 3
 
 
 def test_unknown_characters_under_each_policy():
@@ -139,8 +136,6 @@ def test_unknown_characters_under_each_policy():
 
 def test_dropped_characters_can_bring_repeats_together():
     source = MemorySource(["a!a"], [(8, 32)])  # 2 frames, "aa" needs 3
-    index = build_index([source], LETTERS, KEEP, quarter, unknown="drop", infeasible="keep")
-    assert readings(index) == ["aa"]
     with pytest.raises(DataError, match="needs 3 frames"):
         build_index([source], LETTERS, KEEP, quarter, unknown="drop")
 

@@ -17,8 +17,8 @@ from crnn_jax.charset import build_charset
 from crnn_jax.data import pipeline
 from crnn_jax.data.images import Preprocess
 from crnn_jax.data.index import Index, build_index
-from crnn_jax.data.pipeline import PADDING_ROW, eval_batches, load_batch, train_batches
-from crnn_jax.data.plan import EpochPlan, assign_buckets, choose_buckets
+from crnn_jax.data.pipeline import load_batch, train_batches
+from crnn_jax.data.plan import EpochPlan, choose_buckets
 from crnn_jax.data.sources import open_source
 from crnn_jax.errors import UserError
 from crnn_jax.types import Batch
@@ -102,13 +102,13 @@ def test_load_batch_pads_images_and_labels(index):
 
 
 def test_unreadable_images_stay_in_place_as_invalid_rows(index):
-    rows = np.array([1, BROKEN, MISSING, PADDING_ROW, 2])
+    rows = np.array([1, BROKEN, MISSING, 2])
     batch = load_batch(index, rows, 64, LABEL_LENGTH, KEEP)
-    assert (batch.widths > 0).tolist() == [True, False, False, False, True]
-    assert batch.label_lengths[1:4].tolist() == [0, 0, 0]
-    assert not batch.labels[1:4].any()
-    assert not batch.images[1:4].any()
-    assert_same([Batch(*(part[[0, 4]] for part in batch))], [
+    assert (batch.widths > 0).tolist() == [True, False, False, True]
+    assert batch.label_lengths[1:3].tolist() == [0, 0]
+    assert not batch.labels[1:3].any()
+    assert not batch.images[1:3].any()
+    assert_same([Batch(*(part[[0, 3]] for part in batch))], [
         load_batch(index, np.array([1, 2]), 64, LABEL_LENGTH, KEEP)
     ])  # fmt: skip
 
@@ -138,8 +138,6 @@ def test_what_does_not_fit_is_an_error_that_names_the_row(index):
         load_batch(index, np.array([5]), 64, 2, KEEP)
     with pytest.raises(UserError, match=r"longest label has 6 .* raise it to 6"):
         train_batches(index, EpochPlan(index, 6, BUCKETS, 0), KEEP, 0, 4, 5)
-    with pytest.raises(UserError, match="longest label has 6"):
-        eval_batches(index, KEEP, 4, BUCKETS, 5)
 
 
 def test_train_batches_are_those_of_the_plan(index, plan):
@@ -195,41 +193,6 @@ def test_hosts_share_each_batch(index, plan):
         train(index, plan, 0, 1, process_index=2, process_count=2)
 
 
-def test_eval_reads_every_row_once_in_bucket_order(index):
-    batches = list(eval_batches(index, KEEP, 4, BUCKETS, LABEL_LENGTH))
-    rows = np.concatenate([rows for _, rows in batches])
-    assert sorted(rows[rows != PADDING_ROW].tolist()) == list(range(COUNT))
-    widths = [batch.images.shape[2] for batch, _ in batches]
-    assert widths == sorted(widths)
-    assert set(widths) == set(BUCKETS)
-    home = assign_buckets(index.widths, BUCKETS)
-    for batch, numbers in batches:
-        real = numbers[numbers != PADDING_ROW]
-        assert {BUCKETS[bucket] for bucket in home[real]} == {batch.images.shape[2]}
-        assert numbers[: len(real)].tolist() == real.tolist(), "padding comes last"
-        assert not batch.widths[len(real) :].any()
-        assert_same(
-            [batch], [load_batch(index, numbers, batch.images.shape[2], LABEL_LENGTH, KEEP)]
-        )
-    padded = [
-        width for width, (_, rows) in zip(widths, batches, strict=True) if PADDING_ROW in rows
-    ]
-    assert len(padded) == len(set(padded)), "only the last batch of a bucket is padded"
-
-
-def test_eval_reads_the_same_pixels_in_any_buckets(index):
-    def pixels(batch_size, buckets):
-        found = {}
-        for batch, rows in eval_batches(index, KEEP, batch_size, buckets, LABEL_LENGTH):
-            for i in np.flatnonzero(batch.widths):
-                found[rows[i]] = batch.images[i, :, : batch.widths[i]].tobytes()
-        return found
-
-    one = pixels(7, (64,))
-    assert len(one) == COUNT - 2
-    assert pixels(3, choose_buckets(index.widths, 3)) == one
-
-
 def test_at_most_the_stated_number_of_batches_is_held(index, plan, monkeypatch):
     started = []
     load = pipeline.load_batch
@@ -278,7 +241,7 @@ def test_at_most_the_stated_number_of_batches_is_held_per_worker(index, tmp_path
     assert not multiprocessing.active_children()
 
 
-def test_loading_runs_ahead_of_the_consumer(index, monkeypatch):
+def test_loading_runs_ahead_of_the_consumer(index, plan, monkeypatch):
     names = []
     load = pipeline.load_batch
 
@@ -287,7 +250,7 @@ def test_loading_runs_ahead_of_the_consumer(index, monkeypatch):
         return load(*args)
 
     monkeypatch.setattr(pipeline, "load_batch", spying)
-    batches = eval_batches(index, KEEP, 4, BUCKETS, LABEL_LENGTH)
+    batches = train_batches(index, plan, KEEP, 0, 20, LABEL_LENGTH)
     next(batches)
     assert wait_until(lambda: len(names) > 4)
     assert threading.current_thread().name not in names

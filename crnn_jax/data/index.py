@@ -25,7 +25,7 @@ from crnn_jax.data.sources import Source
 from crnn_jax.errors import DataError, unknown_name
 
 UNKNOWN_POLICIES = ("error", "drop", "skip")
-INFEASIBLE_POLICIES = ("error", "skip", "keep")
+INFEASIBLE_POLICIES = ("error", "skip")
 
 MAX_NAMED = 100_000  # rows a report names; it counts all of them
 _HEADER_THREADS = 16  # reading headers waits for the disk or the network, not for a core
@@ -170,8 +170,7 @@ def build_index(
       preprocess: decides the width; with `fit='squash'` no image header is read.
       num_frames: frames that the model makes of an image of a width in pixels.
       unknown: characters outside the charset: 'error', 'drop' the characters or 'skip' the row.
-      infeasible: empty and too long labels: 'error', 'skip' the row, or 'keep' it (to evaluate,
-        where every row counts).
+      infeasible: empty and too long labels: 'error' or 'skip' the row.
 
     Raises:
       DataError: under a policy 'error' (names the first row and the count), or no row is left.
@@ -180,19 +179,24 @@ def build_index(
         raise unknown_name("policy for unknown characters", unknown, UNKNOWN_POLICIES)
     if infeasible not in INFEASIBLE_POLICIES:
         raise unknown_name("policy for infeasible labels", infeasible, INFEASIBLE_POLICIES)
-    index, repeats = _read_labels(list(sources), charset, unknown, infeasible != "keep")
+    index, repeats = _read_labels(list(sources), charset, unknown)
     report = index.report
     if unknown == "error":
-        advice = "extend the charset, or 'drop' the characters or 'skip' the rows"
+        advice = (
+            "extend config.charset, or set config.unknown to 'drop' (the characters) or 'skip' "
+            "(the rows)"
+        )
         report.refuse("unknown characters", advice)
     if infeasible == "error":
-        report.refuse("empty", "'skip' such rows or mend the labels")
+        report.refuse("empty", "mend the labels, or set config.infeasible to 'skip' (the rows)")
 
     index = replace(index, widths=_measure(index, preprocess))
-    if infeasible != "keep":
-        index = index.select(_feasible(index, repeats, num_frames))
+    index = index.select(_feasible(index, repeats, num_frames))
     if infeasible == "error":
-        advice = "'skip' such rows, widen the images or let the model downsample less"
+        advice = (
+            "widen the images (config.data.width, config.data.max_width), or set "
+            "config.infeasible to 'skip' (the rows)"
+        )
         report.refuse("infeasible", advice)
     report.rows_usable = len(index)
     if not len(index):
@@ -202,7 +206,7 @@ def build_index(
 
 
 def _read_labels(
-    sources: list[Source], charset: Charset, unknown: str, skip_empty: bool
+    sources: list[Source], charset: Charset, unknown: str
 ) -> tuple[Index, Int32[np.ndarray, " N"]]:
     """Returns the rows with usable text, not measured yet, and the adjacent repeats of each."""
     report = IndexReport(rows_total=sum(len(source) for source in sources))
@@ -217,7 +221,7 @@ def _read_labels(
                 reason = _outside(label.unknown)
                 report.skip("unknown characters", _where(source, row), reason)
                 continue
-            if skip_empty and not label.ids:
+            if not label.ids:
                 reason = _outside(label.unknown) if label.unknown else "the label is empty"
                 report.skip("empty", _where(source, row), reason)
                 continue

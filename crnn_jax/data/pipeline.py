@@ -11,7 +11,7 @@ import functools
 import itertools
 import threading
 import weakref
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -20,13 +20,12 @@ from jaxtyping import Int, UInt8
 
 from crnn_jax.data.images import Preprocess
 from crnn_jax.data.index import Index
-from crnn_jax.data.plan import EpochPlan, assign_buckets
+from crnn_jax.data.plan import EpochPlan
 from crnn_jax.errors import DataError, UserError
 from crnn_jax.types import Batch
 
 MAX_BATCHES_AHEAD = 8  # batches held by the threads, finished or being loaded
 BATCHES_PER_WORKER = 4  # the same per worker: in hand, queued, received, being handed over
-PADDING_ROW = -1  # fills the last batch of an evaluation
 _LOGGED_FAILURES = 100  # different images
 _THREADS = 4  # they overlap waiting for the disk or the network
 _READ_ROWS = 16  # encoded images that a thread holds
@@ -46,7 +45,7 @@ def load_batch(
 ) -> Batch:
     """Decodes the rows of one batch.
 
-    An unreadable image, or `PADDING_ROW`, leaves an invalid row in its place: width 0, no label.
+    An unreadable image leaves an invalid row in its place: width 0, no label.
 
     Args:
       index: the rows that `rows` points into.
@@ -124,32 +123,7 @@ def train_batches(
     return _execute(load, start_step, stop_step, workers)
 
 
-def eval_batches(
-    index: Index,
-    preprocess: Preprocess,
-    batch_size: int,
-    bucket_widths: Sequence[int],
-    label_length: int,
-) -> Iterator[tuple[Batch, Int[np.ndarray, " B"]]]:
-    """Yields every row of the index once, narrowest bucket first, with its number in the index.
-
-    The last batch of a bucket is filled up with invalid rows of number `PADDING_ROW`.
-    """
-    _check_labels(index, label_length)
-    bucket_of = assign_buckets(index.widths, bucket_widths)
-    steps = []
-    for bucket, width in enumerate(bucket_widths):
-        rows = np.flatnonzero(bucket_of == bucket)
-        padded = np.full(-(-len(rows) // batch_size) * batch_size, PADDING_ROW)
-        padded[: len(rows)] = rows
-        steps.extend((width, batch) for batch in padded.reshape(-1, batch_size))
-    load = functools.partial(_load_listed, index, steps, preprocess, label_length)
-    return _execute(load, 0, len(steps), workers=0)
-
-
 def _read(index: Index, row: int) -> bytes | None:
-    if row == PADDING_ROW:
-        return None
     source, source_row = index.locate(row)
     try:
         return source.image_bytes(source_row)
@@ -191,17 +165,6 @@ def _load_step(
 ) -> Batch:
     width, rows = plan.step(step)
     return load_batch(index, rows[share], width, label_length, preprocess)
-
-
-def _load_listed(
-    index: Index,
-    steps: list[tuple[int, np.ndarray]],
-    preprocess: Preprocess,
-    label_length: int,
-    step: int,
-) -> tuple[Batch, np.ndarray]:
-    width, rows = steps[step]
-    return load_batch(index, rows, width, label_length, preprocess), rows
 
 
 def _execute(load: Callable[[int], Any], start: int, stop: int, workers: int) -> Iterator[Any]:

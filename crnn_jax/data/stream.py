@@ -23,6 +23,7 @@ T = TypeVar("T")
 
 _THREADS = 4  # decoding and resizing release the interpreter lock
 WINDOW = 4  # batches of images that are loaded ahead
+_SIZES = (1, 8)  # rows of batches that are not full: few shapes, each is compiled
 _GROWTH = 1.5  # of the padded widths: eight shapes from 16 to 512 pixels
 
 
@@ -74,7 +75,7 @@ def stream_batches(
       items: what to read, in order; may be endless.
       load: makes pixels (H, W, C) uint8 of an item, or raises a DataError.
       preprocess: the model's, for the padded widths.
-      batch_size: most rows of a batch. A batch that is not full is padded to a power of two.
+      batch_size: most rows of a batch. A batch that is not full is padded to 1, 8 or all.
       label: class ids of an item, where they are known (at most `label_length` of them).
       label_length: columns of the labels.
     """
@@ -83,7 +84,7 @@ def stream_batches(
 
     def send(width: int) -> Streamed:
         rows = waiting.pop(width)
-        size = min(batch_size, 1 << (len(rows) - 1).bit_length())
+        size = min(batch_size, next((s for s in _SIZES if s >= len(rows)), batch_size))
         labels = np.zeros((len(rows), label_length), np.int32)
         for row, (_, _, ids) in enumerate(rows):
             labels[row, : len(ids)] = ids

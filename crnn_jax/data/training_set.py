@@ -34,8 +34,10 @@ class TrainingSet:
 
     def fingerprints(self) -> dict[str, str]:
         """Returns a hash of every source's rows; resuming on changed data is refused."""
-        sources = [*self.index.sources, *self.eval_sources]
-        return {f"{i}:{source.name}": source.fingerprint() for i, source in enumerate(sources)}
+        return {
+            f"train {i}: {source.name}": source.fingerprint()
+            for i, source in enumerate(self.index.sources)
+        } | {f"eval: {source.name}": source.fingerprint() for source in self.eval_sources}
 
     def write_skipped(self, workdir: pathlib.Path) -> None:
         """Names every row that is left out, and why, in `workdir/skipped_rows.tsv`."""
