@@ -38,7 +38,7 @@ class Checkpointer:
         self._folder = folder
         keep = checkpoint_managers.AnyPreservationPolicy(
             [
-                checkpoint_managers.LatestN(1),
+                checkpoint_managers.LatestN(2),  # one to fall back on
                 checkpoint_managers.BestN(
                     get_metric_fn=lambda metrics: metrics[_SCORE],
                     n=1,

@@ -1,7 +1,4 @@
-"""Trains and evaluates what an experiment describes; `--help` shows how.
-
-Kept without logic: `crnn_jax.train.train_and_evaluate` is what notebooks and tests call.
-"""
+"""Trains and evaluates what an experiment describes."""
 
 from __future__ import annotations
 
@@ -17,6 +14,7 @@ _EXAMPLE = """example:
   (the same command again goes on where a run has stopped)"""
 
 
+# Kept without logic: notebooks and tests call `crnn_jax.train.train_and_evaluate`.
 def main(argv: Sequence[str]) -> int:
     """Runs the command line; returns the exit code."""
     parser = cli.Parser(prog="python -m crnn_jax.main", description=__doc__, epilog=_EXAMPLE)

@@ -4,7 +4,8 @@
         --config.data.train=tsv:DIR/labels.tsv --config.data.eval=tsv:DIR/labels.tsv
 
 Shi, Bai and Yao, 2015: the network of table 1, ADADELTA with rho 0.9 and no learning rate to tune,
-training images of 32x100. Without data of your own it trains on rendered words.
+training images of 32x100. Without data of your own it trains on rendered words. It is meant for an
+accelerator (`--dry_run` estimates the time on your device); no run to its end has been made yet.
 """
 
 from ml_collections import ConfigDict

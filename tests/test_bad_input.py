@@ -136,7 +136,7 @@ def test_unknown_character_is_named_with_the_row_and_what_to_do(
     assert "labels.tsv row 2 (1.jpg)" in line
     assert "'é' (U+00E9)" in line
     assert "3 of 4 rows" in line
-    assert "extend the charset, or 'drop' the characters or 'skip' the rows" in line
+    assert "extend config.charset, or set config.unknown to 'drop' (the characters)" in line
 
 
 def test_label_too_long_for_its_frames_is_named(
@@ -147,7 +147,7 @@ def test_label_too_long_for_its_frames_is_named(
     assert "labels.tsv row 2 (1.jpg)" in line
     assert "needs 18 frames, the image of 64 px gives 16" in line
     assert "2 of 3 rows" in line
-    assert "'skip' such rows, widen the images" in line
+    assert "set config.infeasible to 'skip' (the rows)" in line
 
 
 def test_skipped_rows_are_listed_in_the_workdir(

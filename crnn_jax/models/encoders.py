@@ -84,7 +84,7 @@ VGG_PORT = (
     Conv(512, kernel=(2, 2), padding=(0, 0), norm=True),
 )
 
-# Eighteen 3x3 layers at strides that keep one frame per four pixels.
+# As ResNet-18: seventeen 3x3 convolutions and a last 2x3 one, one frame per four pixels.
 RESNET = (
     Conv(32, norm=True, bias=False),
     Residual(64, stride=(2, 2)),

@@ -1,0 +1,135 @@
+"""What a run writes and shows while it trains."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import signal
+
+import numpy as np
+import pytest
+
+from crnn_jax import train, writers
+from crnn_jax.evaluate import Row
+from crnn_jax.pictures import readings_grid
+from crnn_jax.progress import Progress
+from crnn_jax.signals import StopSignal
+
+
+def sums(empty: int = 0, loss: float = 6.0) -> dict[str, float]:
+    values = dict.fromkeys(train.SUMS, 0.0)
+    return values | {
+        "loss": loss,
+        "loss_weight": 3.0,
+        "rows": 4.0,
+        "empty_readings": float(empty),
+        "steps": 2.0,
+        "grad_norm": 5.0,
+        "skipped": 1.0,
+    }
+
+
+@pytest.fixture
+def writer(tmp_path):
+    writer = writers.MetricWriter(tmp_path, start=0, total=10_000, batch_size=64)
+    yield writer
+    writer.close()
+
+
+def lines(folder) -> list[dict]:
+    return [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_a_train_line_holds_the_quotients_of_the_sums(writer, tmp_path):
+    writer.write_train(50, sums(empty=1), learning_rate=0.25)
+    (line,) = lines(tmp_path)
+    assert line["step"] == 50
+    assert line["loss"] == 2.0
+    assert line["grad_norm"] == 2.5
+    assert line["empty_readings"] == 0.25
+    assert line["learning_rate"] == 0.25
+    assert line["skipped_updates"] == 1
+
+
+def test_a_loss_that_is_no_number_is_written_as_null(writer, tmp_path):
+    writer.write_train(50, sums(loss=float("nan")), learning_rate=0.25)
+    assert lines(tmp_path)[0]["loss"] is None
+
+
+def test_empty_readings_are_explained_first_and_warned_of_when_they_last(
+    writer, caplog, monkeypatch
+):
+    monkeypatch.setattr(logging.getLogger("crnn_jax"), "propagate", True)
+    with caplog.at_level(logging.INFO, logger="crnn_jax"):
+        for step in (50, 100, 3000, 3050):
+            writer.write_train(step, sums(empty=4), learning_rate=0.1)
+        writer.write_train(3100, sums(empty=1), learning_rate=0.1)
+    told = [r for r in caplog.records if "readings are" in r.message or "begun" in r.message]
+    assert [r.levelname for r in told] == ["INFO", "WARNING", "INFO"]
+    assert "usual early in CTC training" in told[0].message
+    assert "after 192000 images; try a lower learning rate" in told[1].message
+    assert "step 3100: the network has begun to read" in told[2].message
+
+
+def test_metrics_beyond_the_checkpoint_are_cut(tmp_path):
+    path = tmp_path / "metrics.jsonl"
+    kept = [{"step": 10, "seconds": 1.5}, {"step": 20, "seconds": 2.5}]
+    text = "".join(json.dumps(line) + "\n" for line in [*kept, {"step": 30, "seconds": 9.0}])
+    path.write_text(text + '{"step": 15, "secon')  # a line cut short by a kill
+    assert writers.cut_metrics(path, 20) == 2.5
+    assert lines(tmp_path) == kept
+    assert writers.cut_metrics(tmp_path / "missing.jsonl", 20) == 0.0
+
+
+def test_the_rate_leaves_out_what_is_not_training(monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("crnn_jax.progress.time.perf_counter", lambda: clock[0])
+    progress = Progress(start=0, total=100, batch_size=8)
+    clock[0] = 30.0  # compilation
+    progress.first_step()
+    progress.update()
+    for _ in range(5):
+        clock[0] += 1.0
+        progress.update()
+    with progress.paused():
+        clock[0] += 100.0
+    assert progress.rate() == 8.0
+    clock[0] += 1.0
+    assert np.isnan(progress.rate())  # no step since
+    progress.close()
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_stop_signal_is_remembered_once(name):
+    number = getattr(signal, name)
+    before = signal.getsignal(number)
+    with StopSignal() as stop:
+        assert stop.requested == ""
+        os.kill(os.getpid(), number)
+        assert stop.requested == name
+        assert signal.getsignal(number) == before  # a second one acts at once
+    assert signal.getsignal(number) == before
+
+
+def test_grid_shows_right_wrong_and_unreadable():
+    image = np.full((32, 100, 1), 200, np.uint8)
+    rows = [
+        Row("a.png", "Word", "word", 0.9),
+        Row("b.png", "word", "ward", 0.4),
+        Row("c.png", "a very long label " * 9, "", 0.0, "unreadable"),
+    ]
+    grid = np.asarray(readings_grid([image, image, None], rows)).astype(int)
+    third = grid.shape[1] // 3
+    assert grid.shape[2] == 3
+
+    def greenish(cell):
+        return ((cell[..., 1] > cell[..., 0] + 60) & (cell[..., 1] > cell[..., 2] + 40)).any()
+
+    def reddish(cell):
+        return ((cell[..., 0] > cell[..., 1] + 100) & (cell[..., 0] > cell[..., 2] + 100)).any()
+
+    cells = [grid[:, i * third : (i + 1) * third] for i in range(3)]
+    assert [greenish(cell) for cell in cells] == [True, False, False]
+    assert [reddish(cell) for cell in cells] == [False, True, True]
+    assert (cells[2][:, -4:] == 255).all()  # a long text is shortened, not drawn over the edge
