@@ -31,7 +31,7 @@ def describe(config: ConfigDict) -> str:
     model, tx, _ = train.build(config, data.charset.num_classes, warmup, total)
     state = jax.jit(lambda: train.create_train_state(config, model, tx))()
     widths = data.plan.bucket_widths
-    batch = _batch(config, data.index, max(widths), data.label_length)
+    batch = jax.device_put(_batch(config, data.index, max(widths), data.label_length))
     start = time.perf_counter()
     step = train.compile_train_step(model, tx, config).lower(state, batch).compile()
     compiling = time.perf_counter() - start

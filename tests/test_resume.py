@@ -20,7 +20,7 @@ from crnn_jax import config as config_lib
 from crnn_jax.charset import Charset
 from crnn_jax.checkpoint import FOLDER, Checkpointer
 
-STEPS = 40
+STEPS = 60
 OVERRIDES = {
     "total_steps": STEPS,
     "checkpoint_every_steps": 3,
@@ -123,9 +123,9 @@ def test_kill_9_at_three_moments(tmp_path):
 
     rng = random.Random()
     moments = [
-        lambda: saved(killed, 3) and time.sleep(rng.uniform(0, 0.2)) is None,
+        lambda: saved(killed, 3) and time.sleep(rng.uniform(0, 0.1)) is None,
         lambda: saved(killed, 12) and being_saved(killed),
-        lambda: saved(killed, 24) and time.sleep(rng.uniform(0, 0.3)) is None,
+        lambda: saved(killed, 24) and time.sleep(rng.uniform(0, 0.1)) is None,
     ]
     for moment in moments:
         with subprocess.Popen(
