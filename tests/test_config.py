@@ -235,9 +235,11 @@ def validated(config: ConfigDict) -> ConfigDict:
     return config
 
 
-def test_valid_configs_pass() -> None:
-    validated(configured())
-    validated(configured(("protocol", "36"), ("ema", "0.999"), ("clip_norm", "0")))
+def test_valid_configs_pass_unchanged() -> None:
+    for knobs in ((), (("protocol", "36"), ("ema", "0.999"), ("clip_norm", "0"))):
+        config = configured(*knobs)
+        before = config_lib.to_json(config)
+        assert config_lib.to_json(validated(config)) == before
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ def test_saved_without_a_machines_paths(name):
     ("text", "found"),
     [
         ("/home/someone/runs", True),
-        ("preparing /root/.cache/x", True),
+        ("preparing /home/me/.cache/x", True),
         ("'C:\\Users\\me'", True),
         ("https://arxiv.org/abs/1507.05717", False),
         ("crnn_jax/data/sources.py", False),

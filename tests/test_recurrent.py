@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -225,3 +226,14 @@ def test_one_of_several_torch_layers():
     with torch.no_grad():
         expected, _ = module[0](torch.tensor(np.asarray(x)))
     np.testing.assert_allclose(out, expected.numpy(), atol=1e-5)
+
+
+def test_initial_kernels_are_drawn_without_batched_decompositions():
+    """Two batched QR calls in one program (two layers) deadlock on a CPU with two threads."""
+    layers = [RecurrentLayer("lstm", hidden=8) for _ in range(2)]
+    x, lengths = jnp.zeros((1, 3, 8)), jnp.array([3])
+    init = jax.jit(lambda key: [layer.init(key, x, lengths) for layer in layers])
+    program = init.lower(jax.random.key(0)).as_text()
+    calls = [line for line in program.splitlines() if "custom_call" in line and "geqrf" in line]
+    assert calls
+    assert all(re.search(r"\(tensor<\d+x\d+xf32>\)", line) for line in calls), calls[0]

@@ -141,7 +141,9 @@ def _gatewise(initializer: Any, hidden: int) -> Any:
         n, inputs, width = shape
         gates = width // hidden
         keys = jax.random.split(key, n * gates)
-        blocks = jax.vmap(lambda k: initializer(k, (inputs, hidden), dtype))(keys)
+        # Not under vmap: two batched QR decompositions of one program (one per layer) can wait
+        # for each other for ever on a CPU with two threads.
+        blocks = jnp.stack([initializer(k, (inputs, hidden), dtype) for k in keys])
         return blocks.reshape(n, gates, inputs, hidden).transpose(0, 2, 1, 3).reshape(shape)
 
     return init
