@@ -4,8 +4,8 @@
 
 DIR holds captchas as in the well-known Keras example, each named by its label: in order of their
 names, the first 640 train and the next 200 validate. Two CPU cores (AMD EPYC): 3.2 minutes, 0.975
-of the validation captchas right. The misses are m taken for n and the other way round, where
-letters overlap or the line that crosses them looks like a stroke.
+of the validation captchas right. The misses are n and m mistaken for each other or
+merged, where letters overlap or the line that crosses them looks like a stroke.
 """
 
 from ml_collections import ConfigDict
