@@ -7,8 +7,11 @@ import logging
 import pathlib
 from typing import Any
 
+import numpy as np
+
 from crnn_jax import models
 from crnn_jax.charset import Charset, build_charset
+from crnn_jax.ctc.loss import check_labels
 from crnn_jax.data.images import Preprocess
 from crnn_jax.data.index import Index, build_index
 from crnn_jax.data.plan import EpochPlan, choose_buckets
@@ -66,6 +69,9 @@ def open_training_set(config: Any, preprocess: Preprocess) -> TrainingSet:
         unknown=config.unknown,
         infeasible=config.infeasible,
     )
+    # The loss would count an id out of range as certain; here it is seen once, not in every step.
+    ids = index.labels.flat
+    check_labels(ids[None], np.array([len(ids)]), charset.num_classes)
     _LOG.info("training rows: %s", index.report.summary())
     plan = EpochPlan(
         index,
