@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Versions tested on Python 3.11; other Pythons resolve their own.
 CONSTRAINTS := $(shell $(PYTHON) -c 'import sys; print("-c constraints.txt" if sys.version_info[:2] == (3, 11) else "")')
 
-.PHONY: help venv train test test-all lint
+.PHONY: help venv train test test-all lint fonts
 
 help:
 	@echo "make venv      set up $(VENV)"
@@ -14,6 +14,7 @@ help:
 	@echo "make test      the core tests"
 	@echo "make test-all  the slow tests, too"
 	@echo "make lint      formatting and lint"
+	@echo "make fonts     free fonts of Debian, installed and drawn into build/fonts.npz (root)"
 
 venv: $(VENV)/.ready
 
@@ -38,3 +39,25 @@ test-all: $(VENV)/.ready-dev
 lint: $(VENV)/.ready-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+
+FONTS := experiments/fonts_debian.txt
+TAB := $(shell printf '\t')
+ATLAS := $(BIN)/python -m crnn_jax.synth.atlas
+
+fonts: $(VENV)/.ready
+	@command -v apt-get dpkg > /dev/null || { echo "make fonts needs Debian or Ubuntu (apt-get);" \
+		"elsewhere: $(ATLAS) --fonts=FOLDER --out=build/fonts.npz" >&2; exit 1; }
+	@mkdir -p build
+	@grep -v '^#' $(FONTS) | cut -f1 | sort > build/wanted.txt
+	@dpkg-query -W -f='$${db:Status-Abbrev}$${Package}\n' | sed -n 's/^ii *//p' | sort > build/installed.txt
+	@missing=$$(comm -23 build/wanted.txt build/installed.txt); test -z "$$missing" || { \
+		test "$$(id -u)" = 0 || { echo "make fonts installs packages: run it as root" >&2; exit 1; }; \
+		apt-get update -qq && apt-cache pkgnames | sort > build/known.txt && \
+		comm -23 build/wanted.txt build/known.txt | sed 's/$$/: not in this release, left out/' >&2 && \
+		comm -12 build/wanted.txt build/known.txt | DEBIAN_FRONTEND=noninteractive \
+			xargs apt-get install --yes --quiet --no-install-recommends; }
+	@grep -v '^#' $(FONTS) | while IFS='$(TAB)' read -r package licence style keep; do \
+		case $$style in script* | display* | led*) tag=$${style%%,*} ;; *) tag= ;; esac; \
+		dpkg -L $$package 2> /dev/null | grep -iE '\.(ttf|otf|ttc)$$' | grep -E -e "$${keep:-.}" | \
+			sed "s/$$/$(TAB)$$tag/"; done > build/fonts.txt
+	$(ATLAS) --fonts=build/fonts.txt --charset=latin94+space --out=build/fonts.npz

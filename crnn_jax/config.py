@@ -13,7 +13,7 @@ import math
 import pathlib
 import re
 import types
-from typing import Any
+from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
@@ -21,6 +21,7 @@ from ml_collections.config_dict import placeholder
 from crnn_jax import files
 from crnn_jax.errors import UserError, unknown_name
 from crnn_jax.metrics import PROTOCOLS
+from crnn_jax.synth import knobs, presets
 
 # Units in which a duration may be given, as in `total_steps` or `total_epochs`.
 UNITS = ("steps", "epochs", "examples")
@@ -71,6 +72,9 @@ def default_config() -> ConfigDict:
     config.data.max_width = 512  # pixels; wider images are squeezed to it when aspect is kept
     config.data.buckets = 6  # at most so many padded widths when aspect is kept
     config.data.workers = 0  # worker processes that load batches; 0 uses threads
+    config.data.augment = ""  # preset whose effects change loaded images on the device; empty: none
+
+    config.synth = presets.get_preset("scene")
 
     config.model = ConfigDict()
     config.model.name = "crnn"  # see crnn_jax.models.MODELS
@@ -130,6 +134,8 @@ def comments() -> dict[str, str]:
         match = re.match(r"\s*config\.([\w.]+) = (?!ConfigDict).*?  # (.*)$", line)
         if match:
             found[match[1]] = match[2]
+        elif "config.synth = " in line:
+            found |= {f"synth.{name}": text for name, text in knobs.comments().items()}
     return found
 
 
@@ -192,12 +198,20 @@ def apply_overrides(config: ConfigDict, overrides: list[tuple[str, str]]) -> Non
     pristine = default_config()  # has the type of a knob that is None just now
     known = flatten(pristine)
     given: dict[str, str] = {}  # durations, to the key that set them
+    for key, text in overrides:  # a preset sets the knobs that others may then change
+        if key == "synth.preset":
+            config.synth = presets.get_preset(text)
     for key, text in overrides:
         if key not in known:
             raise unknown_name("config key", key, known)
         owner, _, leaf = key.rpartition(".")
         kind = (pristine[owner] if owner else pristine).get_type(leaf)
-        (config[owner] if owner else config)[leaf] = _parse(f"--config.{key}", text, kind)
+        what = f"--config.{key}"
+        if kind is tuple:
+            value = knobs.parse_range(what, text, type(known[key][0]))
+        else:
+            value = _parse(what, text, kind)
+        (config[owner] if owner else config)[leaf] = value
         name, _, _ = key.rpartition("_")
         if name in DURATIONS:
             if given.setdefault(name, key) != key:
@@ -230,27 +244,50 @@ def set_duration(config: ConfigDict, **duration: Any) -> None:
     apply_overrides(config, [(key, str(value)) for key, value in duration.items()])
 
 
-def steps(config: ConfigDict, name: str, steps_per_epoch: int, total: int | None = None) -> int:
+def steps(
+    config: ConfigDict, name: str, steps_per_epoch: int | None, total: int | None = None
+) -> int:
     """Returns a duration in steps, whatever unit it is given in; at least 1 (a warm-up: 0).
 
     Args:
       config: the config.
       name: as in "total" or "eval_every".
-      steps_per_epoch: of the training data.
+      steps_per_epoch: of the training data; None where it has no end.
       total: steps of the run, for durations in percent.
 
     Raises:
-      UserError: when it is given in no unit or in several.
+      UserError: when it is given in no unit, in several, or in epochs of data without end.
     """
     key, value = _duration(config, name)
     unit = key.rpartition("_")[2]
     if unit == "epochs":
+        if steps_per_epoch is None:
+            raise UserError(
+                f"config.{key} is {value}, but rendered text has no epochs: give config.{name}"
+                f"_steps or config.{name}_examples, or the SPEC a limit="
+            )
         value *= steps_per_epoch
     elif unit == "examples":
         value /= config.batch_size
     elif unit == "percent":
         value = (total or 0) * value / 100
     return max(round(value), 0 if name == "warmup" else 1)
+
+
+class Lengths(NamedTuple):
+    """The durations of a run, in steps."""
+
+    total: int
+    warmup: int
+    eval_every: int
+    checkpoint_every: int
+
+
+def lengths(config: ConfigDict, steps_per_epoch: int | None) -> Lengths:
+    """Returns all durations in steps, see `steps`."""
+    total = steps(config, "total", steps_per_epoch)
+    others = (steps(config, name, steps_per_epoch, total) for name in Lengths._fields[1:])
+    return Lengths(total, *others)
 
 
 def validate(config: ConfigDict) -> None:
@@ -274,6 +311,9 @@ def validate(config: ConfigDict) -> None:
         raise UserError(f"config.seed is {flat['seed']}: give a number below {2**32}")
     for name in DURATIONS:
         _duration(config, name)
+    knobs.check_knobs(config.synth)
+    if config.data.augment:
+        presets.get_preset(config.data.augment)
     if not config.data.train:
         raise UserError(
             "config.data.train is empty: say what to train on, as in "
@@ -304,6 +344,8 @@ def load(path: pathlib.Path) -> ConfigDict:
         if key not in known:
             raise unknown_name(f"config key in {path}", key, known)
         owner, _, leaf = key.rpartition(".")
+        if isinstance(value, list | tuple) and isinstance(known[key], tuple):
+            value = tuple(value)
         try:
             if value is None and key not in optional:
                 raise TypeError
@@ -315,8 +357,12 @@ def load(path: pathlib.Path) -> ConfigDict:
 
 def shrink_to_smoke(config: ConfigDict) -> None:
     """Shrinks an experiment to a few steps on tiny data: seconds on a CPU, the same code."""
-    config.data.train = "tfds:rendered_words/tiny/train"
-    config.data.eval = "tfds:rendered_words/tiny/test::limit=16"
+    if config.data.train.startswith("synth:"):
+        config.data.train = "synth:plain"
+        config.data.eval = "synth:plain::limit=16,charset=alnum62"
+    else:
+        config.data.train = "tfds:rendered_words/tiny/train"
+        config.data.eval = "tfds:rendered_words/tiny/test::limit=16"
     config.charset = "alnum62"
     config.batch_size = 4
     config.data.width = 64

@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 
 from crnn_jax import config as config_lib
 from crnn_jax import models, train, types
-from crnn_jax.data.training_set import open_training_set
+from crnn_jax.data.training_set import TrainingSet, open_training_set
 from crnn_jax.recognizer import preprocess_of
 
 _TIMED_STEPS = 3
@@ -25,26 +25,26 @@ def describe(config: ConfigDict) -> str:
     """
     config_lib.validate(config)
     data = open_training_set(config, preprocess_of(config))
-    per_epoch = data.plan.steps_per_epoch
-    total = config_lib.steps(config, "total", per_epoch)
-    warmup = config_lib.steps(config, "warmup", per_epoch, total)
+    total, warmup, _, _ = config_lib.lengths(config, data.steps_per_epoch)
     model, tx, _ = train.build(config, data.charset.num_classes, warmup, total)
     state = jax.jit(lambda: train.create_train_state(config, model, tx))()
-    widths = data.plan.bucket_widths
-    batch = jax.device_put(_batch(config, data.index, max(widths), data.label_length))
+    widths = data.plan.bucket_widths if data.plan else (_width(config),)
+    loaded, assets = jax.device_put((_batch(config, data, max(widths)), data.assets))
     start = time.perf_counter()
-    step = train.compile_train_step(model, tx, config).lower(state, batch).compile()
+    step_fn = train.compile_train_step(model, tx, config, data.feed)
+    step = step_fn.lower(state, loaded, assets).compile()
     compiling = time.perf_counter() - start
     memory = step.memory_analysis()
     seconds = []
     for _ in range(_TIMED_STEPS + 1):
         start = time.perf_counter()
-        state, sums = step(state, batch)
+        state, sums = step(state, loaded, assets)
         jax.block_until_ready(sums)
         seconds.append(time.perf_counter() - start)
     per_step = float(np.median(seconds[1:]))
     # Time goes with the pixels: the mean padded width stands for the narrower batches.
-    mean_width = np.mean([data.plan.step(i)[0] for i in range(per_epoch)])
+    epoch = range(data.plan.steps_per_epoch) if data.plan else ()
+    mean_width = np.mean([data.plan.step(i)[0] for i in epoch] or widths)
     estimate = total * per_step * mean_width / max(widths) + compiling * len(widths)
     parameters = sum(p.size for p in jax.tree.leaves(state.params))
     state_bytes = sum(x.nbytes for x in jax.tree.leaves(state))
@@ -53,10 +53,10 @@ def describe(config: ConfigDict) -> str:
     rows = [
         ("charset", f"{len(data.charset.classes)} characters and the blank, {data.charset.case}"),
         ("parameters", f"{parameters:,}"),
-        ("training rows", data.index.report.summary()),
+        ("data", data.summary()),
         ("batches", f"{' x '.join(map(str, shape))}, {data.label_length} label ids"),
         ("frames", frames),
-        ("steps", f"{total:,} ({per_epoch:,} per epoch, warm-up {warmup:,})"),
+        ("steps", f"{total:,} ({_epochs(data)}warm-up {warmup:,})"),
         ("memory", f"{_mega(state_bytes)} state, {_working(memory)} working"),
         ("device", f"{jax.devices()[0].device_kind} ({jax.default_backend()})"),
         ("speed", f"{config.batch_size / per_step:,.0f} images/s at the widest batch"),
@@ -65,16 +65,26 @@ def describe(config: ConfigDict) -> str:
     return "\n".join(f"{name:<14} {text}" for name, text in rows)
 
 
-def _batch(config: ConfigDict, index: Any, width: int, label_length: int) -> types.Batch:
-    """Returns noise in the shapes of a real batch; its labels are real ones."""
+def _width(config: ConfigDict) -> int:
+    return config.data.width if config.data.fit == "squash" else config.data.max_width
+
+
+def _epochs(data: TrainingSet) -> str:
+    return f"{data.steps_per_epoch:,} per epoch, " if data.steps_per_epoch else ""
+
+
+def _batch(config: ConfigDict, data: TrainingSet, width: int) -> types.Batch | None:
+    """Returns noise in the shapes of the loaded rows, if any; their labels are real ones."""
+    if data.index is None:
+        return None
     rng = np.random.default_rng(0)
-    size, data = config.batch_size, config.data
-    labels = np.zeros((size, label_length), np.int32)
+    size = data.plan.batch_size
+    labels = np.zeros((size, data.label_length), np.int32)
     lengths = np.zeros(size, np.int32)
     for row in range(size):
-        ids = index.labels[row % len(index)]
+        ids = data.index.labels[row % len(data.index)]
         labels[row, : len(ids)], lengths[row] = ids, len(ids)
-    shape = (size, data.height, width, data.channels)
+    shape = (size, config.data.height, width, config.data.channels)
     images = rng.integers(0, 256, shape, np.uint8)
     return types.Batch(images, np.full(size, width, np.int32), labels, lengths)
 

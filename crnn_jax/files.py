@@ -12,13 +12,26 @@ from typing import Any
 from crnn_jax.errors import UserError
 
 
+def default_cache_dir() -> pathlib.Path:
+    """Returns the folder for prepared data: $CRNN_JAX_CACHE, else crnn_jax in the user's cache."""
+    if folder := os.environ.get("CRNN_JAX_CACHE"):
+        return pathlib.Path(folder).expanduser()
+    user_cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return pathlib.Path(user_cache).expanduser() / "crnn_jax"
+
+
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Writes a UTF-8 text file so that readers see the old one or the new one, whole."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
+    """Writes a file so that readers see the old one or the new one, whole."""
     path = pathlib.Path(path)
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
             file.flush()
             os.fsync(file.fileno())
         os.chmod(temporary, 0o644)  # mkstemp's is 0600

@@ -47,10 +47,7 @@ def readings_grid(images: Sequence[np.ndarray | None], rows: Sequence[Row]) -> I
     for number, (pixels, row) in enumerate(zip(images, rows, strict=True)):
         left, top = number % columns * _CELL[0] + 6, number // columns * _CELL[1] + 4
         if pixels is not None:
-            image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
-            scale = min(_IMAGE[0] / image.width, _IMAGE[1] / image.height)
-            size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
-            grid.paste(image.resize(size, Image.Resampling.BILINEAR), (left, top))
+            _paste(grid, pixels, left, top)
         else:
             draw.text((left, top + 16), "unreadable image", _WRONG, _font(_TEXT))
         right = row.reading == row.label or row.reading == row.label.lower()
@@ -58,6 +55,31 @@ def readings_grid(images: Sequence[np.ndarray | None], rows: Sequence[Row]) -> I
         draw.text((left, text), _fit(draw, row.label), _INK, _font(_TEXT))
         reading = f"{row.reading or '(empty)'}  {row.confidence:.2f}"
         draw.text((left, text + 16), _fit(draw, reading), _RIGHT if right else _WRONG, _font(_TEXT))
+    return grid
+
+
+def _paste(grid: Image.Image, pixels: np.ndarray, left: int, top: int) -> None:
+    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    scale = min(_IMAGE[0] / image.width, _IMAGE[1] / image.height)
+    size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
+    grid.paste(image.resize(size, Image.Resampling.BILINEAR), (left, top))
+
+
+def labelled_grid(images: Sequence[np.ndarray], labels: Sequence[str], columns: int) -> Image.Image:
+    """Draws images in a grid, each above its label.
+
+    Args:
+      images: pixels (H, W, C) uint8.
+      labels: what they say.
+      columns: of the grid.
+    """
+    lines, height = -(-len(images) // columns), _IMAGE[1] + 24
+    grid = Image.new("RGB", (columns * _CELL[0], lines * height), _PAPER)
+    draw = ImageDraw.Draw(grid)
+    for number, (pixels, label) in enumerate(zip(images, labels, strict=True)):
+        left, top = number % columns * _CELL[0] + 6, number // columns * height + 4
+        _paste(grid, pixels, left, top)
+        draw.text((left, top + _IMAGE[1] + 2), _fit(draw, label), _INK, _font(_TEXT))
     return grid
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import logging
 import pathlib
 import zlib
@@ -23,6 +24,7 @@ from crnn_jax import workdir as workdir_lib
 from crnn_jax.charset import Charset
 from crnn_jax.checkpoint import Checkpointer
 from crnn_jax.ctc.loss import ctc_loss, loss_and_weight
+from crnn_jax.data.feeds import Feed
 from crnn_jax.data.pipeline import train_batches
 from crnn_jax.data.training_set import TrainingSet, open_training_set
 from crnn_jax.recognizer import Recognizer, default_protocol, preprocess_of
@@ -174,11 +176,36 @@ def abstract_state(config: ConfigDict, charset: Charset) -> tuple[models.CRNN, T
 
 
 def compile_train_step(
-    model: models.CRNN, tx: optax.GradientTransformation, config: ConfigDict
-) -> Callable[[TrainState, types.Batch], Any]:
-    """Returns the jitted step; it consumes (donates) the state that it is given."""
-    step = functools.partial(train_step, model=model, tx=tx, config=config)
+    model: models.CRNN,
+    tx: optax.GradientTransformation,
+    config: ConfigDict,
+    feed: Feed | None = None,
+) -> Callable[..., Any]:
+    """Returns the jitted step of (state, loaded batch, arrays of the feed).
+
+    With a feed the batch is put together, and rendered text drawn, in the same program. The step
+    consumes (donates) the state that it is given.
+    """
+
+    def step(state: TrainState, loaded: types.Batch | None, assets: Any = ()) -> Any:
+        batch = loaded if feed is None else feed(assets, state.step, loaded)
+        return train_step(state, batch, model=model, tx=tx, config=config)
+
     return jax.jit(step, donate_argnums=0)
+
+
+def loaded_batches(
+    data: TrainingSet, config: ConfigDict, start: int, stop: int
+) -> Iterator[types.Batch | None]:
+    """Yields what the host contributes to every step: a batch on its way to the device, or None."""
+    if data.index is None:
+        return itertools.repeat(None)
+    workers = config.data.workers
+    return to_device(
+        train_batches(
+            data.index, data.plan, data.preprocess, start, stop, data.label_length, workers=workers
+        )
+    )
 
 
 def to_device(batches: Iterator[types.Batch]) -> Iterator[types.Batch]:
@@ -224,11 +251,8 @@ def train_and_evaluate(
     config_lib.validate(config)
     writers.warn_if_accelerator_idle()
     data = open_training_set(config, preprocess_of(config))
-    per_epoch = data.plan.steps_per_epoch
-    total = config_lib.steps(config, "total", per_epoch)
-    every = functools.partial(config_lib.steps, config, steps_per_epoch=per_epoch, total=total)
-    eval_every, save_every = every("eval_every"), every("checkpoint_every")
-    model, tx, learning_rate_fn = build(config, data.charset.num_classes, every("warmup"), total)
+    total, warmup, eval_every, save_every = config_lib.lengths(config, data.steps_per_epoch)
+    model, tx, learning_rate_fn = build(config, data.charset.num_classes, warmup, total)
 
     run = workdir_lib.Workdir(workdir)
     run.prepare(config, data)
@@ -241,23 +265,14 @@ def train_and_evaluate(
             _LOG.info("resuming %s at step %d of %d", run.path, start, total)
         else:
             state = jax.jit(create)()
-        step_fn = compile_train_step(model, tx, config)
+        step_fn = compile_train_step(model, tx, config, data.feed)
+        assets = jax.device_put(data.assets)
         recognizer = Recognizer(
             model, state.eval_variables(), data.charset, data.preprocess, run.path.name
         )
         results: dict[str, evaluate.Result] = {}
         pending: tuple[int, Any] | None = None  # metrics are fetched while the next step runs
-        batches = to_device(
-            train_batches(
-                data.index,
-                data.plan,
-                data.preprocess,
-                start,
-                total,
-                data.label_length,
-                workers=config.data.workers,
-            )
-        )
+        batches = loaded_batches(data, config, start, total)
         writer = writers.MetricWriter(run.path, start, total, config.batch_size)
         stack.enter_context(contextlib.closing(writer))
         stop = stack.enter_context(StopSignal())
@@ -270,7 +285,7 @@ def train_and_evaluate(
                 pending = None
 
         for step in range(start + 1, total + 1):
-            state, sums = step_fn(state, next(batches))
+            state, sums = step_fn(state, next(batches), assets)
             log_pending()
             if step == start + 1:
                 jax.block_until_ready(sums)

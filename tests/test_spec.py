@@ -48,7 +48,7 @@ def test_examples_in_messages_are_valid():
     for kind, example in KINDS.items():
         assert parse_spec(example).kind == kind
     for option, example in OPTIONS.items():
-        spec = parse_spec(f"tsv:d::{example}")
+        spec = parse_spec(f"synth:scene::{example}")
         assert getattr(spec, option) is not None
         assert str(spec).endswith(f"::{example}")
 

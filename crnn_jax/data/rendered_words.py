@@ -28,17 +28,10 @@ from tqdm import tqdm
 
 from crnn_jax.data import pillow_render, word_rows, words
 from crnn_jax.errors import UserError
+from crnn_jax.files import default_cache_dir
 
 TRAIN_ROWS = 60_000
 TEST_ROWS = 1_000
-
-
-def default_cache_dir() -> pathlib.Path:
-    """Returns the folder for prepared data: $CRNN_JAX_CACHE, else crnn_jax in the user's cache."""
-    if folder := os.environ.get("CRNN_JAX_CACHE"):
-        return pathlib.Path(folder).expanduser()
-    user_cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return pathlib.Path(user_cache).expanduser() / "crnn_jax"
 
 
 class RenderedWordsConfig(tfds.core.BuilderConfig):

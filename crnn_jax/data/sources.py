@@ -104,7 +104,7 @@ def open_source(spec: str | Spec) -> Source:
       DataError: a set that cannot be opened, or of which the options leave nothing.
     """
     spec = parse_spec(spec) if isinstance(spec, str) else spec
-    source = SOURCES[spec.kind](spec.location)
+    source = SOURCES[spec.kind](spec)
     rows: range | np.ndarray = range(len(source))
     if spec.rows is not None:
         start, stop = spec.rows
@@ -152,15 +152,29 @@ def _hash_fraction(group: str) -> float:
     return (int.from_bytes(digest, "big") >> 11) / 2**53  # exact, below 1
 
 
-def _open_tfds(location: str) -> Source:
+def _open_tfds(spec: Spec) -> Source:
     from crnn_jax.data import tfds_source  # imports TFDS, which takes seconds
 
-    return tfds_source.open_tfds(location)
+    return tfds_source.open_tfds(spec.location)
 
 
-# kind -> opener of a location; the kinds' examples are in `spec.KINDS`.
-SOURCES: dict[str, Callable[[str], Source]] = {
-    "tsv": file_sources.open_tsv,
-    "names": file_sources.open_names,
+def _open_synth(spec: Spec) -> Source:
+    from crnn_jax.synth import source  # imports JAX
+
+    return source.SynthSource(spec)
+
+
+def _open_bank(spec: Spec) -> Source:
+    from crnn_jax.synth import bank
+
+    return bank.BankSource(spec.location)
+
+
+# kind -> opener of a SPEC, its options aside; the kinds' examples are in `spec.KINDS`.
+SOURCES: dict[str, Callable[[Spec], Source]] = {
+    "tsv": lambda spec: file_sources.open_tsv(spec.location),
+    "names": lambda spec: file_sources.open_names(spec.location),
     "tfds": _open_tfds,
+    "synth": _open_synth,
+    "bank": _open_bank,
 }

@@ -6,7 +6,7 @@
 Options: `rows=0:640` (contiguous, in order), `split=0:90` (percent by a hash of the row's group),
 `group=REGEX` (searched in the row's key: its first capture group, or else the whole match, names
 the row's group, and a group never straddles a split), `limit=N`, `name=NAME`. They apply in this
-order: rows, split, limit.
+order: rows, split, limit. Rendered text (`synth:`) takes `seed=N` and `charset=CHARSET`, too.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ KINDS: dict[str, str] = {
     "tsv": "tsv:words/labels.tsv",
     "names": "names:captcha::rows=0:640",
     "tfds": "tfds:rendered_words/train",
+    "synth": "synth:scene::seed=1,limit=1000",
+    "bank": "bank:words.npz",
 }
 
 # Options, each with an example; this is also the order in which `str(spec)` writes them.
@@ -31,7 +33,10 @@ OPTIONS: dict[str, str] = {
     "group": "group=^[^_]+",
     "limit": "limit=100",
     "name": "name=captcha",
+    "seed": "seed=1",
+    "charset": "charset=alnum62",
 }
+_SYNTH_OPTIONS = ("seed", "charset")
 
 _OPTION = re.compile(r"(\w+)=")
 _NEXT_OPTION = re.compile(r",(?=\w+=)")  # a comma within a regex or a name is not followed by this
@@ -51,6 +56,8 @@ class Spec:
       group: regular expression that finds a row's group in its key; the key itself when None.
       limit: at most that many rows, the first ones.
       name: the set's name in tables; the folder that holds the data when None.
+      seed: of rendered text.
+      charset: of rendered text: the characters that it may hold.
     """
 
     kind: str
@@ -60,6 +67,8 @@ class Spec:
     group: str | None = None
     limit: int | None = None
     name: str | None = None
+    seed: int | None = None
+    charset: str | None = None
 
     def __post_init__(self):
         if self.kind not in KINDS:
@@ -85,8 +94,17 @@ class Spec:
                 raise _bad_option(
                     "group", self.group, f"a regular expression ({error} in this one)"
                 ) from None
-        if self.name is not None:
-            _check_text("name", self.name)
+        for option in ("name", "charset"):
+            if (value := getattr(self, option)) is not None:
+                _check_text(option, value)
+        for option in _SYNTH_OPTIONS:
+            if self.kind != "synth" and getattr(self, option) is not None:
+                raise UserError(
+                    f"{option}= in a SPEC of {self.kind}: belongs to rendered text, as in "
+                    f"{KINDS['synth']}: leave it out"
+                )
+        if self.seed is not None and not 0 <= self.seed < 2**32:
+            raise _bad_option("seed", str(self.seed), f"a number from 0 to below {2**32}")
 
     def __str__(self) -> str:
         values = {
@@ -95,6 +113,8 @@ class Spec:
             "group": self.group,
             "limit": self.limit,
             "name": self.name,
+            "seed": self.seed,
+            "charset": self.charset,
         }
         options = ",".join(f"{key}={values[key]}" for key in OPTIONS if values[key] is not None)
         return f"{self.kind}:{self.location}" + (f"::{options}" if options else "")
@@ -129,8 +149,10 @@ def parse_spec(text: str) -> Spec:
         rows=_parse_range("rows", options["rows"], int),
         split=_parse_range("split", options["split"], float),
         group=options["group"],
-        limit=_parse_limit(options["limit"]),
+        limit=_parse_count("limit", options["limit"]),
         name=options["name"],
+        seed=_parse_count("seed", options["seed"]),
+        charset=options["charset"],
     )
 
 
@@ -208,11 +230,11 @@ def _parse_range(option: str, value: str | None, number: type) -> tuple | None:
         raise _bad_option(option, value, f"{numbers} joined by ':'") from None
 
 
-def _parse_limit(value: str | None) -> int | None:
+def _parse_count(option: str, value: str | None) -> int | None:
     try:
         return None if value is None else int(value)
     except ValueError:
-        raise _bad_option("limit", value, "a whole number") from None
+        raise _bad_option(option, value, "a whole number") from None
 
 
 def _check_text(option: str, value: str) -> None:

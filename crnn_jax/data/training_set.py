@@ -1,50 +1,87 @@
-"""Everything that a run reads, opened from its config: charset, training index, plan, sets."""
+"""Everything that a run reads, opened from its config: charset, loaded and rendered rows, sets."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
 import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from ml_collections import ConfigDict, FrozenConfigDict
 
 from crnn_jax import models
 from crnn_jax.charset import Charset, build_charset
 from crnn_jax.ctc.loss import check_labels
+from crnn_jax.data.feeds import BankArrays, BankRows, Feed, RenderedRows, digest
 from crnn_jax.data.images import Preprocess
 from crnn_jax.data.index import Index, build_index
-from crnn_jax.data.plan import EpochPlan, choose_buckets
+from crnn_jax.data.plan import EpochPlan, apportion, choose_buckets
 from crnn_jax.data.sources import Source, open_source
-from crnn_jax.data.spec import parse_mixture
+from crnn_jax.data.spec import Spec, parse_mixture
 from crnn_jax.errors import UserError
+from crnn_jax.synth import presets
+from crnn_jax.synth.bank import load_bank
+from crnn_jax.synth.renderer import build_renderer
+from crnn_jax.synth.warp import Canvas
 
 _LOG = logging.getLogger("crnn_jax")
 _LABEL_STEP = 8  # label columns are a multiple of it, so that few shapes are compiled
 _SKIPPED_FILE = "skipped_rows.tsv"
 
 
+_ON_DEVICE = ("synth", "bank")  # kinds of sets whose rows are made there
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainingSet:
-    """What a run trains on and what it is judged by."""
+    """What a run trains on and what it is judged by.
+
+    Attributes:
+      charset: of the labels.
+      preprocess: of loaded images.
+      index, plan: of the rows that the host loads; None when there are none.
+      label_length: columns of their labels.
+      feed: puts a step's batch together on the device.
+      assets: arrays of the feed's parts.
+      steps_per_epoch: steps in a pass over the loaded rows; None for rendered text without end.
+      eval_sources: validation sets.
+    """
 
     charset: Charset
     preprocess: Preprocess
-    index: Index
-    plan: EpochPlan
-    label_length: int  # columns of the labels of every batch
+    index: Index | None
+    plan: EpochPlan | None
+    label_length: int
+    feed: Feed
+    assets: tuple[Any, ...]
+    steps_per_epoch: int | None
     eval_sources: list[Source]
 
     def fingerprints(self) -> dict[str, str]:
         """Returns a hash of every source's rows; resuming on changed data is refused."""
-        return {
-            f"train {i}: {source.name}": source.fingerprint()
-            for i, source in enumerate(self.index.sources)
-        } | {f"eval: {source.name}": source.fingerprint() for source in self.eval_sources}
+        loaded = self.index.sources if self.index else []
+        return (
+            {f"train {i}: {source.name}": source.fingerprint() for i, source in enumerate(loaded)}
+            | {
+                f"train on the device {i}: {part.name}": digest(repr(part), assets)
+                for i, (part, assets) in enumerate(zip(self.feed.parts, self.assets, strict=True))
+            }
+            | {f"eval: {source.name}": source.fingerprint() for source in self.eval_sources}
+        )
+
+    def summary(self) -> str:
+        """Says in one line what a batch is made of."""
+        parts = [f"{part.rows} {part.name} on the device" for part in self.feed.parts]
+        if self.index:
+            parts.insert(0, f"{self.plan.batch_size} loaded ({self.index.report.summary()})")
+        return "rows per step: " + ", ".join(parts)
 
     def write_skipped(self, workdir: pathlib.Path) -> None:
         """Names every row that is left out, and why, in `workdir/skipped_rows.tsv`."""
-        skipped = self.index.report.skipped
+        skipped = self.index.report.skipped if self.index else []
         if skipped:
             lines = (f"{where}\t{reason}\n" for where, reason in skipped)
             (workdir / _SKIPPED_FILE).write_text("".join(lines), encoding="utf-8")
@@ -52,45 +89,188 @@ class TrainingSet:
 
 
 def open_training_set(config: Any, preprocess: Preprocess) -> TrainingSet:
-    """Opens the sets of a config and plans its epochs.
+    """Opens the sets of a config and plans what every step trains on.
 
     Raises:
       UserError: for a set that cannot be read, or a row that the config's policies refuse.
     """
     mixture = parse_mixture(config.data.train)
-    sources = [open_source(spec) for _, spec in mixture]
-    weights = None if mixture[0][0] is None else [weight for weight, _ in mixture]
-    charset = build_charset(config.charset, config.case, _labels(sources))
+    specs = [spec for _, spec in mixture]
+    shares = _shares(config, mixture)
+    on_device = [spec.kind in _ON_DEVICE for spec in specs]
+    sources = [open_source(s) for s, device in zip(specs, on_device, strict=True) if not device]
+    banks = {i: open_source(spec) for i, spec in enumerate(specs) if spec.kind == "bank"}
+    labelled = [*sources, *banks.values()]
+    charset = build_charset(config.charset, config.case, _labels(labelled) if labelled else None)
+    index = plan = None
+    label_length = _LABEL_STEP
+    if sources:
+        index = _index(config, sources, charset, preprocess)
+        weights = [w for (w, _), device in zip(mixture, on_device, strict=True) if not device]
+        rows = sum(r for r, device in zip(shares, on_device, strict=True) if not device)
+        # Rendered rows are as wide as can be, so that loaded ones need no widths of their own.
+        buckets = (
+            choose_buckets(index.widths, config.data.buckets)
+            if not any(on_device)
+            else (_widest(preprocess),)
+        )
+        plan = EpochPlan(index, rows, buckets, config.seed, None if weights[0] is None else weights)
+        label_length = -(-index.max_label_length // _LABEL_STEP) * _LABEL_STEP
+    knobs = _augmentation(config)
+    parts, assets = [], []
+    for i, (spec, rows) in enumerate(zip(specs, shares, strict=True)):
+        if spec.kind == "synth":
+            part, arrays = _rendered(config, spec, rows, charset, preprocess)
+        elif spec.kind == "bank":
+            part, arrays = _bank(config, spec, rows, banks[i], charset, preprocess, knobs)
+        else:
+            continue
+        parts.append(part)
+        assets.append(arrays)
+    data = TrainingSet(
+        charset=charset,
+        preprocess=preprocess,
+        index=index,
+        plan=plan,
+        label_length=label_length,
+        feed=Feed(tuple(parts), config.seed, knobs),
+        assets=tuple(assets),
+        steps_per_epoch=plan.steps_per_epoch if plan else _epoch(parts),
+        eval_sources=_validation_sets(config),
+    )
+    _LOG.info("training %s", data.summary())
+    return data
+
+
+def _shares(config: Any, mixture: Sequence[tuple[float | None, Spec]]) -> list[int]:
+    """Returns the rows of a batch that come from each set; loaded ones without weights share."""
+    specs = [spec for _, spec in mixture]
+    if (
+        config.synth != presets.get_preset(config.synth.preset)
+        and not any(spec.kind == "synth" and spec.location == config.synth.preset for spec in specs)
+        and config.data.augment != config.synth.preset
+    ):
+        raise UserError(
+            f"config.synth changes the preset {config.synth.preset!r}, which neither "
+            "config.data.train nor config.data.augment uses: set config.synth.preset to the one "
+            "that is meant"
+        )
+    if mixture[0][0] is not None:
+        return apportion(config.batch_size, [weight for weight, _ in mixture])
+    if len(specs) > 1 and any(spec.kind in _ON_DEVICE for spec in specs):
+        raise UserError(
+            f"config.data.train mixes rendered text or a bank with other sets ({specs[0]} + "
+            f"{specs[1]}): give each a weight, as in '0.7*{specs[0]} + 0.3*{specs[1]}'"
+        )
+    return [config.batch_size] + [0] * (len(specs) - 1)
+
+
+def _index(config: Any, sources: list[Any], charset: Charset, preprocess: Preprocess) -> Index:
     index = build_index(
         sources,
         charset,
         preprocess,
-        lambda width: models.num_frames(config.model.encoder, width),
+        _frames(config),
         unknown=config.unknown,
         infeasible=config.infeasible,
     )
     # The loss would count an id out of range as certain; here it is seen once, not in every step.
     ids = index.labels.flat
     check_labels(ids[None], np.array([len(ids)]), charset.num_classes)
-    _LOG.info("training rows: %s", index.report.summary())
-    plan = EpochPlan(
-        index,
-        config.batch_size,
-        choose_buckets(index.widths, config.data.buckets),
-        config.seed,
-        weights,
+    return index
+
+
+def _frames(config: Any) -> Any:
+    return functools.partial(models.num_frames, config.model.encoder)
+
+
+def _widest(preprocess: Preprocess) -> int:
+    return preprocess.width if preprocess.fit == "squash" else preprocess.max_width
+
+
+def _knobs(config: Any, preset: str) -> ConfigDict:
+    """Returns the config's knobs for its own preset, and any other preset as it is."""
+    return config.synth if preset == config.synth.preset else presets.get_preset(preset)
+
+
+def _augmentation(config: Any) -> FrozenConfigDict | None:
+    if not config.data.augment:
+        return None
+    return FrozenConfigDict(_knobs(config, config.data.augment))
+
+
+def _rendered(
+    config: Any, spec: Spec, rows: int, charset: Charset, preprocess: Preprocess
+) -> tuple[RenderedRows, Any]:
+    if spec != Spec("synth", spec.location, limit=spec.limit, seed=spec.seed, name=spec.name):
+        raise UserError(
+            f"{spec} in config.data.train: training on rendered text takes seed=, limit= and name= "
+            "alone; its characters are those of config.charset"
+        )
+    canvas = Canvas(
+        preprocess.height,
+        _widest(preprocess),
+        preprocess.channels,
+        preprocess.fit == "keep",
+        preprocess.min_width,
     )
-    evaluated = []
-    if config.data.eval:
-        evaluated = [open_source(spec) for _, spec in parse_mixture(config.data.eval)]
+    renderer, assets = build_renderer(
+        _knobs(config, spec.location), charset, canvas, _frames(config)
+    )
+    seed = config.seed if spec.seed is None else spec.seed
+    name = spec.name or spec.location
+    return RenderedRows(name, renderer, rows, seed, spec.limit), assets
+
+
+def _bank(
+    config: Any,
+    spec: Spec,
+    rows: int,
+    source: Any,
+    charset: Charset,
+    preprocess: Preprocess,
+    knobs: FrozenConfigDict | None,
+) -> tuple[BankRows, BankArrays]:
+    bank = load_bank(spec.location)
+    height, width, channels = bank.images.shape[1:]
+    wanted = (preprocess.height, preprocess.channels)
+    fits = width == preprocess.width if preprocess.fit == "squash" else width <= _widest(preprocess)
+    if (height, channels) != wanted or not fits:
+        raise UserError(
+            f"{spec}: its images are {height} x {width} with {channels} channel(s), this run's "
+            f"{wanted[0]} x {_widest(preprocess)} with {wanted[1]}: make the bank with the same "
+            "--height, --width, --fit and --channels"
+        )
+    index = _index(config, [source], charset, preprocess)
+    chosen = [int(source.key(row)) for row in index.rows.tolist()]  # after rows=, split=, limit=
+    labels = np.zeros((len(index), index.max_label_length), np.int32)
+    for row in range(len(index)):
+        labels[row, : len(index.labels[row])] = index.labels[row]
+    arrays = BankArrays(
+        bank.images[chosen], bank.widths[chosen], labels, index.labels.lengths.astype(np.int32)
+    )
+    return BankRows(source.name, rows, config.seed, knobs), arrays
+
+
+def _epoch(parts: Sequence[Any]) -> int | None:
+    """Returns the steps after which rendered rows repeat; None when they never do."""
+    limits = [part.limit for part in parts if isinstance(part, RenderedRows)]
+    if len(parts) == 1 and limits and limits[0]:
+        return max(limits[0] // parts[0].rows, 1)
+    return None
+
+
+def _validation_sets(config: Any) -> list[Source]:
+    if not config.data.eval:
+        return []
+    evaluated = [open_source(spec) for _, spec in parse_mixture(config.data.eval)]
     names = [source.name for source in evaluated]
     if len(set(names)) < len(names):
         raise UserError(
             f"config.data.eval names a set twice ({', '.join(names)}): tell them apart with "
             "::name=NAME"
         )
-    longest = -(-index.max_label_length // _LABEL_STEP) * _LABEL_STEP
-    return TrainingSet(charset, preprocess, index, plan, longest, evaluated)
+    return evaluated
 
 
 def _labels(sources: list[Source]) -> Any:

@@ -1,0 +1,1 @@
+"""Text images rendered on the accelerator: text, layout, ink and effects as JAX functions."""

@@ -1,0 +1,185 @@
+"""A bank of real images in one file, small enough to live on the device and be mixed in there.
+
+    python -m crnn_jax.synth.bank --data=tsv:words/labels.tsv --out=words.npz --width=100
+
+Images are brought to one height; `bank:words.npz` then names the set wherever a SPEC does. Labels
+are kept as text, so that one bank serves any charset.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pathlib
+import sys
+import zipfile
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Int32, UInt8
+from PIL import Image
+from tqdm import tqdm
+
+from crnn_jax import cli, files
+from crnn_jax.data.images import Preprocess
+from crnn_jax.errors import DataError, ImageError, UserError
+
+_EXAMPLE = """example:
+  python -m crnn_jax.synth.bank --data=tsv:words/labels.tsv::split=0:90 --out=words.npz
+  python -m crnn_jax.main --config=quickstart \\
+      '--config.data.train=0.8*synth:scene + 0.2*bank:words.npz'"""
+_LARGEST = 4_000_000_000  # bytes of pixels: more does not belong on a device
+
+
+class Bank(NamedTuple):
+    """Images of one height, padded on the right to one width, and their texts."""
+
+    images: UInt8[np.ndarray, "N H W C"]
+    widths: Int32[np.ndarray, " N"]
+    texts: tuple[str, ...]
+
+
+def load_bank(path: str) -> Bank:
+    """Reads a bank; raises DataError for a file that is missing, damaged or no bank."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            images, widths = file["images"], file["widths"]
+            texts = bytes(file["texts"]).decode("utf-8").split("\n")
+    except OSError as error:
+        raise DataError(f"bank:{path} cannot be read ({error.strerror or error})") from None
+    except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"bank:{path} is no bank of images ({error}): make one with python -m "
+            "crnn_jax.synth.bank"
+        ) from None
+    count = len(images)
+    if not (images.ndim == 4 and images.dtype == np.uint8 and count == len(widths) == len(texts)):
+        raise DataError(f"bank:{path} is damaged: its parts do not fit together; make it again")
+    if not count or widths.min() < 1 or widths.max() > images.shape[2]:
+        raise DataError(f"bank:{path} is damaged: an image has no pixels; make it again")
+    return Bank(images, widths.astype(np.int32), tuple(texts))
+
+
+def save_bank(path: str, bank: Bank) -> None:
+    """Writes a bank, whole or not at all."""
+    buffer = io.BytesIO()
+    texts = np.frombuffer("\n".join(bank.texts).encode(), np.uint8)
+    np.savez_compressed(buffer, images=bank.images, widths=bank.widths, texts=texts)
+    files.write_bytes(path, buffer.getvalue())
+
+
+class BankSource:
+    """A bank as an image set, for evaluation and inspection."""
+
+    def __init__(self, path: str):
+        self._path = path
+        self._bank = load_bank(path)
+        self.name = pathlib.Path(path).stem
+
+    def __len__(self) -> int:
+        return len(self._bank.texts)
+
+    def key(self, i: int) -> str:
+        """Returns the row's number."""
+        return f"{i:06d}"
+
+    def label(self, i: int) -> str:
+        """Returns the row's text."""
+        return self._bank.texts[i]
+
+    def lexicon(self, i: int) -> tuple[str, ...]:
+        """Returns no words."""
+        return ()
+
+    def image_bytes(self, i: int) -> bytes:
+        """Returns the image as a PNG file."""
+        pixels = self._bank.images[i, :, : self._bank.widths[i]]
+        buffer = io.BytesIO()
+        image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+        image.save(buffer, "PNG", compress_level=1)
+        return buffer.getvalue()
+
+    def image_size(self, i: int) -> tuple[int, int]:
+        """Returns (width, height)."""
+        return int(self._bank.widths[i]), self._bank.images.shape[1]
+
+    def where(self, i: int) -> str:
+        """Returns the file and the row."""
+        return f"{self._path} row {i}"
+
+    def fingerprint(self, rows: Sequence[int] | np.ndarray | None = None) -> str:
+        """Returns a hash of the rows' texts and pixels."""
+        digest = hashlib.blake2b(digest_size=16)
+        for i in range(len(self)) if rows is None else rows:
+            digest.update(f"{self._bank.texts[i]}\n{self._bank.widths[i]}\n".encode())
+            digest.update(self._bank.images[i].tobytes())
+        return digest.hexdigest()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"path": self._path}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["path"])
+
+
+def make_bank(source: Any, preprocess: Preprocess) -> tuple[Bank, list[str]]:
+    """Returns the images of a source, and a line for each that could not be read.
+
+    Raises:
+      UserError: when nothing is left, or it is too large for a device.
+    """
+    images, texts, failed = [], [], []
+    for i in tqdm(range(len(source)), desc="bank", unit="img", disable=None):
+        try:
+            images.append(preprocess(source.image_bytes(i)))
+        except ImageError as error:
+            failed.append(f"{source.where(i)}: {error}")
+            continue
+        texts.append(" ".join(source.label(i).split()))
+    if not images:
+        raise UserError(f"no image of {source.name} can be read; the first: {failed[0]}")
+    widest = max(image.shape[1] for image in images)
+    height, channels = preprocess.height, preprocess.channels
+    if len(images) * height * widest * channels > _LARGEST:
+        raise UserError(
+            f"{len(images):,} images up to {widest} pixels wide are more than {_LARGEST:,} bytes: "
+            "give fewer (limit=N), or train from the files themselves"
+        )
+    pixels = np.zeros((len(images), height, widest, channels), np.uint8)
+    for i, image in enumerate(images):
+        pixels[i, :, : image.shape[1]] = image
+    widths = np.array([image.shape[1] for image in images], np.int32)
+    return Bank(pixels, widths, tuple(texts)), failed
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command line; returns the exit code."""
+    parser = cli.Parser(prog="python -m crnn_jax.synth.bank", description=__doc__, epilog=_EXAMPLE)
+    parser.add_argument("--data", required=True, metavar="SPEC", help="the image set")
+    parser.add_argument("--out", required=True, metavar="FILE.npz", help="the bank")
+    parser.add_argument("--height", type=cli.positive_int, default=32, help="pixels")
+    parser.add_argument(
+        "--width", type=cli.positive_int, default=100, help="pixels; widest if kept"
+    )
+    parser.add_argument("--fit", default="squash", help="squash to the width, or keep the aspect")
+    parser.add_argument("--channels", type=cli.positive_int, default=1, help="1 grey, 3 colour")
+    args = parser.parse_args(argv)
+    cli.check_output(args.out)
+
+    from crnn_jax.data.sources import open_source
+
+    preprocess = Preprocess(
+        args.height, args.channels, args.fit, args.width, min(16, args.width), args.width
+    )
+    bank, failed = make_bank(open_source(args.data), preprocess)
+    save_bank(args.out, bank)
+    for line in failed:
+        print(f"left out: {line}", file=sys.stderr)
+    size = pathlib.Path(args.out).stat().st_size
+    print(f"{args.out}: {len(bank.texts):,} images, {len(failed)} left out, {size / 1e6:.1f} MB")
+    return cli.FAILED if failed else cli.DONE
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,81 @@
+"""How the scene is lit: unevenly, and with shadows across it."""
+
+from __future__ import annotations
+
+import math
+
+import jax.numpy as jnp
+import numpy as np
+
+from crnn_jax.synth.draws import Draws
+from crnn_jax.synth.effects_rows import EVERYWHERE, Limits, Pictures, change
+
+_GRID = (3, 5)  # lights over the picture, from which the field is interpolated
+
+
+def _interpolation(size: int, knots: int) -> np.ndarray:
+    """Returns float32 (size, knots): smooth weights of knots, evenly spaced, that sum to 1."""
+    position = (np.arange(size) + 0.5) / size * (knots - 1)
+    distance = np.clip(np.abs(position[:, None] - np.arange(knots)), 0, 1)
+    return (1 - distance * distance * (3 - 2 * distance)).astype(np.float32)
+
+
+def light(images: Pictures, draws: Draws, share: float, limits: Limits) -> Pictures:
+    """Darkens by a smooth field that varies over the picture.
+
+    Args:
+      images: 0..1.
+      draws: of the same rows.
+      share: probability of the effect.
+      limits: by how much the darkest place is darker than the brightest.
+    """
+
+    def effect(images: Pictures, draws: Draws) -> Pictures:
+        _, height, width, _ = images.shape
+        rows, columns = _GRID
+        # A slope in any direction, plus lights of their own.
+        angle = draws.uniform("light.angle", 0.0, 2 * math.pi)
+        y = jnp.asarray(np.linspace(-1, 1, rows, dtype=np.float32))[None, :, None]
+        x = jnp.asarray(np.linspace(-1, 1, columns, dtype=np.float32))[None, None, :]
+        slope = jnp.cos(angle)[:, None, None] * x + jnp.sin(angle)[:, None, None] * y
+        knots = slope + draws.uniform("light.knots", -1.0, 1.0, rows, columns)
+        low = knots.min(axis=(1, 2), keepdims=True)
+        knots = (knots - low) / (knots.max(axis=(1, 2), keepdims=True) - low)
+        knots = 1 - draws.uniform("light", *limits)[:, None, None] * knots
+        across = jnp.matmul(
+            knots, jnp.asarray(_interpolation(width, columns).T), precision="highest"
+        )
+        down = _interpolation(height, rows)
+        field = sum(
+            jnp.asarray(down[:, row])[None, :, None] * across[:, row, None, :]
+            for row in range(rows)
+        )
+        return images * field[..., None]
+
+    return change(images, draws, "light", share, EVERYWHERE, effect)
+
+
+def shade(images: Pictures, draws: Draws, share: float, limits: Limits) -> Pictures:
+    """Darkens one side of a straight line, more or less sharply.
+
+    Args:
+      images: 0..1.
+      draws: of the same rows.
+      share: probability of the effect.
+      limits: darkness of the shadow.
+    """
+
+    def effect(images: Pictures, draws: Draws) -> Pictures:
+        _, height, width, _ = images.shape
+        angle = draws.uniform("shade.angle", 0.0, 2 * math.pi)[:, None, None]
+        place = draws.uniform("shade.place", 0.1, 0.9, 2)[:, :, None, None]
+        y = jnp.asarray(np.arange(height, dtype=np.float32) + 0.5)[None, :, None]
+        x = jnp.asarray(np.arange(width, dtype=np.float32) + 0.5)[None, None, :]
+        distance = jnp.sin(angle) * (y - place[:, 0] * height)
+        distance = distance + jnp.cos(angle) * (x - place[:, 1] * width)
+        softness = draws.log_uniform("shade.soft", (0.03 * height, 0.6 * height))[:, None, None]
+        edge = jnp.clip(distance / softness + 0.5, 0.0, 1.0)
+        darkness = draws.uniform("shade", *limits)[:, None, None]
+        return images * (1 - darkness * edge * edge * (3 - 2 * edge))[..., None]
+
+    return change(images, draws, "shade", share, EVERYWHERE, effect)

@@ -1,0 +1,48 @@
+"""Files of texts, with or without counts."""
+
+from __future__ import annotations
+
+import math
+import pathlib
+import unicodedata
+from collections import Counter
+
+from crnn_jax.errors import UserError
+
+
+def read_texts(path: str) -> dict[str, float]:
+    """Returns the texts of a UTF-8 file with their counts.
+
+    A line is a text, or a text, TAB and its count; spaces between words become one.
+    """
+    try:
+        data = pathlib.Path(path).expanduser().read_bytes()
+    except OSError as error:
+        raise UserError(f"text_file {path}: cannot be read ({error.strerror})") from None
+    try:
+        lines = data.decode("utf-8-sig").split("\n")
+    except UnicodeDecodeError as error:
+        row = data.count(b"\n", 0, error.start) + 1
+        raise UserError(f"text_file {path}, line {row}: not UTF-8; save it as UTF-8") from None
+    counts: Counter[str] = Counter()
+    for row, line in enumerate(lines, start=1):
+        text, tab, count = line.partition("\t")
+        text = " ".join(unicodedata.normalize("NFC", text).split())
+        if text:
+            counts[text] += _count(count, f"text_file {path}, line {row}") if tab else 1.0
+    if not counts:
+        raise UserError(f"text_file {path} holds no text: give one text per line")
+    return dict(counts)
+
+
+def _count(text: str, where: str) -> float:
+    try:
+        count = float(text)
+    except ValueError:
+        count = math.nan
+    if not 0 < count < math.inf:
+        raise UserError(
+            f"{where}: {text.strip()!r} is no count: write the text, or the text, TAB and a number "
+            "above 0"
+        )
+    return count

@@ -1,0 +1,208 @@
+"""Rows made on the device: rendered text and banks, mixed with loaded rows in a training set."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+from crnn_jax import config as config_lib
+from crnn_jax import train, types
+from crnn_jax.data import feeds
+from crnn_jax.data.augment import augment
+from crnn_jax.data.training_set import open_training_set
+from crnn_jax.errors import UserError
+from crnn_jax.recognizer import preprocess_of
+from crnn_jax.synth import bank, presets
+from crnn_jax.synth.draws import Draws
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory):
+    """Twelve small images with labels, and a bank of them."""
+    folder = tmp_path_factory.mktemp("words")
+    rng = np.random.default_rng(0)
+    lines = []
+    for i in range(12):
+        pixels = rng.integers(0, 256, (20, 40 + 3 * i), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+        lines.append(f"{i}.png\tword{i}\n")
+    (folder / "labels.tsv").write_text("".join(lines))
+    return folder
+
+
+def config_of(train_spec, **knobs):
+    config = config_lib.default_config()
+    config.data.train = train_spec
+    config.charset = "alnum62"
+    config.batch_size = 16
+    config.data.width = 64
+    config.model.encoder = "tiny"
+    config.model.layers = 1
+    config.model.hidden = 8
+    config_lib.set_duration(config, total_steps=2)
+    config_lib.apply_overrides(config, [(k.replace("__", "."), v) for k, v in knobs.items()])
+    return config
+
+
+def opened(config):
+    return open_training_set(config, preprocess_of(config))
+
+
+def batch_of(data, step, loaded=None):
+    make = jax.jit(data.feed)
+    return jax.device_get(make(data.assets, jnp.int32(step), loaded))
+
+
+def make_bank(words, path, **options):
+    command = [f"--data=tsv:{words}/labels.tsv", f"--out={path}"]
+    return bank.main([*command, *(f"--{k}={v}" for k, v in options.items())])
+
+
+def test_rendered_text_alone(words):
+    data = opened(config_of("synth:plain"))
+    assert data.index is None
+    assert data.steps_per_epoch is None
+    first, second = batch_of(data, 0), batch_of(data, 1)
+    assert first.images.shape == (16, 32, 64, 1)
+    assert not np.array_equal(first.labels, second.labels)
+    again = batch_of(data, 1)
+    np.testing.assert_array_equal(second.images, again.images)
+    for ids, length in zip(first.labels, first.label_lengths, strict=True):
+        assert data.charset.decode(ids[:length]).isalnum()
+
+
+def test_a_limit_repeats_the_same_rows():
+    data = opened(config_of("synth:plain::limit=24"))
+    assert data.steps_per_epoch == 1
+    rows = np.concatenate([batch_of(data, step).labels for step in range(3)])
+    np.testing.assert_array_equal(rows[:24], rows[24:48])
+    assert len(np.unique(rows[:24], axis=0)) > 15
+
+
+def test_mixtures_hold_their_shares(words, tmp_path):
+    make_bank(words, tmp_path / "real.npz", width=64)
+    spec = f"0.5*synth:plain + 0.25*tsv:{words}/labels.tsv + 0.25*bank:{tmp_path}/real.npz"
+    data = opened(config_of(spec))
+    assert [part.rows for part in data.feed.parts] == [8, 4]
+    assert data.plan.batch_size == 4
+    loaded = next(train.loaded_batches(data, config_of(spec), 0, 2))
+    batch = batch_of(data, 0, loaded)
+    assert batch.images.shape == (16, 32, 64, 1)
+    np.testing.assert_array_equal(batch.images[:4], loaded.images)
+    texts = [
+        data.charset.decode(ids[:n])
+        for ids, n in zip(batch.labels, batch.label_lengths, strict=True)
+    ]
+    assert all(text.startswith("word") for text in texts[:4] + texts[12:])
+    assert not any(text.startswith("word") for text in texts[4:12])
+
+
+def test_a_bank_keeps_pixels_and_texts(words, tmp_path):
+    assert make_bank(words, tmp_path / "b.npz", fit="keep", width=96) == 0
+    found = bank.load_bank(str(tmp_path / "b.npz"))
+    assert found.texts == tuple(f"word{i}" for i in range(12))
+    assert found.images.shape[1:] == (32, int(found.widths.max()), 1)
+    source = bank.BankSource(str(tmp_path / "b.npz"))
+    assert source.image_size(3) == (found.widths[3], 32)
+    assert source.label(3) == "word3"
+    config = config_of(f"bank:{tmp_path}/b.npz", **{"data__fit": "keep", "data__max_width": "96"})
+    data = opened(config)
+    batch = batch_of(data, 0)
+    for image, width, ids, n in zip(*batch, strict=True):
+        row = int(data.charset.decode(ids[:n]).removeprefix("word"))
+        np.testing.assert_array_equal(image[:, :width], found.images[row, :, :width])
+
+
+def test_a_bank_of_another_size_is_refused(words, tmp_path):
+    make_bank(words, tmp_path / "b.npz", width=80)
+    with pytest.raises(UserError, match="make the bank with the same --height, --width"):
+        opened(config_of(f"bank:{tmp_path}/b.npz"))
+
+
+@pytest.mark.parametrize(
+    ("spec", "knobs", "message"),
+    [
+        ("synth:scen", {}, "did you mean 'scene'"),
+        ("synth:plain + synth:clean", {}, "give each a weight"),
+        ("synth:plain::rows=0:10", {}, "takes seed=, limit= and name= alone"),
+        ("synth:plain", {"synth__blur": "1:2"}, "changes the preset 'scene', which neither"),
+        ("bank:nowhere.npz", {}, "cannot be read"),
+        ("synth:plain", {"charset": "from_data"}, "needs labels"),
+    ],
+)
+def test_what_cannot_be_trained_on(spec, knobs, message):
+    with pytest.raises(UserError, match=message):
+        opened(config_of(spec, **knobs))
+
+
+def test_rendered_text_has_no_epochs():
+    config = config_of("synth:plain", total_epochs="2")
+    with pytest.raises(UserError, match="rendered text has no epochs"):
+        config_lib.lengths(config, None)
+
+
+def test_other_settings_give_another_fingerprint():
+    prints = [
+        opened(config_of("synth:plain", **knobs)).fingerprints()
+        for knobs in ({}, {}, {"seed": "1"}, {"synth__preset": "plain", "synth__rotation": "0:1"})
+    ]
+    assert prints[0] == prints[1]
+    assert prints[0] != prints[2]
+    assert prints[0] != prints[3]
+
+
+# Augmentation
+
+
+def gradient(count, width, real):
+    images = np.zeros((count, 32, width, 1), np.uint8)
+    images[:, :, :real] = np.linspace(0, 255, real, dtype=np.uint8)[None, None, :, None]
+    widths = np.full(count, real, np.int32)
+    labels = np.ones((count, 4), np.int32)
+    return types.Batch(images, widths, labels, np.full(count, 4, np.int32))
+
+
+def settings(**changes):
+    values = presets.get_preset("plain")
+    with values.unlocked():
+        values.update(margin_x=(0.0, 0.0), margin_y=(0.0, 0.0), **changes)
+    return config_lib.ConfigDict(values)
+
+
+def test_augmentation_without_effects_changes_nothing():
+    batch = gradient(5, 96, 80)
+    out = augment(batch, Draws.from_keys(jax.random.split(jax.random.key(0), 5)), settings())
+    difference = np.abs(np.asarray(out.images).astype(int) - batch.images.astype(int))
+    assert difference.max() <= 1
+    for before, after in zip(batch[1:], out[1:], strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_augmentation_moves_and_darkens_within_the_real_width():
+    batch = gradient(16, 96, 80)
+    knobs = settings(rotation_share=1.0, perspective_share=1.0, noise_share=1.0, blur_share=1.0)
+    draws = Draws.from_keys(jax.random.split(jax.random.key(0), 16))
+    out = np.asarray(augment(batch, draws, knobs).images).astype(int)
+    assert not out[:, :, 80:].any()
+    change = np.abs(out - batch.images.astype(int))[:, :, :80].mean(axis=(1, 2, 3))
+    assert change.min() > 1
+    # It still is the picture that it was: dark at the left, light at the right.
+    assert (out[:, :, 60:80].mean(axis=(1, 2, 3)) > out[:, :, :20].mean(axis=(1, 2, 3)) + 80).all()
+
+
+def test_loaded_rows_are_augmented_in_the_step(words):
+    data = opened(config_of(f"tsv:{words}/labels.tsv", **{"data__augment": "scene"}))
+    loaded = next(train.loaded_batches(data, config_of(f"tsv:{words}/labels.tsv"), 0, 1))
+    first, second = batch_of(data, 0, loaded), batch_of(data, 1, loaded)
+    assert not np.array_equal(first.images, loaded.images)
+    assert not np.array_equal(first.images, second.images)
+    np.testing.assert_array_equal(first.labels, loaded.labels)
+
+
+def test_join_pads_widths_and_labels():
+    joined = feeds.join([gradient(2, 40, 40), gradient(3, 64, 50)])
+    assert joined.images.shape == (5, 32, 64, 1)
+    assert joined.widths.tolist() == [40, 40, 50, 50, 50]

@@ -1,0 +1,291 @@
+"""Layout and rendering: Pillow's pictures, ink inside the frame, keys and rows."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ml_collections import FrozenConfigDict
+from PIL import Image, ImageDraw, ImageFont, features
+from scipy import ndimage
+
+from crnn_jax.charset import build_charset
+from crnn_jax.data import pillow_render
+from crnn_jax.synth import assets, presets, renderer, warp
+from crnn_jax.synth.atlas import load_atlas
+from crnn_jax.synth.draws import Draws
+from crnn_jax.synth.layout import lay_out
+from crnn_jax.synth.render import coverage, sample
+from crnn_jax.synth.warp import Canvas, locate
+
+CANVAS = Canvas(32, 256, keep=True)
+TEXTS = ("Hamburgefonstiv", "AVATAR", "Typography", "quick&jumpy", "0123456789", "(Wolf, fjord!)")
+
+
+def knobs(preset="plain", **changes):
+    values = presets.get_preset(preset)
+    with values.unlocked():
+        values.update(changes)
+    return FrozenConfigDict(values)
+
+
+@functools.cache
+def atlas():
+    return load_atlas("")
+
+
+def encode(texts):
+    columns = max(map(len, texts))
+    glyphs = np.zeros((len(texts), columns), np.int32)
+    for row, text in enumerate(texts):
+        glyphs[row, : len(text)] = [atlas().characters.index(c) for c in text]
+    return jnp.asarray(glyphs), jnp.array([len(t) for t in texts])
+
+
+def lay(texts, settings, canvas=CANVAS, seed=0, face=None):
+    """Returns glyphs, frame and draws of texts, in one face if asked for."""
+    faces = assets.build_faces(atlas())
+    if face is not None:
+        only = np.zeros(len(atlas().faces), bool)
+        only[atlas().faces.index(face)] = True
+        faces = faces._replace(covered=faces.covered & only[:, None])
+    faces = jax.tree.map(jnp.asarray, faces)
+    draws = Draws.from_keys(jax.random.split(jax.random.key(seed), len(texts)))
+    least = jnp.full(len(texts), 8)
+    glyphs, frame = lay_out(faces, *encode(texts), least, draws, settings, canvas)
+    return faces, glyphs, frame, draws
+
+
+def ink(texts, settings, canvas=CANVAS, seed=0, face=None):
+    """Returns the coverage (B, H, W) of texts and their frame."""
+    faces, glyphs, frame, draws = lay(texts, settings, canvas, seed, face)
+    u, v = locate(frame, draws, settings, canvas)
+    return np.asarray(coverage(sample(faces.field, glyphs, u, v, settings))), frame
+
+
+def pillow_ink(text, face, frame, row):
+    """Draws the same text at eight times the size in the same frame, averaged over pixels."""
+    origin, step, centre = (
+        np.asarray(part[row], float) for part in (frame.origin, frame.step, frame.centre)
+    )
+    scale = 8 / step[1]  # pixels per em
+    font = ImageFont.truetype(
+        str(pillow_render.font_path(face)), round(scale), layout_engine=ImageFont.Layout.RAQM
+    )
+    scale = round(scale)
+    pad = 2 * scale
+    size = (int(font.getlength(text)) + 2 * pad, 4 * scale)
+    picture = Image.new("L", size)
+    ImageDraw.Draw(picture).text(
+        (pad, 2 * scale), text, fill=255, font=font, anchor="ls", features=["-liga"]
+    )
+    width = int(frame.widths[row])
+    left = pad + (origin[0] + centre[0]) * scale
+    top = 2 * scale + (origin[1] + centre[1]) * scale
+    box = (left, top, left + step[0] * width * scale, top + step[1] * CANVAS.height * scale)
+    averaged = picture.resize((width, CANVAS.height), Image.Resampling.BOX, box=box)
+    return np.asarray(averaged, np.float32) / 255
+
+
+def ssim(a, b):
+    """Structural similarity (Wang et al., 2004) with its Gaussian window, values in 0..1."""
+    blur = functools.partial(ndimage.gaussian_filter, sigma=1.5, truncate=3.5)
+    mean_a, mean_b = blur(a), blur(b)
+    var_a, var_b = blur(a * a) - mean_a**2, blur(b * b) - mean_b**2
+    cov = blur(a * b) - mean_a * mean_b
+    c1, c2 = 0.01**2, 0.03**2
+    top = (2 * mean_a * mean_b + c1) * (2 * cov + c2)
+    return float(np.mean(top / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))))
+
+
+@pytest.mark.skipif(not features.check("raqm"), reason="Pillow kerns with libraqm alone")
+def test_looks_like_pillow_drawn_large_and_averaged():
+    scores = {}
+    for stem in pillow_render.FACES:
+        drawn, frame = ink(TEXTS, knobs(), face=face_name(stem))
+        scores[stem] = [
+            ssim(drawn[row, :, : int(frame.widths[row])], pillow_ink(text, stem, frame, row))
+            for row, text in enumerate(TEXTS)
+        ]
+    assert len(scores) == 16
+    print({stem: round(float(np.mean(s)), 3) for stem, s in scores.items()})
+    assert np.mean(list(scores.values())) >= 0.95
+
+
+def face_name(stem):
+    """The name of a face in the atlas, from the name of its file."""
+    font = ImageFont.truetype(str(pillow_render.font_path(stem)), 10)
+    family, style = font.getname()
+    names = (f"{family} {style}", f"{family}-{style.replace(' ', '')}", family)
+    return next(name for name in names if name in atlas().faces)
+
+
+BENT = {
+    "rotation_share": 1.0, "arc_share": 0.5, "wave_share": 0.5, "perspective_share": 1.0,
+    "slant_share": 0.5, "stretch": (0.7, 1.4), "tilt_jitter": 3.0, "size_jitter": 0.05,
+    "baseline_jitter": 0.02, "weight": (-0.01, 0.01), "line_box_share": 0.5,
+}  # fmt: skip
+
+
+def test_ink_stays_inside_whatever_bends_it():
+    settings = knobs(margin_x=(0.06, 0.2), margin_y=(0.06, 0.15), **BENT)
+    texts = [TEXTS[i % len(TEXTS)] for i in range(60)]
+    drawn, _ = ink(texts, settings, Canvas(32, 128))
+    assert drawn[:, 8:24, 16:112].mean() > 0.1  # there is ink
+    border = np.concatenate([drawn[:, 0], drawn[:, -1], drawn[:, :, 0], drawn[:, :, -1]], axis=1)
+    assert (border.max(axis=1) < 0.5).mean() >= 0.95
+    assert border.mean() < 0.005
+
+
+def test_text_fills_the_frame():
+    drawn, frame = ink(TEXTS, knobs())
+    for row in range(len(TEXTS)):
+        rows = np.flatnonzero(drawn[row].max(axis=1) > 0.5)
+        columns = np.flatnonzero(drawn[row].max(axis=0) > 0.5)
+        width = int(frame.widths[row])
+        assert 1 <= rows[0] <= 5
+        assert 26 <= rows[-1] <= 30
+        assert 1 <= columns[0] <= 5
+        assert width - 6 <= columns[-1] <= width - 2
+
+
+def test_places_map_back_to_where_they_came_from():
+    settings = knobs(**BENT)
+    texts = list(TEXTS)
+    _, _, frame, draws = lay(texts, settings)
+    _, _, straight, _ = lay(texts, knobs())
+    assert not np.allclose(frame.linear, straight.linear)
+    u, v = (np.asarray(x) for x in locate(frame, draws, settings, CANVAS))
+    batch = len(texts)
+    x, y = warp._bend(
+        frame, jnp.asarray(u.reshape(batch, -1)), jnp.asarray(v.reshape(batch, -1)), settings
+    )
+    a, b, c, d = (np.asarray(frame.linear)[:, i : i + 1] for i in range(4))
+    x, y = a * x + b * y, c * x + d * y
+    depth = 1 + np.asarray(frame.tilt)[:, :1] * x + np.asarray(frame.tilt)[:, 1:] * y
+    x, y = np.asarray(x / depth), np.asarray(y / depth)
+    step, origin = np.asarray(frame.step), np.asarray(frame.origin)
+    columns, rows = np.meshgrid(np.arange(CANVAS.width + 1), np.arange(CANVAS.height + 1))
+    back_x = ((x - origin[:, :1]) / step[:, :1]).reshape(batch, *columns.shape)
+    back_y = ((y - origin[:, 1:]) / step[:, 1:]).reshape(batch, *columns.shape)
+    inside = np.broadcast_to(columns[None] <= np.asarray(frame.widths)[:, None, None], back_x.shape)
+    assert np.abs(back_x - columns)[inside].max() < 0.05
+    assert np.abs(back_y - rows)[inside].max() < 0.05
+
+
+def test_kept_widths_follow_the_text_and_hold_the_label():
+    _, _, frame, _ = lay(["i", "WWWWWWWWWWWWWWWWWWWW", "Hello"], knobs())
+    narrow, wide, between = frame.widths.tolist()
+    assert CANVAS.min_width <= narrow < between < wide == CANVAS.width
+
+
+def test_a_lone_dot_is_not_blown_up():
+    drawn, _ = ink([".", "-"], knobs(), Canvas(32, 64, keep=True))
+    assert drawn.reshape(2, -1).mean(axis=1).max() < 0.25
+
+
+def test_characters_that_overlap_are_both_drawn():
+    """The f of an italic face reaches over its neighbours; nothing of it is cut off."""
+    name = "STIXGeneral-Italic"
+    alone, _ = ink(["f"], knobs(), face=name)
+    settings = knobs(tracking=(-0.2, -0.2))
+    together, frame = ink(["fff"], settings, face=name)
+    ratio = together.sum() * float(frame.step[0, 0] * frame.step[0, 1])
+    _, _, single, _ = lay(["f"], knobs(), face=name)
+    ratio /= 3 * alone.sum() * float(single.step[0, 0] * single.step[0, 1])
+    assert 0.8 < ratio < 1.01
+
+
+# The whole renderer
+
+
+@functools.cache
+def small(preset="scene", channels=1, keep=False):
+    charset = build_charset("latin94+space", "keep")
+    canvas = Canvas(32, 128, channels, keep)
+    return *renderer.build_renderer(presets.get_preset(preset), charset, canvas, frames), charset
+
+
+def frames(width):
+    return width // 4
+
+
+@functools.cache
+def program(preset="scene", channels=1, keep=False):
+    render, arrays, _ = small(preset, channels, keep)
+    compiled = jax.jit(render)
+    return lambda keys: jax.device_get(compiled(arrays, keys))
+
+
+def keys_of(rows, seed=0):
+    return renderer.row_keys(seed, "test", jnp.asarray(rows))
+
+
+def test_same_keys_same_bits_and_rows_on_their_own():
+    first = program()(keys_of(range(16)))
+    again = program()(keys_of(range(16)))
+    other = program()(keys_of([*range(8, 16), *range(100, 108)]))
+    for a, b, c in zip(first, again, other, strict=True):
+        np.testing.assert_array_equal(a, b)
+        np.testing.assert_array_equal(a[8:], c[:8])
+    assert not np.array_equal(first.images[:8], other.images[8:])
+    assert first.images.std(axis=(1, 2, 3)).min() > 2  # every picture shows something
+
+
+def test_seeds_and_streams_give_different_texts():
+    texts = [program()(keys).labels for keys in (keys_of(range(8)), keys_of(range(8), 1))]
+    assert not np.array_equal(*texts)
+    assert not np.array_equal(
+        jax.random.key_data(renderer.row_keys(0, "a", jnp.arange(4))),
+        jax.random.key_data(renderer.row_keys(0, "b", jnp.arange(4))),
+    )
+
+
+def test_a_batch_does_not_depend_on_the_number_of_devices():
+    render, arrays, _ = small("clean")
+    keys = keys_of(range(32))
+    alone = jax.device_get(jax.jit(render)(arrays, keys))
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
+    shared = jax.jit(render, in_shardings=(whole, rows), out_shardings=rows)
+    spread = shared(jax.device_put(arrays, whole), jax.device_put(keys, rows))
+    assert len(spread.images.sharding.device_set) == 4
+    for a, b in zip(alone, jax.device_get(spread), strict=True):
+        np.testing.assert_allclose(a.astype(int), b.astype(int), atol=1)
+
+
+@pytest.mark.parametrize("preset", ["document", "receipt", "captcha", "meter"])
+def test_presets_render_labels_that_fit_their_widths(preset):
+    batch = program(preset, keep=True)(keys_of(range(32)))
+    charset = small(preset, keep=True)[2]
+    for ids, length, width in zip(batch.labels, batch.label_lengths, batch.widths, strict=True):
+        text = charset.decode(ids[:length])
+        repeats = sum(a == b for a, b in itertools.pairwise(text))
+        assert text
+        assert len(text) + repeats <= frames(width)
+    beyond = np.arange(128)[None, :] >= batch.widths[:, None]
+    assert not batch.images[np.repeat(beyond[:, None], 32, 1)].any()
+    texts = [
+        charset.decode(ids[:n]) for ids, n in zip(batch.labels, batch.label_lengths, strict=True)
+    ]
+    if preset == "meter":
+        assert sum(c.isdigit() for c in "".join(texts)) > 0.6 * len("".join(texts))
+    if preset == "receipt":
+        assert any(" " in text for text in texts)
+
+
+def test_colour_pictures_have_colour():
+    images = program("scene", channels=3)(keys_of(range(16))).images.astype(int)
+    assert images.shape == (16, 32, 128, 3)
+    assert np.abs(images[..., 0] - images[..., 2]).mean() > 3
+
+
+def test_batches_are_multiples_of_eight():
+    render, arrays, _ = small("clean")
+    with pytest.raises(ValueError, match="multiple of 8"):
+        render(arrays, keys_of(range(9)))
