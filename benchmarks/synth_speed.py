@@ -137,10 +137,40 @@ def peer_chunk(start: int) -> np.ndarray:
     return np.stack([peer_image(seed) for seed in range(start, start + CHUNK)])
 
 
+def share_of_step(render, assets, batch: int, steps: int) -> float:
+    """Returns which part of the paper's network's training step rendering takes."""
+    import jax
+    import jax.numpy as jnp
+
+    from crnn_jax import config as config_lib
+    from crnn_jax import train
+    from crnn_jax.data.feeds import Feed, RenderedRows
+
+    config = config_lib.default_config()
+    config.batch_size = batch
+    config.data.width = WIDTH
+    model, tx, _ = train.build(config, num_classes=63, warmup=1, total=100)
+    feed = Feed((RenderedRows("scene", render, batch, 0),), 0)
+    seconds = {}
+    loaded = jax.jit(feed)((assets,), jnp.int32(0), None)
+    for name, arguments in (("loaded", (None, loaded, ())), ("rendered", (feed, None, (assets,)))):
+        state = jax.jit(lambda: train.create_train_state(config, model, tx))()
+        step = train.compile_train_step(model, tx, config, arguments[0])
+        times = []
+        for _ in range(steps + 1):
+            start = time.perf_counter()
+            state, sums = step(state, *arguments[1:])
+            jax.block_until_ready(sums)
+            times.append(time.perf_counter() - start)
+        seconds[name] = statistics.median(times[1:])
+    return 1 - seconds["loaded"] / seconds["rendered"]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--quick", action="store_true", help="fewer images")
     parser.add_argument("--batch", type=int, default=128, help="images of ours at once")
+    parser.add_argument("--share", action="store_true", help="also: of the paper's training step")
     args = parser.parse_args()
     cores = len(os.sched_getaffinity(0))
 
@@ -194,6 +224,9 @@ def main() -> None:
         "cores": cores,
         "device": jax.devices()[0].device_kind,
     }
+    if args.share:
+        share = share_of_step(render, assets, args.batch, 3 if args.quick else 20)
+        result["share_of_training_step"] = round(share, 4)
     print(json.dumps(result))
 
 

@@ -56,7 +56,7 @@ def smoke_run(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     workdir = folder / "smoke"
     with filelock.FileLock(folder / "smoke.lock"):
         if not (workdir / "summary.json").exists():
-            train.train_and_evaluate(cli.load_experiment("quickstart:smoke"), workdir)
+            train.train_and_evaluate(cli.load_experiment("quickstart:smoke,loaded"), workdir)
     return workdir
 
 

@@ -270,7 +270,7 @@ def test_dry_run_says_what_the_run_would_cost(
     run_command: Callable, smoke_run: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:
     workdir = tmp_path / "run"
-    argv = ["--config=quickstart:smoke", f"--workdir={workdir}", "--dry_run"]
+    argv = ["--config=quickstart:smoke,loaded", f"--workdir={workdir}", "--dry_run"]
     code, out, err = run_command(main.main, *argv)
     assert code == 0, err
     said = {line[:14].strip(): line[14:].strip() for line in out}

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from crnn_jax.errors import UserError
-from crnn_jax.synth import patterns
+from crnn_jax.synth import alias, patterns
 
 ASCII = "".join(map(chr, range(32, 127)))
 
@@ -173,13 +173,13 @@ def test_scaled_is_exact() -> None:
     for top in (1, 2, 94, 2**16, 10**6, 2**31 - 1):
         size = rng.integers(1, top, size=len(bits), endpoint=True).astype(np.int32)
         expected = [int(b) * int(s) >> 32 for b, s in zip(bits, size, strict=True)]
-        assert patterns.scaled(bits, size).tolist() == expected
-        assert patterns.scaled(jnp.asarray(bits), jnp.asarray(size)).tolist() == expected
+        assert alias.scaled(bits, size).tolist() == expected
+        assert alias.scaled(jnp.asarray(bits), jnp.asarray(size)).tolist() == expected
 
 
 def test_alias_table_holds_the_weights() -> None:
     weights = np.random.default_rng(0).pareto(0.7, 3000)
-    odds, alias = patterns.alias_table(weights)
+    odds, other = alias.alias_table(weights)
     got = (odds + 1.0) / 2**32
-    rest = np.bincount(alias, 1 - got, len(weights))
+    rest = np.bincount(other, 1 - got, len(weights))
     np.testing.assert_allclose((got + rest) / len(weights), weights / weights.sum(), atol=1e-9)

@@ -60,12 +60,12 @@ def assert_same_run(a: pathlib.Path, b: pathlib.Path) -> None:
 
 def command(workdir: pathlib.Path) -> list[str]:
     flags = [f"--config.{key}={value}" for key, value in OVERRIDES.items()]
-    run = [sys.executable, "-m", "crnn_jax.main", "--config=quickstart:smoke"]
+    run = [sys.executable, "-m", "crnn_jax.main", "--config=quickstart:smoke,loaded"]
     return [*run, f"--workdir={workdir}", *flags]
 
 
 def config():
-    return cli.load_experiment("quickstart:smoke", [(k, str(v)) for k, v in OVERRIDES.items()])
+    return cli.load_experiment("quickstart:smoke,loaded", [(k, str(v)) for k, v in OVERRIDES.items()])
 
 
 def being_saved(workdir: pathlib.Path) -> bool:

@@ -22,7 +22,7 @@ CLASSES = 7
 
 def small_config(**overrides):
     pairs = [(key, str(value)) for key, value in overrides.items()]
-    return cli.load_experiment("quickstart:smoke", pairs)
+    return cli.load_experiment("quickstart:smoke,loaded", pairs)
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from typing import Any
 
 from crnn_jax.synth.draws import Draws
 from crnn_jax.synth.effects_file import gamma, invert, jpeg, tone
-from crnn_jax.synth.effects_light import light, shade
+from crnn_jax.synth.effects_light import expose, light, shade
 from crnn_jax.synth.effects_optics import blur, defocus, motion
 from crnn_jax.synth.effects_rows import Pictures
 from crnn_jax.synth.effects_scene import occlusion, rules, stains, strokes
@@ -25,6 +25,8 @@ EFFECTS = {
     **{"lowres": lowres, "shot": shot, "noise": noise, "speckle": speckle, "salt": salt},
     **{"gamma": gamma, "tone": tone, "invert": invert, "jpeg": jpeg},
 }
+# After these, contrast is brought back to what can be read if one of the others took too much.
+_EXPOSED = {"shade": ("light", "shade"), "invert": ("gamma", "tone")}
 
 
 def degrade(images: Pictures, draws: Draws, knobs: Any) -> Pictures:
@@ -42,4 +44,6 @@ def degrade(images: Pictures, draws: Draws, knobs: Any) -> Pictures:
     for name, effect in EFFECTS.items():
         limits = [knobs[name]] if name in knobs else []  # two effects have no range
         images = effect(images, draws, shares[name], *limits)
+        if name in _EXPOSED and any(shares[other] > 0 for other in _EXPOSED[name]):
+            images = expose(images)
     return images

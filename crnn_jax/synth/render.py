@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from crnn_jax.synth.atlas import EM, SPREAD
 from crnn_jax.synth.draws import Draws
 from crnn_jax.synth.layout import BINS, Glyphs
-from crnn_jax.synth.staging import settle
+from crnn_jax.synth.staging import settle, staged
 from crnn_jax.synth.warp import Canvas, sometimes
 
 LEAST_CONTRAST = 0.15  # of full scale: what a person still reads
@@ -246,7 +246,8 @@ def take_texture(
     )
     flat = ((which[:, None] * size + rows) * size)[:, :, None] + columns[:, None, :]
     flat = flat[..., None] * channels + jnp.arange(channels)[None, None, None, :]
-    return settle(_take(textures, flat)).astype(jnp.float32) * (2 / 255) - 1
+    values = staged(which[0] >= 0, _take, textures, flat)
+    return values.astype(jnp.float32) * (2 / 255) - 1
 
 
 def _reflected(offset: Array, zoom: Array, pixels: int, size: int) -> Array:
@@ -268,7 +269,7 @@ def _shifted(fill: Array, draws: Draws, knobs: Any, canvas: Canvas) -> Array:
     batch, high, wide = padded.shape
     rows = rows + (jnp.arange(batch, dtype=jnp.int32) * high)[:, None]
     flat = settle(rows * wide)[:, :, None] + settle(columns)[:, None, :]
-    return settle(_take(padded, flat))
+    return staged(rows[0, 0] >= 0, _take, padded, flat)
 
 
 def _outlined(picture, ink, ground, distance, weight, contrast, draws, knobs):
