@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from crnn_jax.synth import effects, presets
-from crnn_jax.synth.draws import Draws
+from crnn_jax.synth.draws import WORDS, Draws
 
 KNOBS = presets.plain()
 # Half the time of compiling; what XLA does at its higher levels is no business of these tests.
@@ -19,7 +19,7 @@ compiled = functools.partial(jax.jit, compiler_options={"xla_backend_optimizatio
 
 
 def draws(batch: int, seed: int = 0) -> Draws:
-    seeds = np.random.default_rng(seed).integers(2**32, size=(batch, 2), dtype=np.uint32)
+    seeds = np.random.default_rng(seed).integers(2**32, size=(batch, WORDS), dtype=np.uint32)
     return Draws(jnp.asarray(seeds))
 
 

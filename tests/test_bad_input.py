@@ -422,6 +422,8 @@ def test_charset_and_network_that_do_not_fit_are_refused(run_copy: pathlib.Path)
 def test_training_in_python_raises_the_same_mistakes(tmp_path: pathlib.Path) -> None:
     from crnn_jax import cli
 
-    config = cli.load_experiment("quickstart:smoke,loaded", [("data.train", f"names:{tmp_path}/no")])
+    config = cli.load_experiment(
+        "quickstart:smoke,loaded", [("data.train", f"names:{tmp_path}/no")]
+    )
     with pytest.raises(UserError, match="/no does not exist"):
         train.train_and_evaluate(config, tmp_path / "run")

@@ -52,7 +52,7 @@ def opened(config):
 
 
 def batch_of(data, step, loaded=None):
-    make = jax.jit(data.feed)
+    make = jax.jit(data.feed, compiler_options={"xla_backend_optimization_level": 0})
     return jax.device_get(make(data.assets, jnp.int32(step), loaded))
 
 

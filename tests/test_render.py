@@ -26,6 +26,10 @@ CANVAS = Canvas(32, 256, keep=True)
 TEXTS = ("Hamburgefonstiv", "AVATAR", "Typography", "quick&jumpy", "0123456789", "(Wolf, fjord!)")
 
 
+# The programs are large and their pictures small: compiling them is what takes time.
+compiled = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+
+
 def knobs(preset="plain", **changes):
     values = presets.get_preset(preset)
     with values.unlocked():
@@ -53,18 +57,23 @@ def lay(texts, settings, canvas=CANVAS, seed=0, face=None):
         only = np.zeros(len(atlas().faces), bool)
         only[atlas().faces.index(face)] = True
         faces = faces._replace(covered=faces.covered & only[:, None])
-    faces = jax.tree.map(jnp.asarray, faces)
     draws = Draws.from_keys(jax.random.split(jax.random.key(seed), len(texts)))
     least = jnp.full(len(texts), 8)
-    glyphs, frame = lay_out(faces, *encode(texts), least, draws, settings, canvas)
+    laid = compiled(lay_out, static_argnums=(5, 6))
+    glyphs, frame = laid(faces, *encode(texts), least, draws, settings, canvas)
     return faces, glyphs, frame, draws
 
 
 def ink(texts, settings, canvas=CANVAS, seed=0, face=None):
     """Returns the coverage (B, H, W) of texts and their frame."""
     faces, glyphs, frame, draws = lay(texts, settings, canvas, seed, face)
+    return np.asarray(cover(faces.field, glyphs, frame, draws, settings, canvas)), frame
+
+
+@functools.partial(compiled, static_argnums=(4, 5))
+def cover(field, glyphs, frame, draws, settings, canvas):
     u, v = locate(frame, draws, settings, canvas)
-    return np.asarray(coverage(sample(faces.field, glyphs, u, v, settings))), frame
+    return coverage(sample(field, glyphs, u, v, settings))
 
 
 def pillow_ink(text, face, frame, row):
@@ -217,8 +226,8 @@ def frames(width):
 @functools.cache
 def program(preset="scene", channels=1, keep=False):
     render, arrays, _ = small(preset, channels, keep)
-    compiled = jax.jit(render)
-    return lambda keys: jax.device_get(compiled(arrays, keys))
+    draw = compiled(render)
+    return lambda keys: jax.device_get(draw(arrays, keys))
 
 
 def keys_of(rows, seed=0):
@@ -237,7 +246,7 @@ def test_same_keys_same_bits_and_rows_on_their_own():
 
 
 def test_seeds_and_streams_give_different_texts():
-    texts = [program()(keys).labels for keys in (keys_of(range(8)), keys_of(range(8), 1))]
+    texts = [program()(keys).labels for keys in (keys_of(range(16)), keys_of(range(16), 1))]
     assert not np.array_equal(*texts)
     assert not np.array_equal(
         jax.random.key_data(renderer.row_keys(0, "a", jnp.arange(4))),
@@ -248,11 +257,11 @@ def test_seeds_and_streams_give_different_texts():
 def test_a_batch_does_not_depend_on_the_number_of_devices():
     render, arrays, _ = small("clean")
     keys = keys_of(range(32))
-    alone = jax.device_get(jax.jit(render)(arrays, keys))
+    alone = jax.device_get(compiled(render)(arrays, keys))
     mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
     rows = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
     whole = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec())
-    shared = jax.jit(render, in_shardings=(whole, rows), out_shardings=rows)
+    shared = compiled(render, in_shardings=(whole, rows), out_shardings=rows)
     spread = shared(jax.device_put(arrays, whole), jax.device_put(keys, rows))
     assert len(spread.images.sharding.device_set) == 4
     for a, b in zip(alone, jax.device_get(spread), strict=True):

@@ -38,7 +38,7 @@ def test_runs_without_loader_and_goes_on_exactly(tmp_path):
     config = cli.load_experiment("quickstart:smoke")
     state, again = train.train_and_evaluate(config, resumed)
     assert again["step"] == 4
-    model, shapes = train.abstract_state(config, charset_of(whole))
+    _, shapes = train.abstract_state(config, charset_of(whole))
     expected = train.Checkpointer(whole).restore(4, shapes)
     for a, b in zip(jax.tree.leaves(expected), jax.tree.leaves(state), strict=True):
         np.testing.assert_array_equal(a, b)

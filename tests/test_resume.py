@@ -65,7 +65,9 @@ def command(workdir: pathlib.Path) -> list[str]:
 
 
 def config():
-    return cli.load_experiment("quickstart:smoke,loaded", [(k, str(v)) for k, v in OVERRIDES.items()])
+    return cli.load_experiment(
+        "quickstart:smoke,loaded", [(k, str(v)) for k, v in OVERRIDES.items()]
+    )
 
 
 def being_saved(workdir: pathlib.Path) -> bool:

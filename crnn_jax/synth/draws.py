@@ -1,8 +1,9 @@
 """Random numbers by name: cheap, the same bits everywhere, and independent of one another.
 
-Every image has a seed; a draw hashes the seed with the draw's name and, for fields, the position.
-A new draw therefore changes no other, and a field of noise costs a few integer operations per
-pixel, a tenth of a cryptographic generator's. The hash is the finaliser of MurmurHash3 (Appleby).
+Every image has a few dozen random words from JAX's generator. A number per image is two of them,
+chosen and combined by a hash of its name, so that a new draw changes no other; a field of noise
+hashes a seed and the position, a few integer operations per pixel and a tenth of a cryptographic
+generator's cost. The hash is the finaliser of MurmurHash3 (Appleby).
 """
 
 from __future__ import annotations
@@ -15,8 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, UInt32
 
-from crnn_jax.synth.staging import settle
-
+WORDS = 50  # per image
 _GOLDEN = 0x9E3779B9
 # Sum of the four bytes of 32 random bits: mean 4 * 127.5, variance 4 * (256**2 - 1) / 12.
 _BYTES_MEAN, _BYTES_STD = 510.0, math.sqrt((256**2 - 1) / 3)
@@ -33,22 +33,29 @@ class Draws(NamedTuple):
     """The random numbers of a batch of images; a pytree.
 
     Attributes:
-      seeds: two words per image.
+      seeds: WORDS random words per image; the first two are those of fields.
     """
 
-    seeds: UInt32[Any, "B two"]
+    seeds: UInt32[Any, "B words"]
 
     @classmethod
     def from_keys(cls, keys: Any) -> Draws:
         """Returns the draws of images whose typed PRNG keys are given, shape (B,)."""
-        return cls(jax.vmap(lambda key: jax.random.bits(key, (2,)))(keys))
+        return cls(jax.vmap(lambda key: jax.random.bits(key, (WORDS,)))(keys))
 
     def bits(self, name: str, *shape: int) -> UInt32[Array, "B ..."]:
         """Returns uint32 of shape (B, *shape)."""
-        tag = jnp.uint32(zlib.crc32(name.encode()))
-        start = mix(self.seeds[:, 0] ^ tag) + self.seeds[:, 1]
-        count = math.prod(shape)
-        position = jnp.arange(count, dtype=jnp.uint32) * jnp.uint32(_GOLDEN)
+        tag = zlib.crc32(name.encode())
+        if not shape:
+            pool = WORDS - 2
+            first, second = tag % pool, tag // pool % (pool - 1)
+            second += second >= first
+            turn = 1 + (tag >> 16) % 31
+            word = self.seeds[:, 2 + second]
+            turned = (word << jnp.uint32(turn)) | (word >> jnp.uint32(32 - turn))
+            return self.seeds[:, 2 + first] ^ turned
+        start = mix(self.seeds[:, 0] ^ jnp.uint32(tag)) + self.seeds[:, 1]
+        position = jnp.arange(math.prod(shape), dtype=jnp.uint32) * jnp.uint32(_GOLDEN)
         return mix(mix(start)[:, None] + position[None, :]).reshape(-1, *shape)
 
     def uniform(
@@ -56,8 +63,7 @@ class Draws(NamedTuple):
     ) -> Float[Array, "B ..."]:
         """Returns numbers in [low, high) of shape (B, *shape)."""
         unit = (self.bits(name, *shape) >> 8).astype(jnp.float32) * 2.0**-24
-        drawn = low + unit * (high - low)
-        return drawn if shape else settle(drawn)  # not anew for every pixel of the image
+        return low + unit * (high - low)
 
     def between(self, name: str, limits: tuple[float, float], *shape: int) -> Any:
         """Returns numbers in [limits[0], limits[1]) of shape (B, *shape)."""

@@ -10,13 +10,13 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Int32
 
 from crnn_jax.synth.assets import Faces
 from crnn_jax.synth.atlas import EM
 from crnn_jax.synth.draws import Draws
+from crnn_jax.synth.staging import settle
 from crnn_jax.synth.warp import Canvas, Frame, fit_frame
 
 BINS = 256  # steps of the table that finds the character at a place along the baseline
@@ -98,25 +98,26 @@ def lay_out(
     columns = glyphs.shape[1]
     used = jnp.arange(columns)[None, :] < lengths[:, None]
     faces = choose_faces(atlas.covered, glyphs, lengths, draws, knobs.mixed_faces_share)
-    entry = faces * atlas.covered.shape[1] + glyphs
-    ink = atlas.ink[entry]
+    faces = settle(faces)
+    entry = settle(faces * atlas.covered.shape[1] + glyphs)
+    ink = settle(atlas.ink[entry])
     has_ink = used & (ink[..., 2] > ink[..., 0])
 
     size = jnp.exp(_jitter(draws, "size", knobs.size_jitter, columns))
     y = _jitter(draws, "baseline", knobs.baseline_jitter, columns)
     angle = jnp.deg2rad(_jitter(draws, "tilt", knobs.tilt_jitter, columns))
-    x = _pens(atlas, faces, glyphs, entry, size, draws, knobs)
+    x = settle(_pens(atlas, faces, glyphs, entry, size, draws, knobs))
     left, top = x + size * ink[..., 0], y + size * ink[..., 1]
     right, bottom = x + size * ink[..., 2], y + size * ink[..., 3]
 
-    # A space stands where the ink before it ends.
-    right = jax.lax.cummax(jnp.where(has_ink, right, -math.inf), axis=1)
+    right = jnp.where(has_ink, right, x)  # a space stands where the pen is
     far = jnp.where(has_ink, 0.0, math.inf)
-    start, end = jnp.min(left + far, axis=1), right[:, -1]
+    start, end = jnp.min(left + far, axis=1), jnp.max(right - far, axis=1)
     upper, lower = jnp.min(top + far, axis=1), jnp.max(bottom - far, axis=1)
     upper, lower = _line_box(atlas, faces[:, 0], upper, lower, draws, knobs.line_box_share)
     centre = jnp.stack([(start + end) / 2, (upper + lower) / 2], axis=1)
 
+    start, end, upper, lower = (settle(edge) for edge in (start, end, upper, lower))
     # The outline of the ink: corners of every character's box, and of the line at its ends.
     corners_u = jnp.stack([left, left, right, right], axis=2)
     corners_v = jnp.stack([top, bottom, top, bottom], axis=2)
@@ -154,7 +155,9 @@ def _pens(atlas, faces, glyphs, entry, size, draws, knobs) -> Float[Array, "B L"
     gaps = gaps + _jitter(draws, "spacing", knobs.spacing_jitter, glyphs.shape[1])
     # Characters may touch, but never swap places.
     moved = jnp.maximum(advance + gaps, 0.5 * advance)[:, :-1] + jnp.where(same, kern, 0.0)
-    return jnp.pad(jnp.cumsum(moved, axis=1), ((0, 0), (1, 0)))
+    # A sum over all characters before; a product compiles sooner than a scan.
+    before = jnp.triu(jnp.ones((glyphs.shape[1] - 1, glyphs.shape[1])), 1)
+    return jnp.matmul(moved, before, precision="highest")
 
 
 def _line_box(atlas, face, upper, lower, draws, share) -> tuple[Array, Array]:
