@@ -2,139 +2,24 @@
 
     python benchmarks/synth_speed.py [--quick]
 
-Both sides draw grey 32 x 128 pictures of the same kinds of texts, with the effects of the preset
-`scene` at its shares and ranges: faces, weight, slant, rotation, perspective, textured ground,
-contrast, gradient, outline, shadow, light, blur, motion, low resolution, noise and JPEG. Bends,
-bevels, glows, neighbouring lines, stains and occlusions are on our side alone. The peer runs in
-one process per core, fed with nothing but seeds. Rounds alternate; medians; the last line is JSON.
+Both sides draw grey 32 x 128 pictures of the same kinds of texts with the effects of the preset
+`scene`, at its shares and ranges. The peer (`benchmarks/pillow_scenes.py`) runs in one process per
+core, fed with nothing but seeds. Rounds alternate; medians; the last line is JSON.
 """
 
 from __future__ import annotations
 
 import argparse
 import concurrent.futures
-import functools
-import io
 import json
-import math
 import multiprocessing
 import os
 import statistics
 import time
 
-import numpy as np
-from PIL import Image, ImageDraw, ImageFilter, ImageFont
+from pillow_scenes import HEIGHT, WIDTH, peer_chunk
 
-HEIGHT, WIDTH = 32, 128
-SCALE = 2  # the peer draws at twice the size and lets the warp shrink it
-CHUNK = 32
-
-
-@functools.cache
-def tools() -> tuple:
-    from crnn_jax.data import pillow_render
-    from crnn_jax.data.words import TextSampler
-    from crnn_jax.synth import presets
-    from crnn_jax.synth.textures import build_textures
-
-    fonts = [
-        ImageFont.truetype(str(pillow_render.font_path(face)), 24 * SCALE)
-        for face in pillow_render.FACES
-    ]
-    textures = [Image.fromarray(t[..., 0]) for t in build_textures("", 64, 160, 0, 1)]
-    return fonts, textures, TextSampler("train"), presets.get_preset("scene")
-
-
-def quad(rng: np.random.Generator, knobs, width: int, height: int) -> tuple[float, ...]:
-    """Returns where the corners of the picture lie in the drawing: rotation, slant, perspective."""
-    angle = rng.uniform(*knobs.rotation) if rng.random() < knobs.rotation_share else 0.0
-    angle = math.radians(angle) * min(1.0, 4 * height / width)
-    slant = rng.uniform(*knobs.slant) if rng.random() < knobs.slant_share else 0.0
-    depth = rng.uniform(*knobs.perspective) if rng.random() < knobs.perspective_share else 0.0
-    margin_x, margin_y = (rng.uniform(*m) * height for m in (knobs.margin_x, knobs.margin_y))
-    half_w, half_h = width / 2 + margin_x, height / 2 + margin_y
-    left, right = (1 - depth, 1.0) if rng.random() < 0.5 else (1.0, 1 - depth)
-    corners = []
-    for x, y, shrink in ((-1, -1, left), (-1, 1, left), (1, 1, right), (1, -1, right)):
-        px, py = x * half_w, y * half_h / shrink
-        px += math.tan(math.radians(slant)) * py
-        corners += [
-            width / 2 + math.cos(angle) * px - math.sin(angle) * py,
-            height / 2 + math.sin(angle) * px + math.cos(angle) * py,
-        ]
-    return tuple(corners)
-
-
-def peer_image(seed: int) -> np.ndarray:
-    """Returns one picture, a function of the seed."""
-    fonts, textures, sampler, knobs = tools()
-    rng = np.random.default_rng(seed)
-    text, font = sampler(rng), fonts[rng.integers(len(fonts))]
-    stroke = int(rng.random() < 0.3)
-    left, top, right, bottom = font.getbbox(text, stroke_width=stroke)
-    ink = Image.new("L", (max(right - left, 1), max(bottom - top, 1)))
-    ImageDraw.Draw(ink).text((-left, -top), text, fill=255, font=font, stroke_width=stroke)
-    corners = quad(rng, knobs, *ink.size)
-    mask = ink.transform((WIDTH, HEIGHT), Image.Transform.QUAD, corners, Image.Resampling.BILINEAR)
-    coverage = np.asarray(mask, np.float32) / 255
-
-    contrast = rng.uniform(*knobs.contrast)
-    dark = rng.random() * (1 - contrast)
-    pair = (dark, dark + contrast)
-    text_tone, ground_tone = pair if rng.random() < knobs.dark_share else pair[::-1]
-    picture = np.full((HEIGHT, WIDTH), ground_tone, np.float32)
-    tone = np.full((HEIGHT, WIDTH), text_tone, np.float32)
-    if rng.random() < knobs.texture_share:
-        texture = textures[rng.integers(len(textures))]
-        zoom = math.exp(rng.uniform(math.log(0.35), math.log(1.0)))
-        x, y = rng.uniform(0, 160 - WIDTH * zoom), rng.uniform(0, 160 - HEIGHT * zoom)
-        crop = texture.resize(
-            (WIDTH, HEIGHT), Image.Resampling.BILINEAR, (x, y, x + WIDTH * zoom, y + HEIGHT * zoom)
-        )
-        strength = rng.uniform(*knobs.texture) * contrast * 0.5
-        picture += strength * (np.asarray(crop, np.float32) * (2 / 255) - 1)
-    if rng.random() < knobs.gradient_share:
-        ramp = np.linspace(-1, 1, WIDTH, dtype=np.float32)[None, :]
-        tone = tone + rng.uniform(*knobs.gradient) * 0.5 * contrast * ramp
-    if rng.random() < knobs.shadow_share:
-        dx, dy = rng.integers(-2, 3, 2)
-        shade = np.roll(coverage, (dy, dx), (0, 1)) * rng.uniform(*knobs.shadow)
-        picture *= 1 - shade
-    if rng.random() < knobs.outline_share:
-        edge = np.asarray(mask.filter(ImageFilter.MaxFilter(3)), np.float32) / 255
-        picture += (1 - 2 * text_tone) * 0.5 * (edge - coverage)
-    picture += (tone - picture) * coverage
-    if rng.random() < knobs.light_share:
-        coarse = rng.normal(0, 1, (3, 5)).astype(np.float32)
-        field = Image.fromarray(coarse).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
-        picture *= 1 - rng.uniform(*knobs.light) * np.clip(np.asarray(field), 0, 1)
-    image = Image.fromarray((np.clip(picture, 0, 1) * 255).astype(np.uint8))
-    if rng.random() < knobs.blur_share:
-        image = image.filter(ImageFilter.GaussianBlur(rng.uniform(*knobs.blur)))
-    if rng.random() < knobs.motion_share:
-        kernel = np.zeros((5, 5))
-        kernel[2, 1:4] = 1
-        image = image.filter(ImageFilter.Kernel((5, 5), kernel.ravel().tolist()))
-    if rng.random() < knobs.lowres_share:
-        factor = rng.uniform(*knobs.lowres)
-        small = (max(int(WIDTH * factor), 1), max(int(HEIGHT * factor), 1))
-        image = image.resize(small, Image.Resampling.BOX).resize((WIDTH, HEIGHT))
-    if rng.random() < knobs.noise_share:
-        noise = rng.standard_normal((HEIGHT, WIDTH), np.float32) * rng.uniform(*knobs.noise)
-        values = np.asarray(image, np.float32) + 255 * noise
-        image = Image.fromarray(np.clip(values, 0, 255).astype(np.uint8))
-    if rng.random() < knobs.gamma_share:
-        curve = (np.linspace(0, 1, 256) ** rng.uniform(*knobs.gamma) * 255).astype(np.uint8)
-        image = image.point(curve.tolist())
-    if rng.random() < knobs.jpeg_share:
-        file = io.BytesIO()
-        image.save(file, "JPEG", quality=int(rng.uniform(*knobs.jpeg)))
-        image = Image.open(file)
-    return np.asarray(image)
-
-
-def peer_chunk(start: int) -> np.ndarray:
-    return np.stack([peer_image(seed) for seed in range(start, start + CHUNK)])
+CHUNK = 32  # images of the peer at once
 
 
 def share_of_step(render, assets, batch: int, steps: int) -> float:
@@ -203,14 +88,17 @@ def main() -> None:
     ours, peers = [], []
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(cores, mp_context=context) as pool:
-        list(pool.map(peer_chunk, range(cores * 2)))  # workers start, faces and textures load
+        list(
+            pool.map(peer_chunk, [range(i, i + CHUNK) for i in range(cores * 2)])
+        )  # workers start, faces and textures load
         for number in range(rounds):
             start = time.perf_counter()
             for i in range(batches):
                 last = program(assets, (number * batches + i) * args.batch)
             jax.block_until_ready(last)
             ours.append(batches * args.batch / (time.perf_counter() - start))
-            seeds = [CHUNK * (number * chunks + i) for i in range(chunks)]
+            starts = [CHUNK * (number * chunks + i) for i in range(chunks)]
+            seeds = [range(start, start + CHUNK) for start in starts]
             start = time.perf_counter()
             list(pool.map(peer_chunk, seeds))
             peers.append(chunks * CHUNK / (time.perf_counter() - start))

@@ -357,7 +357,7 @@ def load(path: pathlib.Path) -> ConfigDict:
 
 def shrink_to_smoke(config: ConfigDict) -> None:
     """Shrinks an experiment to a few steps on tiny data: seconds on a CPU, the same code."""
-    if config.data.train.startswith("synth:"):
+    if "synth:" in config.data.train:
         config.data.train = "synth:plain"
         config.data.eval = "synth:plain::limit=16,charset=alnum62"
     else:

@@ -16,8 +16,9 @@ def get_config(arg: str = "") -> ConfigDict:
     """Returns the config; `:smoke` shrinks it to seconds, `:loaded` trains from files."""
     options = config_lib.parse_arg(arg, smoke=False, loaded=False)
     config = config_lib.default_config()
-    config.data.train = "synth:clean"
+    config.data.train = "0.75*synth:clean + 0.25*synth:scene"
     config.data.eval = "synth:clean::seed=1,limit=1000,charset=alnum62"
+    config.batch_size = 32
     config.model.encoder = "tiny"
     config.model.layers = 1
     config.model.hidden = 96

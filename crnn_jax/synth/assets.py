@@ -26,6 +26,7 @@ class Faces(NamedTuple):
     covered: Bool[Any, "F A"]  # the face draws the character, and it may be used
     lines: Float[Any, "F 4"]  # ascent, cap height, x-height, descent, em
     following: Int32[Any, " A"]  # the digit after a digit; other characters: themselves
+    preceding: Int32[Any, " A"]  # the digit before a digit
 
 
 class Assets(NamedTuple):
@@ -101,9 +102,8 @@ def build_faces(file: AtlasFile) -> Faces:
     """Returns an atlas's faces for the device."""
     atlas, characters = file.atlas, file.characters
     following = np.arange(len(characters), dtype=np.int32)
-    for digit, after in zip("0123456789", "1234567890", strict=True):
-        if digit in characters and after in characters:
-            following[characters.index(digit)] = characters.index(after)
+    digits = [characters.index(digit) for digit in "0123456789" if digit in characters]
+    following[digits] = np.roll(digits, -1)
     return Faces(
         field=pack_field(atlas),
         offset=atlas.offset.ravel(),
@@ -116,6 +116,7 @@ def build_faces(file: AtlasFile) -> Faces:
         covered=atlas.covered,
         lines=atlas.lines,
         following=following,
+        preceding=np.argsort(following).astype(np.int32),
     )
 
 

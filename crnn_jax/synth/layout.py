@@ -193,11 +193,12 @@ def _lines(atlas, glyphs, lengths, spacing, draws, knobs) -> tuple[list[Array], 
         return [glyphs], zero
     if not knobs.rolling_share:
         return [_rotated(glyphs, lengths, 1), glyphs, _rotated(glyphs, lengths, 2)], zero
-    # A counter's last digit is on its way to the next one; the digits before it rest.
+    # Every wheel of a counter shows its next digit below; the last one is on its way there.
     columns = jnp.arange(glyphs.shape[1])[None, :]
     last = columns == lengths[:, None] - 1
     turned = draws.between("rolling", knobs.rolling) * jnp.where(spacing < 1e5, spacing, 0.0)
-    return [glyphs, glyphs, atlas.following[glyphs]], jnp.where(last, turned[:, None], 0.0)
+    lines = [atlas.preceding[glyphs], glyphs, atlas.following[glyphs]]
+    return lines, jnp.where(last, turned[:, None], 0.0)
 
 
 def _rotated(glyphs, lengths, by: int) -> Int[Array, "B L"]:

@@ -105,8 +105,9 @@ def captcha() -> ConfigDict:
     """Random characters, jittered, bent and crossed out."""
     return _set(
         clean(),
-        words=0.0, random=1.0, numbers=0.0, prices=0.0, dates=0.0, codes=0.0, punctuation=0.0,
-        max_length=8, tracking=(-0.04, 0.25), spacing_jitter=0.02, baseline_jitter=0.06,
+        words=0.0, random=0.0, numbers=0.0, prices=0.0, dates=0.0, codes=0.0, punctuation=0.0,
+        patterns=1.0, pattern="[0-9A-Za-z]{4,7}", max_length=8,
+        tracking=(-0.04, 0.25), spacing_jitter=0.02, baseline_jitter=0.06,
         size_jitter=0.12, tilt_jitter=12.0, mixed_faces_share=0.5, slant_share=0.4,
         rotation_share=0.4, rotation=(-8.0, 8.0), wave_share=0.5, wave=(0.02, 0.1),
         arc_share=0.2, arc=(-50.0, 50.0), elastic_share=0.5, elastic=(0.01, 0.05),
@@ -122,12 +123,12 @@ def meter() -> ConfigDict:
     """Readings of seven-segment displays and of counters with rolling digits."""
     return _set(
         scene(),
-        words=0.0, random=0.2, numbers=0.2, prices=0.0, dates=0.0, codes=0.0,
-        patterns=0.6, pattern="[0-9]{3,8}|[0-9]{2,5}[.][0-9]{1,3}|[0-9]{1,2}:[0-9]{2}",
+        words=0.0, random=0.0, numbers=0.2, prices=0.0, dates=0.0, codes=0.0,
+        patterns=0.8, pattern="[0-9]{3,8}|[0-9]{2,5}[.][0-9]{1,3}|[0-9]{1,2}:[0-9]{2}",
         punctuation=0.0, faces="led|mono", max_length=10, tracking=(0.0, 0.35),
         spacing_jitter=0.0, mixed_faces_share=0.0, arc_share=0.0, wave_share=0.0,
         slant_share=0.4, slant=(-4.0, 14.0), outline_share=0.0, hollow_share=0.0,
-        rolling_share=0.5, rolling=(0.0, 0.3), neighbours_share=0.0, line_box_share=0.0,
+        rolling_share=0.5, rolling=(0.0, 0.2), neighbours_share=0.0, line_box_share=0.0,
         margin_x=(0.0, 0.35), margin_y=(0.0, 0.25), glow_share=0.3, glow=(0.05, 0.14),
         dark_share=0.5, ink_texture_share=0.1,
     )  # fmt: skip
