@@ -63,9 +63,11 @@ def main() -> None:
     import jax.numpy as jnp
 
     from crnn_jax.charset import build_charset
+    from crnn_jax.memory import keep_freed_memory
     from crnn_jax.synth import presets, renderer
     from crnn_jax.synth.warp import Canvas
 
+    keep_freed_memory()  # as all commands do
     render, assets = renderer.build_renderer(
         presets.get_preset("scene"),
         build_charset("alnum62"),

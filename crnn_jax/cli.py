@@ -65,9 +65,11 @@ def check_output(path: str | None) -> None:
 
 def run(main: Callable[[Sequence[str]], int]) -> NoReturn:
     """Runs a command's `main(argv)` and exits with its code; mistakes end in one line and 2."""
+    from crnn_jax.memory import keep_freed_memory
     from crnn_jax.progress import start_logging
 
     start_logging()
+    keep_freed_memory()
     # File names may hold what the terminal's encoding, or any encoding, does not have.
     sys.stdout.reconfigure(errors="backslashreplace")
     try:

@@ -31,29 +31,41 @@ def lowres(images: Pictures, draws: Draws, share: float, limits: Limits) -> Pict
         factor = draws.uniform("lowres", *limits)
         nearest = draws.chance("lowres.nearest", _NEAREST_SHARE)
         down_y, up_y = _resampling(factor, nearest, height, limits[1])
-        down_x, up_x = _resampling(factor, nearest, width, limits[1])
+        down_x, up_x = _resampling(factor, nearest, width, limits[1], transposed=True)
         planes = jnp.moveaxis(images, 3, 1)
-        small = _matmul(_matmul(down_y, planes), down_x.mT)
-        return jnp.moveaxis(_matmul(_matmul(up_y, small), up_x.mT), 1, 3)
+        small = _matmul(_matmul(down_y, planes), down_x)
+        return jnp.moveaxis(_matmul(_matmul(up_y, small), up_x), 1, 3)
 
     return change(images, draws, "lowres", share, Place(4, 8), effect)
 
 
 def _resampling(
-    factor: Float[Array, " B"], nearest: Array, size: int, largest: float
-) -> tuple[Float[Array, "B 1 n N"], Float[Array, "B 1 N n"]]:
-    """Returns the matrices from `size` pixels to round(factor * size), and back."""
+    factor: Float[Array, " B"],
+    nearest: Array,
+    size: int,
+    largest: float,
+    transposed: bool = False,
+) -> tuple[Float[Array, "B 1 n N"], Float[Array, "B 1 N2 n2"]]:
+    """Returns the matrices from `size` pixels to round(factor * size), and back.
+
+    They are made transposed where that is asked for: transposing them later would copy them.
+    """
     most = min(size, math.floor(largest * size + 0.5))
     count = jnp.clip(jnp.round(factor * size), 1, most)[:, None, None]
     step = size / count
-    small = jnp.asarray(np.arange(most, dtype=np.float32))
-    large = jnp.asarray(np.arange(size, dtype=np.float32))
-    left, right = small[None, :, None] * step, (small[None, :, None] + 1) * step
-    overlap = jnp.minimum(large[None, None, :] + 1, right) - jnp.maximum(large[None, None, :], left)
+
+    def numbers(length: int, axis: int) -> Array:
+        shape = [1, 1, 1]
+        shape[1 + (axis != transposed)] = length
+        return jnp.asarray(np.arange(length, dtype=np.float32).reshape(shape))
+
+    small, large = numbers(most, 0), numbers(size, 1)
+    overlap = jnp.minimum(large + 1, (small + 1) * step) - jnp.maximum(large, small * step)
     down = jax.nn.relu(overlap) / step
-    source = jnp.clip((large[None, :, None] + 0.5) / step - 0.5, 0.0, count - 1)
+    small, large = numbers(most, 1), numbers(size, 0)
+    source = jnp.clip((large + 0.5) / step - 0.5, 0.0, count - 1)
     source = jnp.where(nearest[:, None, None], jnp.round(source), source)
-    up = jax.nn.relu(1 - jnp.abs(source - small[None, None, :]))
+    up = jax.nn.relu(1 - jnp.abs(source - small))
     return down[:, None], up[:, None]
 
 

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int32
 
-from crnn_jax.synth.draws import Draws
+from crnn_jax.synth.draws import WORDS, Draws
+from crnn_jax.synth.staging import settle
 
 _MAX_CURVATURE = 0.35  # 1 / em: sharper arcs squeeze the feet of the characters together
 _MIN_CURVATURE = 1e-3  # below it the formulas lose digits; 10 em rise by 0.01 em
@@ -207,12 +208,8 @@ def locate(
     rows = jnp.arange(corners.height, dtype=jnp.float32)[None, :, None]
     columns = jnp.arange(corners.width, dtype=jnp.float32)[None, None, :]
     if knobs.elastic_share:
-        strength = sometimes(draws, "elastic", knobs.elastic_share, knobs.elastic)
-        moved = (
-            smooth_field(draws, "elastic field", corners, 2)
-            * ((strength * canvas.height)[:, None, None, None])
-        )
-        columns, rows = columns + moved[:, 0], rows + moved[:, 1]
+        moved_x, moved_y = _displacement(draws, knobs, corners)
+        columns, rows = columns + moved_x, rows + moved_y
     size = len(frame.widths)
     shape = (size, corners.height * corners.width)
     step_x, step_y = (s[:, :, None] for s in _columns(frame.step))
@@ -231,12 +228,31 @@ def locate(
     return u.reshape(whole), v.reshape(whole)
 
 
-def smooth_field(draws: Draws, name: str, canvas: Canvas, fields: int) -> Array:
-    """Returns smooth random fields (B, fields, H, W) of about unit strength, by cubic B-splines."""
-    cell = _ELASTIC_CELL * canvas.height / 32
-    across, down = _spline(canvas.width, cell), _spline(canvas.height, cell)
-    knots = draws.normal(name, fields, down.shape[1], across.shape[1])
-    return jnp.einsum("hi,bfij,wj->bfhw", down, knots, across)
+def _displacement(draws: Draws, knobs: Any, canvas: Canvas) -> tuple[Array, Array]:
+    """Returns the elastic displacement in pixels along x and y, 0 for images without it.
+
+    Fields are made for so many of every eight images as the share asks for.
+    """
+    share, batch = knobs.elastic_share, len(draws.seeds)
+    chosen = math.ceil(8 * share) if batch % 8 == 0 else 8
+    some = Draws(draws.seeds.reshape(-1, 8, WORDS)[:, :chosen].reshape(-1, WORDS))
+    if batch % 8:
+        some = draws
+    strength = sometimes(some, "elastic", share * 8 / chosen, knobs.elastic) * canvas.height
+    across = _spline(canvas.width, _ELASTIC_CELL * canvas.height / 32)
+    down = _spline(canvas.height, _ELASTIC_CELL * canvas.height / 32)
+    moved = []
+    for axis in "xy":
+        knots = some.normal(f"elastic field {axis}", down.shape[1], across.shape[1])
+        knots = knots * strength[:, None, None]
+        rows = jnp.matmul(knots, across.T, precision="highest")
+        field = settle(sum(down[None, :, i, None] * rows[:, None, i] for i in range(down.shape[1])))
+        if chosen < 8:
+            groups = field.reshape(-1, chosen, *field.shape[1:])
+            groups = jnp.pad(groups, ((0, 0), (0, 8 - chosen), (0, 0), (0, 0)))
+            field = settle(groups.reshape(batch, *field.shape[1:]))
+        moved.append(field)
+    return moved[0], moved[1]
 
 
 def _spline(pixels: int, cell: float) -> Array:
