@@ -13,19 +13,16 @@ import math
 import pathlib
 import re
 import types
-from typing import Any, NamedTuple
+from typing import Any
 
 from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 from crnn_jax import files
+from crnn_jax.durations import DURATIONS, given_duration, units_of
 from crnn_jax.errors import UserError, unknown_name
 from crnn_jax.metrics import PROTOCOLS
 from crnn_jax.synth import knobs, presets
-
-# Units in which a duration may be given, as in `total_steps` or `total_epochs`.
-UNITS = ("steps", "epochs", "examples")
-DURATIONS = ("total", "warmup", "eval_every", "checkpoint_every")
 
 CHOICES = {
     "case": ("auto", "keep", "fold"),
@@ -216,78 +213,14 @@ def apply_overrides(config: ConfigDict, overrides: list[tuple[str, str]]) -> Non
         if name in DURATIONS:
             if given.setdefault(name, key) != key:
                 raise UserError(f"--config.{given[name]} and --config.{key} are given: give one")
-            for other in _units(known, name):
+            for other in units_of(known, name):
                 if other != key:
                     config[other] = None
-
-
-def _units(config: Any, name: str) -> list[str]:
-    """Returns the knobs that can give a duration, one per unit."""
-    return [key for unit in (*UNITS, "percent") if (key := f"{name}_{unit}") in config]
-
-
-def _duration(config: ConfigDict, name: str) -> tuple[str, int | float]:
-    """Returns the one knob that gives a duration, and its value."""
-    units = _units(config, name)
-    given = [key for key in units if config[key] is not None]
-    if len(given) != 1:
-        have = " and ".join(given) or "nothing"
-        raise UserError(f"config gives {have} for {name}: give exactly one of {', '.join(units)}")
-    value = config[given[0]]
-    if value < 0 or (value == 0 and name != "warmup"):
-        raise UserError(f"config.{given[0]} is {value}: give a positive number")
-    return given[0], value
 
 
 def set_duration(config: ConfigDict, **duration: Any) -> None:
     """Sets one unit of a duration and clears the others: `set_duration(c, total_steps=100)`."""
     apply_overrides(config, [(key, str(value)) for key, value in duration.items()])
-
-
-def steps(
-    config: ConfigDict, name: str, steps_per_epoch: int | None, total: int | None = None
-) -> int:
-    """Returns a duration in steps, whatever unit it is given in; at least 1 (a warm-up: 0).
-
-    Args:
-      config: the config.
-      name: as in "total" or "eval_every".
-      steps_per_epoch: of the training data; None where it has no end.
-      total: steps of the run, for durations in percent.
-
-    Raises:
-      UserError: when it is given in no unit, in several, or in epochs of data without end.
-    """
-    key, value = _duration(config, name)
-    unit = key.rpartition("_")[2]
-    if unit == "epochs":
-        if steps_per_epoch is None:
-            raise UserError(
-                f"config.{key} is {value}, but rendered text has no epochs: give config.{name}"
-                f"_steps or config.{name}_examples, or the SPEC a limit="
-            )
-        value *= steps_per_epoch
-    elif unit == "examples":
-        value /= config.batch_size
-    elif unit == "percent":
-        value = (total or 0) * value / 100
-    return max(round(value), 0 if name == "warmup" else 1)
-
-
-class Lengths(NamedTuple):
-    """The durations of a run, in steps."""
-
-    total: int
-    warmup: int
-    eval_every: int
-    checkpoint_every: int
-
-
-def lengths(config: ConfigDict, steps_per_epoch: int | None) -> Lengths:
-    """Returns all durations in steps, see `steps`."""
-    total = steps(config, "total", steps_per_epoch)
-    others = (steps(config, name, steps_per_epoch, total) for name in Lengths._fields[1:])
-    return Lengths(total, *others)
 
 
 def validate(config: ConfigDict) -> None:
@@ -310,7 +243,7 @@ def validate(config: ConfigDict) -> None:
     if flat["seed"] >= 2**32:  # JAX would take it modulo that
         raise UserError(f"config.seed is {flat['seed']}: give a number below {2**32}")
     for name in DURATIONS:
-        _duration(config, name)
+        given_duration(config, name)
     knobs.check_knobs(config.synth)
     if config.data.augment:
         presets.get_preset(config.data.augment)
@@ -339,7 +272,7 @@ def load(path: pathlib.Path) -> ConfigDict:
         raise UserError(f"{path}: not a config ({error})") from None
     config = default_config()
     known = flatten(config)
-    optional = [key for name in DURATIONS for key in _units(known, name)]
+    optional = [key for name in DURATIONS for key in units_of(known, name)]
     for key, value in values.items():
         if key not in known:
             raise unknown_name(f"config key in {path}", key, known)

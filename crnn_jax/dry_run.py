@@ -10,7 +10,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from crnn_jax import config as config_lib
-from crnn_jax import models, train, types
+from crnn_jax import durations, models, train, types
 from crnn_jax.data.training_set import TrainingSet, open_training_set
 from crnn_jax.recognizer import preprocess_of
 
@@ -25,7 +25,7 @@ def describe(config: ConfigDict) -> str:
     """
     config_lib.validate(config)
     data = open_training_set(config, preprocess_of(config))
-    total, warmup, _, _ = config_lib.lengths(config, data.steps_per_epoch)
+    total, warmup, _, _ = durations.lengths(config, data.steps_per_epoch)
     model, tx, _ = train.build(config, data.charset.num_classes, warmup, total)
     state = jax.jit(lambda: train.create_train_state(config, model, tx))()
     widths = data.plan.bucket_widths if data.plan else (_width(config),)

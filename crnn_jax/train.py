@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from crnn_jax import config as config_lib
-from crnn_jax import evaluate, models, optim, types, writers
+from crnn_jax import durations, evaluate, models, optim, types, writers
 from crnn_jax import workdir as workdir_lib
 from crnn_jax.charset import Charset
 from crnn_jax.checkpoint import Checkpointer
@@ -251,7 +251,7 @@ def train_and_evaluate(
     config_lib.validate(config)
     writers.warn_if_accelerator_idle()
     data = open_training_set(config, preprocess_of(config))
-    total, warmup, eval_every, save_every = config_lib.lengths(config, data.steps_per_epoch)
+    total, warmup, eval_every, save_every = durations.lengths(config, data.steps_per_epoch)
     model, tx, learning_rate_fn = build(config, data.charset.num_classes, warmup, total)
 
     run = workdir_lib.Workdir(workdir)

@@ -9,6 +9,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from crnn_jax import config as config_lib
+from crnn_jax import durations
 from crnn_jax.errors import UserError
 
 
@@ -178,7 +179,7 @@ def test_evaluation_batch_follows_the_batch_until_it_is_set() -> None:
 def test_durations_in_every_unit(key: str, text: str, steps: int) -> None:
     config = configured((key, text))
     name = key.rpartition("_")[0]
-    assert config_lib.steps(config, name, steps_per_epoch=10, total=200) == steps
+    assert durations.steps(config, name, steps_per_epoch=10, total=200) == steps
 
 
 def test_one_unit_clears_the_others_of_its_duration_alone() -> None:
@@ -197,7 +198,7 @@ def test_two_units_of_a_duration_are_refused() -> None:
     assert configured(("total_steps", "3"), ("total_steps", "4")).total_steps == 4
     config = configured()
     config.total_epochs = 3.0  # as an experiment may do by mistake
-    for check in (lambda: config_lib.steps(config, "total", 10), lambda: validated(config)):
+    for check in (lambda: durations.steps(config, "total", 10), lambda: validated(config)):
         with pytest.raises(UserError, match="gives total_steps and total_epochs for total"):
             check()
 
@@ -207,7 +208,7 @@ def test_a_duration_that_is_not_given_is_refused() -> None:
     config.total_steps = None
     message = "nothing for total: give exactly one of total_steps, total_epochs, total_examples"
     with pytest.raises(UserError, match=message):
-        config_lib.steps(config, "total", 10)
+        durations.steps(config, "total", 10)
     with pytest.raises(UserError, match=message):
         config_lib.validate(config)
 

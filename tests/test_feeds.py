@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from crnn_jax import config as config_lib
-from crnn_jax import train, types
+from crnn_jax import durations, train, types
 from crnn_jax.data import feeds
 from crnn_jax.data.augment import augment
 from crnn_jax.data.training_set import open_training_set
@@ -141,7 +141,7 @@ def test_what_cannot_be_trained_on(spec, knobs, message):
 def test_rendered_text_has_no_epochs():
     config = config_of("synth:plain", total_epochs="2")
     with pytest.raises(UserError, match="rendered text has no epochs"):
-        config_lib.lengths(config, None)
+        durations.lengths(config, None)
 
 
 def test_other_settings_give_another_fingerprint():
