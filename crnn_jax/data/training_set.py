@@ -96,6 +96,7 @@ def open_training_set(config: Any, preprocess: Preprocess) -> TrainingSet:
     """
     mixture = parse_mixture(config.data.train)
     specs = [spec for _, spec in mixture]
+    _check_knobs_are_used(config, specs)
     shares = _shares(config, mixture)
     on_device = [spec.kind in _ON_DEVICE for spec in specs]
     sources = [open_source(s) for s, device in zip(specs, on_device, strict=True) if not device]
@@ -142,19 +143,22 @@ def open_training_set(config: Any, preprocess: Preprocess) -> TrainingSet:
     return data
 
 
+def _check_knobs_are_used(config: Any, specs: Sequence[Spec]) -> None:
+    """Raises a UserError where knobs of rendered text were changed that nothing reads."""
+    preset = config.synth.preset
+    used = config.data.augment == preset or any(
+        spec.kind == "synth" and spec.location == preset for spec in specs
+    )
+    if not used and config.synth != presets.get_preset(preset):
+        raise UserError(
+            f"config.synth changes the preset {preset!r}, which neither config.data.train nor "
+            "config.data.augment uses: set config.synth.preset to the one that is meant"
+        )
+
+
 def _shares(config: Any, mixture: Sequence[tuple[float | None, Spec]]) -> list[int]:
     """Returns the rows of a batch that come from each set; loaded ones without weights share."""
     specs = [spec for _, spec in mixture]
-    if (
-        config.synth != presets.get_preset(config.synth.preset)
-        and not any(spec.kind == "synth" and spec.location == config.synth.preset for spec in specs)
-        and config.data.augment != config.synth.preset
-    ):
-        raise UserError(
-            f"config.synth changes the preset {config.synth.preset!r}, which neither "
-            "config.data.train nor config.data.augment uses: set config.synth.preset to the one "
-            "that is meant"
-        )
     if mixture[0][0] is not None:
         return apportion(config.batch_size, [weight for weight, _ in mixture])
     if len(specs) > 1 and any(spec.kind in _ON_DEVICE for spec in specs):
