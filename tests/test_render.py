@@ -147,6 +147,9 @@ def test_ink_stays_inside_whatever_bends_it():
     assert drawn[:, 8:24, 16:112].mean() > 0.1  # there is ink
     border = np.concatenate([drawn[:, 0], drawn[:, -1], drawn[:, :, 0], drawn[:, :, -1]], axis=1)
     assert (border.max(axis=1) < 0.5).mean() >= 0.95
+    wide, _ = ink(texts, settings, Canvas(32, 512, keep=True))
+    assert np.isfinite(wide).all()  # beyond the text, too
+    assert wide[:, :, :16].max(axis=(1, 2)).min() > 0.2
     assert border.mean() < 0.005
 
 
@@ -272,10 +275,11 @@ def test_a_batch_does_not_depend_on_the_number_of_devices():
 def test_presets_render_labels_that_fit_their_widths(preset):
     batch = program(preset, keep=True)(keys_of(range(32)))
     charset = small(preset, keep=True)[2]
-    for ids, length, width in zip(batch.labels, batch.label_lengths, batch.widths, strict=True):
+    for image, width, ids, length in zip(*batch, strict=True):
         text = charset.decode(ids[:length])
         repeats = sum(a == b for a, b in itertools.pairwise(text))
         assert text
+        assert image[:, :width].std() > 2
         assert len(text) + repeats <= frames(width)
     beyond = np.arange(128)[None, :] >= batch.widths[:, None]
     assert not batch.images[np.repeat(beyond[:, None], 32, 1)].any()

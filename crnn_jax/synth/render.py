@@ -54,7 +54,7 @@ def sample(
         em, slope_u, slope_v = _one_glyph(field, glyphs, slot, u, v, knobs)
         across_x = slope_u * du_dx + slope_v * dv_dx
         across_y = slope_u * du_dy + slope_v * dv_dy
-        pixel = jnp.sqrt(across_x**2 + across_y**2)
+        pixel = jnp.maximum(jnp.sqrt(across_x**2 + across_y**2), 1e-6)
         found.append(tuple(settle(x) for x in (em, pixel, across_x, across_y)))
     first, second = found
     # The fields are unions of shapes: the larger distance, in pixels, is the nearer ink.

@@ -17,6 +17,7 @@ from crnn_jax.synth.staging import settle
 
 _MAX_CURVATURE = 0.35  # 1 / em: sharper arcs squeeze the feet of the characters together
 _MIN_CURVATURE = 1e-3  # below it the formulas lose digits; 10 em rise by 0.01 em
+_STEEPEST = 1.2  # tangent of half an arc
 _MAX_RISE = 0.5  # of the line's height: a long line turned further would be a thin diagonal
 _ELASTIC_CELL = 12  # pixels of 32 between the knots of the elastic displacement
 
@@ -86,7 +87,9 @@ def _unbend(frame: Frame, x: Array, y: Array, knobs: Any) -> tuple[Array, Array]
         k = frame.curvature[:, None]
         safe = jnp.where(k == 0, 1.0, k)
         across, along = safe * x, 1 - safe * y
-        x = jnp.where(k == 0, x, _arctan(across / along) / safe)
+        # Beyond the text, in a picture wider than it, the circle may turn back: stop there.
+        tangent = jnp.clip(across / jnp.maximum(along, 0.1), -_STEEPEST, _STEEPEST)
+        x = jnp.where(k == 0, x, _arctan(tangent) / safe)
         # 1 - sqrt(1 + e) without the loss of digits for small e.
         e = across * across - 2 * safe * y + (safe * y) ** 2
         radius = jnp.sqrt(jnp.maximum(1 + e, 0.0))
@@ -99,7 +102,7 @@ def _unbend(frame: Frame, x: Array, y: Array, knobs: Any) -> tuple[Array, Array]
 
 
 def _arctan(t: Array) -> Array:
-    """Returns arctan within 1e-4 for |t| <= 1.2, ten times as fast as the library's."""
+    """Returns arctan within 2e-6 for |t| <= 1, 2e-3 to _STEEPEST; faster than the library's."""
     s = t * t
     return t * (
         0.99997726
