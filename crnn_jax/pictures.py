@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from crnn_jax.data.pixels import from_array
 from crnn_jax.errors import DataError
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def readings_grid(images: Sequence[np.ndarray | None], rows: Sequence[Row]) -> I
 
 
 def _paste(grid: Image.Image, pixels: np.ndarray, left: int, top: int) -> None:
-    image = Image.fromarray(pixels[:, :, 0] if pixels.shape[2] == 1 else pixels)
+    image = from_array(pixels)
     scale = min(_IMAGE[0] / image.width, _IMAGE[1] / image.height)
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     grid.paste(image.resize(size, Image.Resampling.BILINEAR), (left, top))

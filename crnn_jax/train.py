@@ -7,7 +7,6 @@ import functools
 import itertools
 import logging
 import pathlib
-import zlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -27,6 +26,7 @@ from crnn_jax.ctc.loss import ctc_loss, loss_and_weight
 from crnn_jax.data.feeds import Feed
 from crnn_jax.data.pipeline import train_batches
 from crnn_jax.data.training_set import TrainingSet, open_training_set
+from crnn_jax.keys import named_key
 from crnn_jax.recognizer import Recognizer, default_protocol, preprocess_of
 from crnn_jax.signals import StopSignal
 
@@ -54,12 +54,6 @@ class TrainState:
     def eval_variables(self) -> types.Variables:
         """Returns the variables that evaluation and prediction use."""
         return {"params": self.ema or self.params, "batch_stats": self.batch_stats}
-
-
-def named_key(seed: int, name: str, step: Any) -> jax.Array:
-    """Returns the random key of one purpose at one step: nothing about it needs saving."""
-    key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
-    return jax.random.fold_in(key, step)
 
 
 def create_train_state(

@@ -11,10 +11,9 @@ from jaxtyping import Array, Float, UInt8
 from crnn_jax import types
 from crnn_jax.synth.draws import Draws
 from crnn_jax.synth.effects import degrade
+from crnn_jax.synth.renderer import ROWS
 from crnn_jax.synth.staging import settle
 from crnn_jax.synth.warp import Canvas, fit_frame, locate
-
-_ROWS = 8  # costly effects take fixed rows out of so many
 
 
 def augment(batch: types.Batch, draws: Draws, knobs: Any) -> types.Batch:
@@ -29,7 +28,7 @@ def augment(batch: types.Batch, draws: Draws, knobs: Any) -> types.Batch:
       knobs: static, see `crnn_jax.synth.knobs`.
     """
     count = len(batch.widths)
-    missing = -count % _ROWS
+    missing = -count % ROWS
     padded = jax.tree.map(lambda x: jnp.concatenate([x, x[:1].repeat(missing, 0)]), batch)
     seeds = jnp.concatenate([draws.seeds, draws.seeds[:1].repeat(missing, 0)])
     images = _augment(padded.images, padded.widths, Draws(seeds), knobs)[:count]

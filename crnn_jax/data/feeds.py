@@ -16,6 +16,7 @@ import numpy as np
 
 from crnn_jax import types
 from crnn_jax.data.augment import augment
+from crnn_jax.keys import named_key
 from crnn_jax.synth.draws import Draws
 from crnn_jax.synth.renderer import ROWS, Renderer, row_keys
 
@@ -76,7 +77,7 @@ class BankRows:
 
     def __call__(self, assets: BankArrays, step: Any) -> types.Batch:
         """Returns the rows of a step."""
-        key = row_keys(self.seed, f"bank {self.name}", step[None])[0]
+        key = named_key(self.seed, f"bank {self.name}", step)
         chosen = jax.random.randint(key, (self.rows,), 0, len(assets.widths))
         batch = types.Batch(*(part[chosen] for part in assets))
         if self.knobs is not None:

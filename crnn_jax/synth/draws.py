@@ -88,7 +88,3 @@ class Draws(NamedTuple):
         bits = self.bits(name, *shape)
         total = (bits & 255) + ((bits >> 8) & 255) + ((bits >> 16) & 255) + (bits >> 24)
         return (total.astype(jnp.float32) - _BYTES_MEAN) / _BYTES_STD
-
-    def rows(self, rows: Any) -> Draws:
-        """Returns the draws of some rows (a slice or an index array)."""
-        return Draws(self.seeds[rows])

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -18,6 +17,7 @@ from ml_collections import FrozenConfigDict
 
 from crnn_jax import types
 from crnn_jax.charset import Charset
+from crnn_jax.keys import named_key
 from crnn_jax.synth import assets as assets_lib
 from crnn_jax.synth.atlas import load_atlas
 from crnn_jax.synth.draws import Draws
@@ -117,5 +117,4 @@ def build_renderer(
 
 def row_keys(seed: Any, name: str, rows: Any) -> Any:
     """Returns the key of every row of a stream: a function of (seed, name, number of the row)."""
-    base = jax.random.fold_in(jax.random.key(seed), zlib.crc32(name.encode()))
-    return jax.vmap(functools.partial(jax.random.fold_in, base))(rows)
+    return jax.vmap(functools.partial(named_key, seed, name))(rows)
