@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
@@ -92,6 +94,13 @@ def from_array(array: np.ndarray) -> Image.Image:
             f"an array of {array.dtype} is not an image: give uint8, uint16 or floats in 0..1"
         )
     return Image.fromarray(array[..., 0] if array.shape[2:] == (1,) else array)
+
+
+def encode_png(array: np.ndarray) -> bytes:
+    """Returns the PNG file of an image, see `from_array`."""
+    buffer = io.BytesIO()
+    from_array(array).save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
 
 
 def to_array(image: Image.Image) -> Pixels:

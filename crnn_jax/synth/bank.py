@@ -18,11 +18,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int32, UInt8
-from PIL import Image
 from tqdm import tqdm
 
 from crnn_jax import cli, files
 from crnn_jax.data.images import Preprocess
+from crnn_jax.data.pixels import encode_png
 from crnn_jax.errors import DataError, ImageError, UserError
 
 _EXAMPLE = """example:
@@ -94,11 +94,7 @@ class BankSource:
 
     def image_bytes(self, i: int) -> bytes:
         """Returns the image as a PNG file."""
-        pixels = self._bank.images[i, :, : self._bank.widths[i]]
-        buffer = io.BytesIO()
-        image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-        image.save(buffer, "PNG", compress_level=1)
-        return buffer.getvalue()
+        return encode_png(self._bank.images[i, :, : self._bank.widths[i]])
 
     def image_size(self, i: int) -> tuple[int, int]:
         """Returns (width, height)."""

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, UInt32
 
 WORDS = 50  # per image
@@ -22,10 +23,10 @@ _GOLDEN = 0x9E3779B9
 _BYTES_MEAN, _BYTES_STD = 510.0, math.sqrt((256**2 - 1) / 3)
 
 
-def mix(x: Array) -> Array:
-    """Returns the bits of uint32 numbers scrambled: every input bit changes half of the output."""
-    x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
-    x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
+def mix(x: Any) -> Any:
+    """Returns uint32 numbers (NumPy or JAX) scrambled: each bit changes half of the output."""
+    x = (x ^ (x >> 16)) * np.uint32(0x85EBCA6B)
+    x = (x ^ (x >> 13)) * np.uint32(0xC2B2AE35)
     return x ^ (x >> 16)
 
 

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from crnn_jax.synth.draws import mix
+
 HELD_OUT = 0.05  # share of all tokens that belongs to the test side
 PUNCTUATION = ".,!?:;\"'()[]“”‘’„«»"  # around a token, it does not count for the side
 _START, _PRIME = np.uint32(0x811C9DC5), np.uint32(0x01000193)  # FNV-1a
@@ -53,9 +55,7 @@ def absorb(state: SideHash, code: Any, core: Any, ends: Any, test: bool, xp: Any
 
 def held_out(core: Any) -> Any:
     """Whether the tokens of the hashes belong to the test side; without a core: to "train"."""
-    mixed = (core ^ (core >> 16)) * np.uint32(0x85EBCA6B)
-    mixed = (mixed ^ (mixed >> 13)) * np.uint32(0xC2B2AE35)
-    return (mixed ^ (mixed >> 16)) < np.uint32(HELD_OUT * 2**32)
+    return mix(core) < np.uint32(HELD_OUT * 2**32)
 
 
 def on_side(state: SideHash, test: bool) -> Any:

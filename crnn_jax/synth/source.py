@@ -9,16 +9,15 @@ from __future__ import annotations
 import collections
 import functools
 import hashlib
-import io
 import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from PIL import Image
 
 from crnn_jax.charset import build_charset
+from crnn_jax.data.pixels import encode_png
 from crnn_jax.data.spec import Spec
 from crnn_jax.synth import presets, renderer
 from crnn_jax.synth.warp import Canvas
@@ -104,24 +103,15 @@ class SynthSource:
         rows = np.arange(block * _BLOCK, (block + 1) * _BLOCK, dtype=np.uint32)
         batch = jax.device_get(program(assets, np.uint32(self._seed), rows))
         return [
-            _Row(*_encode(batch.images[i], int(batch.widths[i])), self._text(batch, i))
-            for i in range(_BLOCK)
+            _Row(encode_png(image[:, :width]), int(width), self._charset.decode(ids[:length]))
+            for image, width, ids, length in zip(*batch, strict=True)
         ]
-
-    def _text(self, batch: Any, i: int) -> str:
-        return self._charset.decode(batch.labels[i, : batch.label_lengths[i]])
 
     def __getstate__(self) -> dict[str, Any]:
         return {"spec": self._spec}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["spec"])
-
-
-def _encode(pixels: np.ndarray, width: int) -> tuple[bytes, int]:
-    buffer = io.BytesIO()
-    Image.fromarray(pixels[:, :width, 0]).save(buffer, "PNG", compress_level=1)
-    return buffer.getvalue(), width
 
 
 @functools.lru_cache(maxsize=8)
