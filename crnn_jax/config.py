@@ -81,6 +81,7 @@ def default_config() -> ConfigDict:
     config.model.hidden = 256  # units per direction
     config.model.bidirectional = True  # read every row from both ends
     config.model.projection = 256  # linear layer between recurrent layers; 0 leaves it out
+    config.model.standardize = False  # every image to mean 0, variance 1; else pixels to -1..1
     config.model.dropout = 0.0  # before every recurrent layer and the classifier
     config.model.dtype = "float32"  # of the computation: float32 | bfloat16
 

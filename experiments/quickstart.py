@@ -22,6 +22,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.model.encoder = "tiny"
     config.model.layers = 1
     config.model.hidden = 96
+    config.model.standardize = True
     config.optimizer.learning_rate = 2e-3
     config.optimizer.weight_decay = 0.01
     config_lib.set_duration(config, total_examples=75_000)

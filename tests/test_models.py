@@ -39,6 +39,7 @@ def section(encoder, recurrence="lstm", layers=1, hidden=16, bidirectional=True,
         hidden=hidden,
         bidirectional=bidirectional,
         projection=projection,
+        standardize=False,
         dropout=0.0,
         dtype="float32",
     )
@@ -108,11 +109,14 @@ def randomised(model, seed=0):
 
 
 @pytest.mark.parametrize(
-    ("encoder", "recurrence"), [*((name, "lstm") for name in ENCODERS), ("tiny", "gru")]
+    ("encoder", "recurrence", "standardize"),
+    [*((name, "lstm", False) for name in ENCODERS), ("tiny", "gru", False), ("tiny", "none", True)],
 )
-def test_neither_neighbours_nor_padding_change_logits(encoder, recurrence):
+def test_neither_neighbours_nor_padding_change_logits(encoder, recurrence, standardize):
     """Alone, among 16 of mixed widths, in a wider bucket, beside garbage: the same logits."""
-    model = models.build_model(section(encoder, recurrence), 11, HEIGHT, 64)
+    description = section(encoder, recurrence)
+    description.standardize = standardize
+    model = models.build_model(description, 11, HEIGHT, 64)
     variables = randomised(model)
     rng = np.random.default_rng(1)
     widths = rng.integers(20, 97, 16).astype(np.int32)
@@ -217,6 +221,23 @@ def test_output_size_is_that_of_a_convolution():
             ).shape[2]
             assert output_size(size, kernel, stride, padding) == out
     assert output_size(0, 3, 1, 1) == 0  # an invalid row stays invalid
+
+
+def test_a_standardized_image_may_be_paler_or_darker():
+    description = section("tiny", "none")
+    description.standardize = True
+    model = models.build_model(description, 5, HEIGHT, 64)
+    variables = randomised(model)
+    image = np.random.default_rng(0).integers(0, 100, (1, HEIGHT, 48, 1), np.uint8)
+    widths = np.array([40], np.int32)
+    plain, frames = model.apply(variables, image, widths)
+    changed, _ = model.apply(variables, 2 * image + 50, widths)
+    n = int(frames[0])
+    np.testing.assert_allclose(changed[0, :n], plain[0, :n], atol=2e-3)
+    blank = model.apply(variables, np.full_like(image, 37), widths)[0]
+    np.testing.assert_allclose(
+        blank, model.apply(variables, np.full_like(image, 200), widths)[0], atol=0.01
+    )
 
 
 def test_dropout_only_in_training():

@@ -47,6 +47,7 @@ def build_model(
         hidden=model.hidden,
         bidirectional=model.bidirectional,
         projection=model.projection,
+        standardize=model.standardize,
         dropout=model.dropout,
         axis_name=axis_name,
         dtype=jnp.dtype(model.dtype),

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from crnn_jax import types
 from crnn_jax.models.encoders import ConvEncoder, Layer
-from crnn_jax.models.layers import width_mask
+from crnn_jax.models.layers import standardize, width_mask
 from crnn_jax.models.recurrent import RecurrentLayer
 
 
@@ -29,6 +29,8 @@ class CRNN(nn.Module):
       bidirectional: whether each recurrent layer reads both ways.
       projection: width of the linear layer between recurrent layers; 0 leaves it out. With 256 the
         network of the paper has the 8.3 million parameters that the paper states.
+      standardize: whether every image is given mean 0 and variance 1 first; else pixels are scaled
+        to -1..1, as in the paper.
       dropout: rate on the input of every recurrent layer and of the classifier.
       axis_name: mapped device axis over which batch statistics are summed, if any.
       dtype: of the computation; parameters and logits are float32.
@@ -41,6 +43,7 @@ class CRNN(nn.Module):
     hidden: int = 256
     bidirectional: bool = True
     projection: int = 256
+    standardize: bool = False
     dropout: float = 0.0
     axis_name: str | None = None
     dtype: Any = jnp.float32
@@ -57,8 +60,10 @@ class CRNN(nn.Module):
           train: use and update batch statistics, apply dropout (rng stream "dropout").
         """
         widths = jnp.asarray(widths)
-        x = images.astype(self.dtype) * (1 / 127.5) - 1
-        x = jnp.where(width_mask(widths, images.shape[2]), x, 0)
+        x = jnp.asarray(images, jnp.float32) * (1 / 127.5) - 1
+        if self.standardize:
+            x = standardize(x, widths)
+        x = jnp.where(width_mask(widths, images.shape[2]), x, 0).astype(self.dtype)
         x, frames = ConvEncoder(
             self.encoder, axis_name=self.axis_name, dtype=self.dtype, name="encoder"
         )(x, widths, train)

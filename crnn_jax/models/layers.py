@@ -19,6 +19,7 @@ from jaxtyping import Array, Bool, Float
 from crnn_jax import types
 
 Pair = tuple[int, int]  # (along the height, along the width)
+_LEAST_VARIANCE = 1e-4  # of pixels in -1..1: noise on a blank image is not blown up to text
 
 
 def output_size(size: Any, kernel: int, stride: int, padding: int) -> Any:
@@ -35,6 +36,19 @@ def output_size(size: Any, kernel: int, stride: int, padding: int) -> Any:
 def width_mask(widths: types.Widths, width: int) -> Bool[Array, "B 1 W 1"]:
     """Returns True on the real columns of feature maps (B, H, `width`, D)."""
     return (jnp.arange(width)[None, :] < widths[:, None])[:, None, :, None]
+
+
+def standardize(x: types.Features, widths: types.Widths) -> types.Features:
+    """Gives the real pixels of every image mean 0 and variance 1, and padding the value 0.
+
+    Brightness and contrast are then gone before the network begins; a blank image becomes 0.
+    """
+    real = width_mask(widths, x.shape[2])
+    count = jnp.maximum(widths, 1)[:, None, None, None] * (x.shape[1] * x.shape[3])
+    x = x - jnp.sum(jnp.where(real, x, 0), axis=(1, 2, 3), keepdims=True) / count
+    x = jnp.where(real, x, 0)
+    variance = jnp.sum(x * x, axis=(1, 2, 3), keepdims=True) / count
+    return x * jax.lax.rsqrt(variance + _LEAST_VARIANCE)
 
 
 def max_pool(x: types.Features, window: Pair, stride: Pair, padding: Pair) -> types.FeaturesOut:
