@@ -24,11 +24,12 @@ def describe(config: ConfigDict) -> str:
       UserError: for whatever would stop the run at its start.
     """
     config_lib.validate(config)
-    data = open_training_set(config, preprocess_of(config))
+    preprocess = preprocess_of(config)
+    data = open_training_set(config, preprocess)
     total, warmup, _, _ = durations.lengths(config, data.steps_per_epoch)
     model, tx, _ = train.build(config, data.charset.num_classes, warmup, total)
     state = jax.jit(lambda: train.create_train_state(config, model, tx))()
-    widths = data.plan.bucket_widths if data.plan else (_width(config),)
+    widths = data.plan.bucket_widths if data.plan else (preprocess.widest,)
     loaded, assets = jax.device_put((_batch(config, data, max(widths)), data.assets))
     start = time.perf_counter()
     step_fn = train.compile_train_step(model, tx, config, data.feed)
@@ -63,10 +64,6 @@ def describe(config: ConfigDict) -> str:
         ("time", f"about {estimate / 60:,.1f} minutes, evaluation left out"),
     ]
     return "\n".join(f"{name:<14} {text}" for name, text in rows)
-
-
-def _width(config: ConfigDict) -> int:
-    return config.data.width if config.data.fit == "squash" else config.data.max_width
 
 
 def _epochs(data: TrainingSet) -> str:

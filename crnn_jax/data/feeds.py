@@ -6,13 +6,11 @@ A feed gives its rows of step i as a pure function of (seed, i), to be compiled 
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from crnn_jax import types
 from crnn_jax.data.augment import augment
@@ -138,13 +136,3 @@ def join(batches: Sequence[types.Batch]) -> types.Batch:
         labels=jnp.concatenate([pad(batch.labels, 1, length) for batch in batches]),
         label_lengths=jnp.concatenate([batch.label_lengths for batch in batches]),
     )
-
-
-def digest(*parts: Any) -> str:
-    """Returns a hash of strings and of the arrays of pytrees."""
-    found = hashlib.blake2b(digest_size=16)
-    for part in parts:
-        for leaf in jax.tree.leaves(part):
-            data = leaf.encode() if isinstance(leaf, str) else np.asarray(leaf).tobytes()
-            found.update(data + b"\0")
-    return found.hexdigest()

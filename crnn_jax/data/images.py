@@ -105,6 +105,11 @@ class Preprocess:
                 "lower the one or raise the other"
             )
 
+    @property
+    def widest(self) -> int:
+        """Pixels of the widest image that comes out."""
+        return self.width if self.fit == "squash" else self.max_width
+
     def target_width(self, width: int, height: int) -> int:
         """Returns the width, in pixels, that an upright image of width x height comes out with."""
         if self.fit == "squash":

@@ -38,7 +38,7 @@ class Streamed(NamedTuple):
 def padded_widths(preprocess: Preprocess) -> tuple[int, ...]:
     """Returns the widths to which batches are padded: one when squashing, else a ladder."""
     if preprocess.fit == "squash":
-        return (preprocess.width,)
+        return (preprocess.widest,)
     ladder, width = [], preprocess.min_width
     while width < preprocess.max_width:
         ladder.append(width)

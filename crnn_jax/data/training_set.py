@@ -15,13 +15,14 @@ from ml_collections import ConfigDict, FrozenConfigDict
 from crnn_jax import models
 from crnn_jax.charset import Charset, build_charset
 from crnn_jax.ctc.loss import check_labels
-from crnn_jax.data.feeds import BankArrays, BankRows, Feed, RenderedRows, digest
+from crnn_jax.data.feeds import BankArrays, BankRows, Feed, RenderedRows
 from crnn_jax.data.images import Preprocess
 from crnn_jax.data.index import Index, build_index
 from crnn_jax.data.plan import EpochPlan, apportion, choose_buckets
 from crnn_jax.data.sources import Source, open_source
 from crnn_jax.data.spec import Spec, parse_mixture
 from crnn_jax.errors import UserError
+from crnn_jax.keys import digest
 from crnn_jax.synth import presets
 from crnn_jax.synth.bank import load_bank
 from crnn_jax.synth.renderer import build_renderer
@@ -113,7 +114,7 @@ def open_training_set(config: Any, preprocess: Preprocess) -> TrainingSet:
         buckets = (
             choose_buckets(index.widths, config.data.buckets)
             if not any(on_device)
-            else (_widest(preprocess),)
+            else (preprocess.widest,)
         )
         plan = EpochPlan(index, rows, buckets, config.seed, None if weights[0] is None else weights)
         label_length = -(-index.max_label_length // _LABEL_STEP) * _LABEL_STEP
@@ -188,10 +189,6 @@ def _frames(config: Any) -> Any:
     return functools.partial(models.num_frames, config.model.encoder)
 
 
-def _widest(preprocess: Preprocess) -> int:
-    return preprocess.width if preprocess.fit == "squash" else preprocess.max_width
-
-
 def _knobs(config: Any, preset: str) -> ConfigDict:
     """Returns the config's knobs for its own preset, and any other preset as it is."""
     return config.synth if preset == config.synth.preset else presets.get_preset(preset)
@@ -213,7 +210,7 @@ def _rendered(
         )
     canvas = Canvas(
         preprocess.height,
-        _widest(preprocess),
+        preprocess.widest,
         preprocess.channels,
         preprocess.fit == "keep",
         preprocess.min_width,
@@ -238,11 +235,11 @@ def _bank(
     bank = load_bank(spec.location)
     height, width, channels = bank.images.shape[1:]
     wanted = (preprocess.height, preprocess.channels)
-    fits = width == preprocess.width if preprocess.fit == "squash" else width <= _widest(preprocess)
+    fits = width == preprocess.width if preprocess.fit == "squash" else width <= preprocess.widest
     if (height, channels) != wanted or not fits:
         raise UserError(
             f"{spec}: its images are {height} x {width} with {channels} channel(s), this run's "
-            f"{wanted[0]} x {_widest(preprocess)} with {wanted[1]}: make the bank with the same "
+            f"{wanted[0]} x {preprocess.widest} with {wanted[1]}: make the bank with the same "
             "--height, --width, --fit and --channels"
         )
     index = _index(config, [source], charset, preprocess)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import collections
 import functools
-import hashlib
 import threading
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -19,6 +18,7 @@ import numpy as np
 from crnn_jax.charset import build_charset
 from crnn_jax.data.pixels import encode_png
 from crnn_jax.data.spec import Spec
+from crnn_jax.keys import digest
 from crnn_jax.synth import presets, renderer
 from crnn_jax.synth.warp import Canvas
 
@@ -79,8 +79,8 @@ class SynthSource:
         """Returns a hash of all that the rows depend on."""
         text = repr((str(self._spec), list(rows) if rows is not None else self._count))
         knobs = presets.get_preset(self._spec.location)
-        parts = (text, knobs.to_json(sort_keys=True), _digest(self._spec.location, self._charset))
-        return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).hexdigest()
+        arrays = _digest(self._spec.location, self._charset)
+        return digest(text, knobs.to_json(sort_keys=True), arrays)
 
     @property
     def _seed(self) -> int:
@@ -132,8 +132,4 @@ def _program(preset: str, charset: Any) -> tuple[Any, Any]:
 @functools.lru_cache(maxsize=8)
 def _digest(preset: str, charset: Any) -> str:
     """Returns a hash of the faces, texts and textures of a preset."""
-    _, assets = _program(preset, charset)
-    digest = hashlib.blake2b(digest_size=16)
-    for leaf in jax.tree.leaves(assets):
-        digest.update(np.asarray(leaf).tobytes())
-    return digest.hexdigest()
+    return digest(_program(preset, charset)[1])

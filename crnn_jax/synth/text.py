@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Int
 
+from crnn_jax.ctc.loss import frames_needed
 from crnn_jax.synth import patterns
 from crnn_jax.synth.alias import at, pick
 from crnn_jax.synth.draws import Draws, mix
@@ -78,12 +79,6 @@ def _along(values: Int[Array, "B n"], index: Int[Array, "B L"]) -> Int[Array, "B
     return jnp.take_along_axis(values, index, axis=1, mode="promise_in_bounds")
 
 
-def _needed(labels: Int[Array, "N L"], lengths: Int[Array, " N"]) -> Int[Array, " N"]:
-    """Returns the frames that CTC needs: labels, and a blank between equal neighbours."""
-    inside = _columns(labels.shape[1] - 1) < lengths[:, None] - 1
-    return lengths + jnp.sum((labels[:, 1:] == labels[:, :-1]) & inside, axis=1, dtype=jnp.int32)
-
-
 def _from_bank(
     bank: Bank, kind: Int[Array, " N"], draws: Draws, most: int, longest: int
 ) -> tuple[Int[Array, "N L"], Int[Array, " N"]]:
@@ -126,7 +121,7 @@ def _from_patterns(
     glyphs = jnp.maximum(glyphs, 0)
     accepted = on_side(side, plan.test) & (size > 0)
     if plan.frame_budget is not None:
-        accepted &= _needed(at(characters.label, glyphs), lengths) <= plan.frame_budget
+        accepted &= frames_needed(at(characters.label, glyphs), lengths) <= plan.frame_budget
     accepted = accepted.reshape(tokens, tries)
     chosen = jnp.arange(tokens) * tries + jnp.argmax(accepted, axis=1)
     glyphs = jnp.pad(at(glyphs, chosen), ((0, 0), (0, plan.longest - plan.pattern_length)))
@@ -185,7 +180,7 @@ def _with_marks(
     marked = jnp.where(last, after[:, None], marked)
     wanted &= longer <= plan.longest
     if plan.frame_budget is not None:
-        wanted &= _needed(at(texts.characters.label, marked), longer) <= plan.frame_budget
+        wanted &= frames_needed(at(texts.characters.label, marked), longer) <= plan.frame_budget
     return jnp.where(wanted[:, None], marked, glyphs), jnp.where(wanted, longer, lengths)
 
 
@@ -203,7 +198,7 @@ def _join(
     end = jnp.cumsum(lengths + 1, axis=1) - 1  # where the space after each token stands
     fits = (end <= plan.longest) & (jnp.arange(most)[None, :] < count[:, None])
     if plan.frame_budget is not None:
-        needed = _needed(at(characters.label, glyphs), lengths.reshape(-1)).reshape(-1, most)
+        needed = frames_needed(at(characters.label, glyphs), lengths.reshape(-1)).reshape(-1, most)
         fits &= jnp.cumsum(needed + 1, axis=1) - 1 <= plan.frame_budget
     column = _columns(plan.longest)
     token = jnp.sum(column[:, :, None] > end[:, None, :], axis=2, dtype=jnp.int32)
