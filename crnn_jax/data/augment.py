@@ -29,9 +29,11 @@ def augment(batch: types.Batch, draws: Draws, knobs: Any) -> types.Batch:
     """
     count = len(batch.widths)
     missing = -count % ROWS
-    padded = jax.tree.map(lambda x: jnp.concatenate([x, x[:1].repeat(missing, 0)]), batch)
-    seeds = jnp.concatenate([draws.seeds, draws.seeds[:1].repeat(missing, 0)])
-    images = _augment(padded.images, padded.widths, Draws(seeds), knobs)[:count]
+    draws = draws.calming(knobs.calm_share)
+    padded, draws = jax.tree.map(
+        lambda x: jnp.concatenate([x, x[:1].repeat(missing, 0)]), (batch, draws)
+    )
+    images = _augment(padded.images, padded.widths, draws, knobs)[:count]
     real = jnp.arange(images.shape[2])[None, :] < batch.widths[:, None]
     return batch._replace(images=jnp.where(real[:, None, :, None], images, jnp.uint8(0)))
 

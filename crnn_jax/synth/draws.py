@@ -35,9 +35,11 @@ class Draws(NamedTuple):
 
     Attributes:
       seeds: WORDS random words per image; the first two are those of fields.
+      calm: images that get no optional effect; None where there are none.
     """
 
     seeds: UInt32[Any, "B words"]
+    calm: Bool[Any, " B"] | None = None
 
     @classmethod
     def from_keys(cls, keys: Any) -> Draws:
@@ -78,6 +80,15 @@ class Draws(NamedTuple):
     def chance(self, name: str, share: Any, *shape: int) -> Bool[Array, "B ..."]:
         """Returns True with the given probability, of shape (B, *shape)."""
         return self.uniform(name, 0.0, 1.0, *shape) < share
+
+    def calming(self, share: float) -> Draws:
+        """Returns the same draws, with so many of the images calm."""
+        return self._replace(calm=self.chance("calm", share)) if share else self
+
+    def chosen(self, effect: str, share: float) -> Bool[Array, " B"]:
+        """Returns which images get an effect: those that are not calm, with a probability."""
+        drawn = self.chance(f"{effect}?", share)
+        return drawn if self.calm is None else drawn & ~self.calm
 
     def integers(self, name: str, count: Any, *shape: int) -> Any:
         """Returns int32 in [0, count), of shape (B, *shape); count may be an array."""

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -72,7 +73,7 @@ def change(
         part = grouped(array)[:, first : first + columns]
         return part.reshape(-1, *array.shape[1:])
 
-    part = _choose(cut(images), Draws(cut(draws.seeds)), name, share * 8 / columns, effect)
+    part = _choose(cut(images), jax.tree.map(cut, draws), name, share * 8 / columns, effect)
     groups = grouped(images)
     part = part.reshape(groups.shape[0], columns, *groups.shape[2:])
     parts = [groups[:, :first], part, groups[:, first + columns :]]
@@ -87,9 +88,9 @@ def _choose(
     effect: Callable[[Pictures, Draws], Pictures],
 ) -> Pictures:
     changed = jnp.clip(effect(images, draws), 0.0, 1.0)
-    if share >= 1:
+    if share >= 1 and draws.calm is None:
         return changed
-    return jnp.where(per_image(draws.chance(f"{name}?", share)), changed, images)
+    return jnp.where(per_image(draws.chosen(name, share)), changed, images)
 
 
 def per_image(values: Any) -> Any:

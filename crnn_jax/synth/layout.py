@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Int32
 
 from crnn_jax.synth.assets import Faces
-from crnn_jax.synth.atlas import EM
+from crnn_jax.synth.atlas import EM, KERNING_UNITS
 from crnn_jax.synth.draws import Draws
 from crnn_jax.synth.staging import settle
 from crnn_jax.synth.warp import Canvas, Frame, fit_frame
@@ -134,21 +134,23 @@ def lay_out(
     extents = jnp.stack([end - start, lower - upper], axis=1)
     frame = fit_frame(points, extents, centre, least_widths, draws, knobs, canvas)
     lines, roll = _lines(atlas, glyphs, lengths, spacing, draws, knobs)
-    glyphs = _tiles(atlas, faces, lines, (x, y, size, angle), ink, has_ink)
     bins, bin_map = _bins(left, right, has_ink, start, end)
-    return (
-        glyphs._replace(
-            roll=roll, spacing=spacing, middle=centre[:, 1], bins=bins, bin_map=bin_map
-        ),
-        frame,
+    glyphs = Glyphs(
+        *_tiles(atlas, faces, lines, (x, y, size, angle), ink),
+        roll=roll,
+        spacing=spacing,
+        middle=centre[:, 1],
+        bins=bins,
+        bin_map=bin_map,
     )
+    return glyphs, frame
 
 
 def _pens(atlas, faces, glyphs, entry, size, draws, knobs) -> Float[Array, "B L"]:
     """Returns where the pen stands before each character."""
     count = atlas.covered.shape[1]
     pairs = entry[:, :-1] * count + glyphs[:, 1:]
-    kern = atlas.kerning[pairs].astype(jnp.float32) / 128
+    kern = atlas.kerning[pairs].astype(jnp.float32) / KERNING_UNITS
     same = faces[:, :-1] == faces[:, 1:]
     advance = atlas.advance[entry] * size
     gaps = draws.between("tracking", knobs.tracking)[:, None]
@@ -176,7 +178,7 @@ def _spacing(atlas, face, draws, knobs) -> Float[Array, " B"]:
     """Returns the distance of the lines above and below, in em; huge where there are none."""
     spacing = jnp.full(face.shape, 1e6)
     if knobs.neighbours_share:
-        shown = draws.chance("neighbours?", knobs.neighbours_share)
+        shown = draws.chosen("neighbours", knobs.neighbours_share)
         ascent, descent = atlas.lines[face][:, 0], atlas.lines[face][:, 3]
         gap = draws.between("neighbours", knobs.neighbours) * (ascent + descent)
         spacing = jnp.where(shown, gap, spacing)
@@ -207,8 +209,8 @@ def _rotated(glyphs, lengths, by: int) -> Int[Array, "B L"]:
     return jnp.take_along_axis(glyphs, (columns + by) % lengths[:, None], axis=1)
 
 
-def _tiles(atlas, faces, lines, placed, ink, has_ink) -> Glyphs:
-    """Returns the tiles of all lines and the maps from text space to their texels."""
+def _tiles(atlas, faces, lines, placed, ink) -> tuple[Array, ...]:
+    """Returns the maps from text space to texels and the tiles of all lines, as in `Glyphs`."""
     x, y, size, angle = placed
     count = atlas.covered.shape[1]
     scale = EM / size
@@ -225,19 +227,8 @@ def _tiles(atlas, faces, lines, placed, ink, has_ink) -> Glyphs:
         ys.append(scale * (shift_v - y) - EM * atlas.top[entry])
         offsets.append(atlas.offset[entry])
         sizes.append(atlas.size[entry])
-    return Glyphs(
-        scale=scale * cos,
-        tilt=scale * sin,
-        x=scale * (shift_u - x) - left,
-        y=jnp.concatenate(ys, axis=1),
-        offset=jnp.concatenate(offsets, axis=1),
-        size=jnp.concatenate(sizes, axis=1),
-        roll=x,
-        spacing=x[:, 0],
-        middle=x[:, 0],
-        bins=lines[0],
-        bin_map=x[:, :2],
-    )
+    columns = (jnp.concatenate(parts, axis=1) for parts in (ys, offsets, sizes))
+    return scale * cos, scale * sin, scale * (shift_u - x) - left, *columns
 
 
 def _bins(left, right, has_ink, start, end) -> tuple[Int32[Array, "B bins"], Float[Array, "B 2"]]:

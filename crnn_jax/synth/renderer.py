@@ -17,6 +17,7 @@ from ml_collections import FrozenConfigDict
 
 from crnn_jax import types
 from crnn_jax.charset import Charset
+from crnn_jax.ctc.loss import frames_needed
 from crnn_jax.keys import named_key
 from crnn_jax.synth import assets as assets_lib
 from crnn_jax.synth.atlas import load_atlas
@@ -31,6 +32,7 @@ from crnn_jax.synth.textures import build_textures
 from crnn_jax.synth.warp import Canvas, locate
 
 ROWS = 8  # batches are multiples of it: costly effects take fixed rows out of so many
+_CACHED = 64  # images that a CPU renders at once: what they need stays in its caches
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,14 +56,21 @@ class Renderer:
           assets: from `build_renderer`.
           keys: typed PRNG keys (B,), B a multiple of ROWS.
         """
-        if len(keys) % ROWS:
-            raise ValueError(f"{len(keys)} keys: the number must be a multiple of {ROWS}")
+        count = len(keys)
+        if count % ROWS:
+            raise ValueError(f"{count} keys: the number must be a multiple of {ROWS}")
+        if jax.default_backend() == "cpu" and count > _CACHED and count % _CACHED == 0:
+            parts = jax.lax.map(lambda part: self._render(assets, part), keys.reshape(-1, _CACHED))
+            return jax.tree.map(lambda array: array.reshape(count, *array.shape[2:]), parts)
+        return self._render(assets, keys)
+
+    def _render(self, assets: assets_lib.Assets, keys: Any) -> types.Batch:
+        """Renders one image per key, all at once."""
         knobs, canvas, faces = self.knobs, self.canvas, assets.faces
         texts = sample_texts(assets.texts, self.texts, keys)
         draws = Draws.from_keys(jax.vmap(lambda key: jax.random.fold_in(key, 1))(keys))
-        same = texts.labels[:, 1:] == texts.labels[:, :-1]
-        repeats = jnp.sum(same & (texts.labels[:, 1:] > 0), axis=1)
-        least = assets.least_widths[texts.label_lengths + repeats]
+        draws = draws.calming(knobs.calm_share)
+        least = assets.least_widths[frames_needed(texts.labels, texts.label_lengths)]
 
         glyphs, frame = lay_out(faces, texts.glyphs, texts.lengths, least, draws, knobs, canvas)
         glyphs, frame = jax.tree.map(settle, (glyphs, frame))

@@ -9,10 +9,11 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int32
 
-from crnn_jax.synth.draws import WORDS, Draws
+from crnn_jax.synth.draws import Draws
 from crnn_jax.synth.staging import settle
 
 _MAX_CURVATURE = 0.35  # 1 / em: sharper arcs squeeze the feet of the characters together
@@ -56,7 +57,7 @@ def sometimes(draws: Draws, name: str, share: float, limits: tuple[float, float]
     """Returns a number per image from a range where an effect is on, else 0."""
     if not share:
         return jnp.zeros(draws.seeds.shape[:1])
-    return jnp.where(draws.chance(f"{name}?", share), draws.between(name, limits), 0.0)
+    return jnp.where(draws.chosen(name, share), draws.between(name, limits), 0.0)
 
 
 def _columns(values: Array) -> tuple[Array, ...]:
@@ -238,9 +239,12 @@ def _displacement(draws: Draws, knobs: Any, canvas: Canvas) -> tuple[Array, Arra
     """
     share, batch = knobs.elastic_share, len(draws.seeds)
     chosen = math.ceil(8 * share) if batch % 8 == 0 else 8
-    some = Draws(draws.seeds.reshape(-1, 8, WORDS)[:, :chosen].reshape(-1, WORDS))
-    if batch % 8:
-        some = draws
+
+    def cut(array: Array) -> Array:
+        part = array.reshape(batch // 8, 8, *array.shape[1:])[:, :chosen]
+        return part.reshape(-1, *array.shape[1:])
+
+    some = jax.tree.map(cut, draws) if chosen < 8 else draws
     strength = sometimes(some, "elastic", share * 8 / chosen, knobs.elastic) * canvas.height
     across = _spline(canvas.width, _ELASTIC_CELL * canvas.height / 32)
     down = _spline(canvas.height, _ELASTIC_CELL * canvas.height / 32)
