@@ -12,6 +12,7 @@ import gc
 import io
 import logging
 import pathlib
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -24,7 +25,9 @@ from orbax.checkpoint import checkpoint_managers
 from crnn_jax.errors import UserError
 
 FOLDER = "checkpoints"
+_LOG = logging.getLogger("crnn_jax")
 _SCORE = "score"
+_SPARE = 1.5  # what must be free before a checkpoint is begun, in times of its size
 _SETTLE = 0.5  # seconds for reads that are under way when one fails
 _MOST_REASON = 120  # characters of an error of Orbax, whose end is about its inner life
 
@@ -33,7 +36,8 @@ class Checkpointer:
     """Saves and restores whole states in `workdir/checkpoints`, keeping the latest and the best."""
 
     def __init__(self, workdir: str | pathlib.Path, read_only: bool = False):
-        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax narrates every step
+        # Orbax narrates every step, and logs whatever it raises, too.
+        logging.getLogger("absl").setLevel(logging.CRITICAL)
         folder = (pathlib.Path(workdir) / FOLDER).absolute()
         self._folder = folder
         keep = checkpoint_managers.AnyPreservationPolicy(
@@ -61,22 +65,57 @@ class Checkpointer:
                 "start in another --workdir"
             ) from error
 
-    def save(self, step: int, state: Any, score: float | None = None) -> None:
+    def save(
+        self, step: int, state: Any, score: float | None = None, replace: bool = False
+    ) -> None:
         """Starts saving a state; returns once it is copied, before it is written.
 
         Args:
-          step: its name; a step that is already saved is left alone.
+          step: its name.
           state: a pytree of arrays.
           score: on the first validation set, if it was just evaluated (higher is better).
+          replace: whether a step that is already saved is saved anew; else it is left alone.
+
+        Raises:
+          UserError: when this or the last state cannot be written, as on a full disk.
         """
         if step in self._manager.all_steps():
-            return
+            if not replace:
+                return
+            self._manager.delete(step)
+        self._check_space(sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
         metrics = None if score is None else {_SCORE: float(score)}
-        self._manager.save(step, args=ocp.args.StandardSave(state), metrics=metrics)
+        with self._writing():
+            self._manager.save(step, args=ocp.args.StandardSave(state), metrics=metrics)
+
+    def _check_space(self, size: int) -> None:
+        free = shutil.disk_usage(self._folder).free
+        if free < size * _SPARE:
+            raise UserError(
+                f"{self._folder}: the disk has {free / 1e6:.0f} MB left, and a checkpoint of "
+                f"{size / 1e6:.0f} MB needs more; the last complete one is untouched: free space, "
+                "and start the same command again"
+            )
 
     def wait(self) -> None:
-        """Blocks until everything is written."""
-        self._manager.wait_until_finished()
+        """Blocks until everything is written; raises a UserError when it cannot be."""
+        with self._writing():
+            self._manager.wait_until_finished()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:  # Orbax raises whatever its storage layers raise
+            # Writes of other arrays are still under way, and each would end in a traceback.
+            logging.getLogger("asyncio").setLevel(logging.CRITICAL)
+            reason = " ".join(str(error).split())
+            reason = reason[max(reason.find("Failed to"), 0) :][:_MOST_REASON]
+            raise UserError(
+                f"{self._folder}: a checkpoint cannot be written ({reason}); the last complete one "
+                "is untouched: free space on the disk, or mend the folder, and start the same "
+                "command again"
+            ) from error
 
     def close(self) -> None:
         """Waits and lets go of the folder."""
@@ -90,6 +129,35 @@ class Checkpointer:
         """Returns the best-scoring checkpoint's step; the newest when none has a score."""
         best = self._manager.best_step()
         return self.latest_step() if best is None else best
+
+    def restore_latest(self, abstract_state: Any) -> tuple[int, Any] | None:
+        """Returns the newest checkpoint that can be read, and its step; None when there is none.
+
+        One that is damaged is moved to `workdir/damaged_checkpoints`, and a warning says so.
+
+        Raises:
+          UserError: when there are checkpoints and none can be read.
+        """
+        self.wait()
+        steps = sorted(self._manager.all_steps(), reverse=True)
+        for step in steps:
+            try:
+                state = self.restore(step, abstract_state)
+            except UserError:
+                if step == steps[-1]:
+                    raise
+                damaged = self._folder.parent / "damaged_checkpoints"
+                _LOG.warning(
+                    "the checkpoint of step %d is damaged: it is moved to %s, and the one before "
+                    "it is used",
+                    step, damaged,
+                )  # fmt: skip
+                damaged.mkdir(exist_ok=True)
+                (self._folder / str(step)).rename(damaged / f"{step}_{time.time_ns()}")
+                self._manager.reload()
+            else:
+                return step, state
+        return None
 
     def restore(self, step: int, abstract_state: Any) -> Any:
         """Returns the state saved at `step`.

@@ -19,31 +19,9 @@ from ml_collections import ConfigDict
 from ml_collections.config_dict import placeholder
 
 from crnn_jax import files
-from crnn_jax.durations import DURATIONS, given_duration, units_of
+from crnn_jax.durations import DURATIONS, units_of
 from crnn_jax.errors import UserError, unknown_name
-from crnn_jax.metrics import PROTOCOLS
 from crnn_jax.synth import knobs, presets
-
-CHOICES = {
-    "case": ("auto", "keep", "fold"),
-    "unknown": ("error", "drop", "skip"),
-    "infeasible": ("error", "skip"),
-    "data.fit": ("squash", "keep"),
-    "loss": ("mean_per_sample", "mean_per_character"),
-    "schedule": ("constant", "cosine"),
-}
-_POSITIVE = (
-    "batch_size", "eval_batch_size", "log_every_steps", "data.height", "data.width",
-    "data.min_width", "data.max_width", "data.buckets", "model.hidden", "optimizer.learning_rate",
-)  # fmt: skip
-_NOT_NEGATIVE = (
-    "seed", "data.workers", "model.projection", "optimizer.weight_decay", "clip_norm",
-    "grid_images",
-)  # fmt: skip
-_BELOW_ONE = (
-    "model.dropout", "ema", "optimizer.momentum", "optimizer.beta1", "optimizer.beta2",
-    "optimizer.rho",
-)  # fmt: skip
 
 
 def default_config() -> ConfigDict:
@@ -83,7 +61,7 @@ def default_config() -> ConfigDict:
     config.model.projection = 256  # linear layer between recurrent layers; 0 leaves it out
     config.model.standardize = False  # every image to mean 0, variance 1; else pixels to -1..1
     config.model.dropout = 0.0  # before every recurrent layer and the classifier
-    config.model.dtype = "float32"  # of the computation: float32 | bfloat16
+    config.model.dtype = "auto"  # of the computation: float32 | bfloat16 | auto: as the device can
 
     config.loss = "mean_per_sample"  # CTC nats divided by rows, or mean_per_character
     config.optimizer = ConfigDict()
@@ -96,8 +74,17 @@ def default_config() -> ConfigDict:
     config.optimizer.rho = 0.9  # decay of the squares: adadelta, rmsprop
     config.optimizer.epsilon = 1e-8  # adam, adamw, adadelta, rmsprop
     config.clip_norm = 5.0  # gradients are scaled down to this global norm; 0 turns it off
+    config.most_skipped = 20  # updates in a row left out as not finite, before a roll-back
     config.ema = 0.0  # decay of the moving average of weights that is evaluated; 0 turns it off
-    config.schedule = "cosine"  # of the learning rate after the warm-up: cosine (to 0) | constant
+    config.optimizer.groups = ""  # REGEX=FACTOR ...: rates of parameters by path; 0 freezes them
+    config.accumulate = 1  # parts of a batch computed one after another, to save memory
+
+    config.schedule = "cosine"  # after the warm-up: cosine | one_cycle | step | plateau | constant
+    config.step_percent = 30.0  # schedule step: after so much of the rest of the run ...
+    config.step_factor = 0.1  # ... the rate is multiplied by this, again and again
+    config.plateau_patience = 3  # schedule plateau: evaluations without a better score, until ...
+    config.plateau_factor = 0.5  # ... the rate is multiplied by this
+    config.stop_patience = 0  # evaluations without a better score, until the run ends; 0: never
 
     # Durations: each in one unit of steps, epochs or examples (percent of the total, too, for all
     # but the total itself). Setting one on the command line clears its other units.
@@ -222,37 +209,6 @@ def apply_overrides(config: ConfigDict, overrides: list[tuple[str, str]]) -> Non
 def set_duration(config: ConfigDict, **duration: Any) -> None:
     """Sets one unit of a duration and clears the others: `set_duration(c, total_steps=100)`."""
     apply_overrides(config, [(key, str(value)) for key, value in duration.items()])
-
-
-def validate(config: ConfigDict) -> None:
-    """Checks what can be checked without data; raises a UserError that names the key."""
-    flat = flatten(config)
-    for key, allowed in CHOICES.items():
-        if flat[key] not in allowed:
-            raise unknown_name(f"value of config.{key}", str(flat[key]), allowed)
-    if config.protocol and config.protocol not in PROTOCOLS:
-        raise unknown_name("value of config.protocol", config.protocol, PROTOCOLS)
-    for key in _POSITIVE:
-        if not flat[key] > 0:
-            raise UserError(f"config.{key} is {flat[key]}: give a positive number")
-    for key in _NOT_NEGATIVE:
-        if not flat[key] >= 0:
-            raise UserError(f"config.{key} is {flat[key]}: give 0 or a positive number")
-    for key in _BELOW_ONE:
-        if not 0 <= flat[key] < 1:
-            raise UserError(f"config.{key} is {flat[key]}: give a number from 0 to below 1")
-    if flat["seed"] >= 2**32:  # JAX would take it modulo that
-        raise UserError(f"config.seed is {flat['seed']}: give a number below {2**32}")
-    for name in DURATIONS:
-        given_duration(config, name)
-    knobs.check_knobs(config.synth)
-    if config.data.augment:
-        presets.get_preset(config.data.augment)
-    if not config.data.train:
-        raise UserError(
-            "config.data.train is empty: say what to train on, as in "
-            "--config.data.train=tsv:DIR/labels.tsv"
-        )
 
 
 def to_json(config: ConfigDict) -> str:

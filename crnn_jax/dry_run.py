@@ -9,10 +9,10 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from crnn_jax import config as config_lib
 from crnn_jax import durations, models, train, types
 from crnn_jax.data.training_set import TrainingSet, open_training_set
 from crnn_jax.recognizer import preprocess_of
+from crnn_jax.validation import validate
 
 _TIMED_STEPS = 3
 
@@ -23,7 +23,7 @@ def describe(config: ConfigDict) -> str:
     Raises:
       UserError: for whatever would stop the run at its start.
     """
-    config_lib.validate(config)
+    validate(config)
     preprocess = preprocess_of(config)
     data = open_training_set(config, preprocess)
     total, warmup, _, _ = durations.lengths(config, data.steps_per_epoch)

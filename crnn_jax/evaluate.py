@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from crnn_jax import cli, files
@@ -56,8 +56,9 @@ def evaluate_source(
     decoder: str = "greedy",
     batch_size: int = 32,
     progress: bool = True,
-) -> Result:
-    """Reads every row of a source and scores the readings.
+    interrupted: Callable[[], bool] = lambda: False,
+) -> Result | None:
+    """Reads every row of a source and scores the readings; None when interrupted.
 
     Args:
       recognizer: the model.
@@ -66,6 +67,7 @@ def evaluate_source(
       decoder: a name of `crnn_jax.decode.DECODERS`.
       batch_size: most images per step.
       progress: show a bar on a terminal when it takes longer than a few seconds.
+      interrupted: asked after every row; True gives up.
     """
     from tqdm import tqdm
 
@@ -94,6 +96,8 @@ def evaluate_source(
                     losses.append(reading.loss)
             scores.update(source.label(i), rows[i].reading)
             bar.update()
+            if interrupted():
+                return None
     seconds = time.perf_counter() - start
     metrics = scores.compute() | {
         "loss": sum(losses) / len(losses) if losses else None,

@@ -49,6 +49,12 @@ class Progress:
         self._done += 1
         self._bar.update(self._batch_size)
 
+    def rewind(self, step: int) -> None:
+        """Goes back to a step."""
+        self.rate()
+        self._bar.update((step - self._done) * self._batch_size)
+        self._done = self._marked_step = step
+
     def rate(self) -> float:
         """Returns images per second of training since the last call (NaN before a step is done)."""
         now = time.perf_counter()

@@ -1,4 +1,4 @@
-"""Training: the state, the pure step, and the one loop."""
+"""Training: the one loop."""
 
 from __future__ import annotations
 
@@ -10,148 +10,23 @@ import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import flax
 import jax
-import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
-from crnn_jax import config as config_lib
-from crnn_jax import durations, evaluate, models, optim, types, writers
+from crnn_jax import control, durations, evaluate, models, optim, types, writers
 from crnn_jax import workdir as workdir_lib
 from crnn_jax.charset import Charset
 from crnn_jax.checkpoint import Checkpointer
-from crnn_jax.ctc.loss import ctc_loss, loss_and_weight
 from crnn_jax.data.feeds import Feed
 from crnn_jax.data.pipeline import train_batches
 from crnn_jax.data.training_set import TrainingSet, open_training_set
-from crnn_jax.keys import named_key
 from crnn_jax.recognizer import Recognizer, default_protocol, preprocess_of
 from crnn_jax.signals import StopSignal
+from crnn_jax.step import TrainState, create_train_state, train_step
+from crnn_jax.validation import validate
 
 _LOG = logging.getLogger("crnn_jax")
-
-# Sums that a step adds to; a log line is their quotients.
-SUMS = ("loss", "loss_weight", "rows", "infeasible", "empty_readings", "grad_norm", "steps")
-
-
-@flax.struct.dataclass
-class TrainState:
-    """Everything that decides what the next step does; no functions, no random state.
-
-    Fields hold arrays, or whatever a tree map made of them.
-    """
-
-    step: Any  # int32
-    params: Any
-    batch_stats: Any
-    opt_state: Any
-    ema: Any  # moving average of params; empty when it is off
-    skipped: Any  # int32; updates left out because a gradient was not finite
-    sums: dict[str, Any]  # float32; since the last log line, see SUMS
-
-    def eval_variables(self) -> types.Variables:
-        """Returns the variables that evaluation and prediction use."""
-        return {"params": self.ema or self.params, "batch_stats": self.batch_stats}
-
-
-def create_train_state(
-    config: ConfigDict, model: models.CRNN, tx: optax.GradientTransformation
-) -> TrainState:
-    """Returns the state of step 0; jit it, so that weights are born on the device."""
-    data = config.data
-    images = jnp.zeros((1, data.height, data.width, data.channels), jnp.uint8)
-    widths = jnp.full((1,), data.width, jnp.int32)
-    variables = model.init(named_key(config.seed, "init", 0), images, widths)
-    params = variables["params"]
-    return TrainState(
-        step=jnp.zeros((), jnp.int32),
-        params=params,
-        batch_stats=variables.get("batch_stats", {}),
-        opt_state=tx.init(params),
-        ema=jax.tree.map(jnp.copy, params) if config.ema else {},
-        skipped=jnp.zeros((), jnp.int32),
-        sums={name: jnp.zeros(()) for name in SUMS},
-    )
-
-
-def train_step(
-    state: TrainState,
-    batch: types.Batch,
-    *,
-    model: models.CRNN,
-    tx: optax.GradientTransformation,
-    config: ConfigDict,
-) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
-    """One update; pure, the same for loaded and rendered batches.
-
-    A step whose gradient is not finite changes nothing but its own count.
-
-    Args:
-      state: before the step.
-      batch: images, widths, labels; rows of width 0 take part in nothing.
-      model, tx, config: static.
-
-    Returns:
-      The state after the step, and the sums since the last log line (a copy that outlives the
-      state's donation).
-    """
-
-    def loss_fn(params: Any) -> Any:
-        (logits, frames), updated = model.apply(
-            {"params": params, "batch_stats": state.batch_stats},
-            batch.images,
-            batch.widths,
-            train=True,
-            mutable=["batch_stats"],
-            rngs={"dropout": named_key(config.seed, "dropout", state.step)},
-        )
-        losses, feasible = ctc_loss(logits, frames, batch.labels, batch.label_lengths)
-        total, weight = loss_and_weight(losses, feasible, batch.label_lengths, config.loss)
-        padded = jnp.arange(logits.shape[1])[None, :] >= frames[:, None]
-        empty = jnp.all((jnp.argmax(logits, -1) == 0) | padded, axis=1)
-        seen = batch.widths > 0
-        sums = {
-            "loss": total,
-            "loss_weight": weight,
-            "rows": jnp.sum(seen),
-            "infeasible": jnp.sum(seen & ~feasible),
-            "empty_readings": jnp.sum(seen & empty),
-        }
-        return total / jnp.maximum(weight, 1.0), (updated.get("batch_stats", {}), sums)
-
-    grads, (batch_stats, sums) = jax.grad(loss_fn, has_aux=True)(state.params)
-    sums |= {"grad_norm": optax.tree.norm(grads), "steps": jnp.ones(())}
-    updates, opt_state = tx.update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
-    ema = state.ema
-    if config.ema:
-        # A warm-up of the decay, so that the average is not held back by the initial weights.
-        decay = jnp.minimum(config.ema, (1 + state.step) / (10 + state.step))
-        ema = jax.tree.map(lambda e, p: decay * e + (1 - decay) * p, ema, params)
-
-    finite = jnp.isfinite(sums["grad_norm"]) & jnp.isfinite(sums["loss"])
-    new = (params, batch_stats, opt_state, ema)
-    old = (state.params, state.batch_stats, state.opt_state, state.ema)
-    params, batch_stats, opt_state, ema = jax.tree.map(
-        lambda n, o: jnp.where(finite, n, o), new, old
-    )
-    kept = jnp.where(state.step % config.log_every_steps == 0, 0.0, 1.0)
-    total = {
-        name: kept * state.sums[name] + jnp.where(finite, sums[name], 0.0).astype(jnp.float32)
-        for name in SUMS
-    }
-    state = TrainState(
-        step=state.step + 1,
-        params=params,
-        batch_stats=batch_stats,
-        opt_state=opt_state,
-        ema=ema,
-        skipped=state.skipped + ~finite,
-        sums=total,
-    )
-    return state, total | {"skipped": state.skipped.astype(jnp.float32)}
 
 
 def build(config: ConfigDict, num_classes: int, warmup: int, total: int) -> tuple[Any, Any, Any]:
@@ -214,16 +89,27 @@ def to_device(batches: Iterator[types.Batch]) -> Iterator[types.Batch]:
 
 
 def evaluate_all(
-    recognizer: Recognizer, data: TrainingSet, config: ConfigDict
-) -> dict[str, evaluate.Result]:
-    """Evaluates on every validation set of the run."""
+    recognizer: Recognizer,
+    data: TrainingSet,
+    config: ConfigDict,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> dict[str, evaluate.Result] | None:
+    """Evaluates on every validation set of the run; None when interrupted."""
     protocol = config.protocol or default_protocol(recognizer.charset)
-    return {
-        source.name: evaluate.evaluate_source(
-            recognizer, source, protocol, batch_size=config.eval_batch_size, progress=False
+    results = {}
+    for source in data.eval_sources:
+        result = evaluate.evaluate_source(
+            recognizer,
+            source,
+            protocol,
+            batch_size=config.eval_batch_size,
+            progress=False,
+            interrupted=interrupted,
         )
-        for source in data.eval_sources
-    }
+        if result is None:
+            return None
+        results[source.name] = result
+    return results
 
 
 def train_and_evaluate(
@@ -236,81 +122,109 @@ def train_and_evaluate(
       workdir: of the run; created when missing.
 
     Returns:
-      The final state and the summary (None when a signal stopped the run early: it is saved, and
-      the same call goes on).
+      The final state and the summary. The summary is None when a signal stopped the run early (it
+      is saved, and the same call goes on), or when gradients were not finite time and again.
 
     Raises:
       UserError: for anything in the config, the data or the workdir that the user can mend.
     """
-    config_lib.validate(config)
+    validate(config)
     writers.warn_if_accelerator_idle()
     data = open_training_set(config, preprocess_of(config))
     total, warmup, eval_every, save_every = durations.lengths(config, data.steps_per_epoch)
     model, tx, learning_rate_fn = build(config, data.charset.num_classes, warmup, total)
+    create = jax.jit(functools.partial(create_train_state, config, model, tx))
+    shapes = jax.eval_shape(create)  # complains of knobs that do not fit the network
 
     run = workdir_lib.Workdir(workdir)
     run.prepare(config, data)
-    create = functools.partial(create_train_state, config, model, tx)
     with contextlib.ExitStack() as stack:
         checkpoints = stack.enter_context(contextlib.closing(Checkpointer(run.path)))
-        start = checkpoints.latest_step() or 0
-        if start:
-            state = checkpoints.restore(start, jax.eval_shape(create))
-            _LOG.info("resuming %s at step %d of %d", run.path, start, total)
-        else:
-            state = jax.jit(create)()
+        step, state = checkpoints.restore_latest(shapes) or (0, create())
+        if step:
+            _LOG.info("resuming %s at step %d of %d", run.path, step, total)
         step_fn = compile_train_step(model, tx, config, data.feed)
         assets = jax.device_put(data.assets)
         recognizer = Recognizer(
             model, state.eval_variables(), data.charset, data.preprocess, run.path.name
         )
-        results: dict[str, evaluate.Result] = {}
+        results: dict[str, evaluate.Result] | None = None
         pending: tuple[int, Any] | None = None  # metrics are fetched while the next step runs
-        batches = loaded_batches(data, config, start, total)
-        writer = writers.MetricWriter(run.path, start, total, config.batch_size)
+        batches = loaded_batches(data, config, step, total)
+        writer = writers.MetricWriter(run.path, step, total, config.batch_size)
         stack.enter_context(contextlib.closing(writer))
         stop = stack.enter_context(StopSignal())
 
-        def log_pending() -> None:
+        def log_pending() -> bool:
+            """Writes the last log line; returns whether too many updates were left out."""
             nonlocal pending
-            if pending is not None:
-                step, sums = pending
-                writer.write_train(step, jax.device_get(sums), float(learning_rate_fn(step - 1)))
-                pending = None
+            if pending is None:
+                return False
+            at, sums = pending
+            pending, sums = None, jax.device_get(sums)
+            writer.write_train(at, sums, float(learning_rate_fn(at - 1)) * float(sums["rate"]))
+            return bool(sums["streak"] >= config.most_skipped)
 
-        for step in range(start + 1, total + 1):
+        def is_evaluated(at: int) -> bool:
+            return bool(data.eval_sources) and (at % eval_every == 0 or at == total)
+
+        def evaluate_and_save(replace: bool = False) -> None:
+            """Evaluates where that is due, judges the run by it, and saves the state."""
+            nonlocal state, results, early
+            score = None
+            if is_evaluated(step) and not stop.requested:
+                trained = recognizer.with_variables(state.eval_variables())
+                with writer.progress.paused():
+                    results = evaluate_all(trained, data, config, lambda: bool(stop.requested))
+                    if results is not None:
+                        writer.write_eval(
+                            step, results, data.eval_sources, data.preprocess, config.grid_images
+                        )
+                        first = next(iter(results.values())).metrics
+                        score = first["word_accuracy"] if first["count"] else None
+                        state = control.judge(state, score, config)
+                        early = control.exhausted(state, config)
+            if not int(state.streak):  # else the checkpoint before is the last good one
+                checkpoints.save(step, state, score, replace)
+
+        early = control.exhausted(state, config)
+        if is_evaluated(step) and step and not writer.has_evaluation(step):
+            evaluate_and_save(replace=True)  # what a signal had cut short
+        first_step = step + 1
+        while step < total and not stop.requested and not early:
+            step += 1
             state, sums = step_fn(state, next(batches), assets)
-            log_pending()
-            if step == start + 1:
+            failing = log_pending()
+            if step == first_step:
                 jax.block_until_ready(sums)
                 writer.progress.first_step()
             writer.progress.update()
             if step % config.log_every_steps == 0 or step == total:
                 pending = step, sums
-            evaluating = data.eval_sources and (step % eval_every == 0 or step == total)
-            if not (evaluating or step % save_every == 0 or step == total or stop.requested):
-                continue
-            log_pending()  # a line that belongs to a checkpoint is on disk before it
-            score = None
-            if evaluating:
-                with writer.progress.paused():
-                    trained = recognizer.with_variables(state.eval_variables())
-                    results = evaluate_all(trained, data, config)
-                    writer.write_eval(
-                        step, results, data.eval_sources, data.preprocess, config.grid_images
-                    )
-                first = next(iter(results.values())).metrics
-                score = first["word_accuracy"] if first["count"] else None
-            checkpoints.save(step, state, score)
-            if stop.requested and step < total:
-                _LOG.warning(
-                    "stopped by %s at step %d of %d; saving, the same command goes on",
-                    stop.requested, step, total,
-                )  # fmt: skip
-                return state, None
+            if is_evaluated(step) or step % save_every == 0 or step == total or stop.requested:
+                failing |= log_pending()  # a line that belongs to a checkpoint is on disk before it
+                if not failing:
+                    evaluate_and_save()
+            if failing:
+                pending = None
+                good, restored = checkpoints.restore_latest(shapes) or (0, create())
+                if int(state.rollbacks):
+                    _LOG.error(control.report(step, good, config))
+                    return restored, None
+                _LOG.warning(control.warning(step, good, config))
+                step, state = good, control.roll_back(restored)
+                batches = loaded_batches(data, config, step, total)
+                writer.rewind(step)
+        if stop.requested and not early and (step < total or not results):
+            _LOG.warning(
+                "stopped by %s at step %d of %d; saving, the same command goes on",
+                stop.requested, step, total,
+            )  # fmt: skip
+            return state, None
         checkpoints.wait()
         if not results and data.eval_sources:  # everything was done before this call
-            results = evaluate_all(recognizer, data, config)
-        done = max(start, total)
-        images = done * config.batch_size
-        return state, run.summarise(done, writer.seconds, images, state.params, results)
+            results = evaluate_all(recognizer.with_variables(state.eval_variables()), data, config)
+        if early:
+            _LOG.info(control.early_end(step, config))
+        images = step * config.batch_size
+        return state, run.summarise(step, writer.seconds, images, state.params, results or {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import pathlib
 import shutil
 import time
@@ -12,6 +13,7 @@ from typing import Any
 from crnn_jax import evaluate, files, pictures
 from crnn_jax.data.images import Preprocess
 from crnn_jax.data.sources import Source
+from crnn_jax.errors import UserError
 from crnn_jax.progress import Progress
 
 _LOG = logging.getLogger("crnn_jax")
@@ -35,6 +37,7 @@ class MetricWriter:
         self._events = SummaryWriter(
             str(workdir / "tensorboard"), purge_step=start + 1 if start else None
         )
+        self._evaluated = _evaluated_steps(workdir / METRICS_FILE)
         self._blank: str = ""  # what was last said of empty readings
         self.progress = Progress(start, total, batch_size)
 
@@ -45,11 +48,29 @@ class MetricWriter:
 
     def _write(self, line: dict[str, Any]) -> None:
         line |= {"seconds": round(self.seconds, 2)}
-        self._file.write(json.dumps(files.finite(line)) + "\n")
-        self._file.flush()
+        try:
+            self._file.write(json.dumps(files.finite(line)) + "\n")
+            self._file.flush()
+        except OSError as error:
+            raise UserError(
+                f"{self._workdir / METRICS_FILE}: cannot be written ({error.strerror}); the last "
+                "checkpoint is untouched: free space on the disk, and start the same command again"
+            ) from error
+
+    def has_evaluation(self, step: int) -> bool:
+        """Returns whether the evaluation of a step has been written."""
+        return step in self._evaluated
+
+    def rewind(self, step: int) -> None:
+        """Removes the lines of steps beyond `step`, from where the run goes on once more."""
+        self._file.close()
+        cut_metrics(self._workdir / METRICS_FILE, step)
+        self._file = open(self._workdir / METRICS_FILE, "a", encoding="utf-8")  # noqa: SIM115
+        self._evaluated = {done for done in self._evaluated if done <= step}
+        self.progress.rewind(step)
 
     def write_train(self, step: int, sums: dict[str, Any], learning_rate: float) -> None:
-        """Writes a log line from the step's sums (see `crnn_jax.train.SUMS`)."""
+        """Writes a log line from the step's sums (see `crnn_jax.step.SUMS`)."""
         sums = {name: float(value) for name, value in sums.items()}
         rows = max(sums["rows"], 1.0)
         rate = self.progress.rate()
@@ -64,7 +85,8 @@ class MetricWriter:
         }
         self._write({"step": step, **scalars})
         for name, value in scalars.items():
-            self._events.add_scalar(f"train/{name}", value, step)
+            if math.isfinite(value):  # the rate is not, before a step has been timed
+                self._events.add_scalar(f"train/{name}", value, step)
         self.progress.show(step, scalars["loss"], rate)
         self._watch_blanks(step, scalars["empty_readings"])
 
@@ -100,6 +122,7 @@ class MetricWriter:
     ) -> None:
         """Writes an evaluation and a picture of the first readings of every set."""
         self._write({"step": step, "eval": {k: r.metrics for k, r in results.items()}})
+        self._evaluated.add(step)
         for source in sources:
             result = results[source.name]
             for name, value in result.metrics.items():
@@ -120,6 +143,11 @@ class MetricWriter:
         self.progress.close()
         self._file.close()
         self._events.close()
+
+
+def _evaluated_steps(path: pathlib.Path) -> set[int]:
+    lines = map(json.loads, path.read_text(encoding="utf-8").splitlines())
+    return {line["step"] for line in lines if "eval" in line}
 
 
 def cut_metrics(path: pathlib.Path, step: int) -> float:

@@ -3,7 +3,7 @@
     python -m crnn_jax.main --config=quickstart --workdir=runs/quickstart
 
 The 1,000 words of the evaluation are never rendered for training. Two CPU cores (AMD EPYC): 5.1
-minutes of training at 280 images/s, word accuracy 0.953, CER 0.008 on the words of the evaluation.
+minutes, compiling and evaluations included; word accuracy 0.970, CER 0.005 on those words.
 `quickstart:loaded` trains on 60,000 words that Pillow draws first, from files.
 """
 
@@ -16,7 +16,7 @@ def get_config(arg: str = "") -> ConfigDict:
     """Returns the config; `:smoke` shrinks it to seconds, `:loaded` trains from files."""
     options = config_lib.parse_arg(arg, smoke=False, loaded=False)
     config = config_lib.default_config()
-    config.data.train = "0.75*synth:clean + 0.25*synth:scene"
+    config.data.train = "0.5*synth:clean + 0.5*synth:scene"
     config.data.eval = "synth:clean::seed=1,limit=1000,charset=alnum62"
     config.batch_size = 32
     config.model.encoder = "tiny"

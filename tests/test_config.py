@@ -11,6 +11,7 @@ from ml_collections import ConfigDict
 from crnn_jax import config as config_lib
 from crnn_jax import durations
 from crnn_jax.errors import UserError
+from crnn_jax.validation import validate
 
 
 def configured(*overrides: tuple[str, str]) -> ConfigDict:
@@ -210,7 +211,7 @@ def test_a_duration_that_is_not_given_is_refused() -> None:
     with pytest.raises(UserError, match=message):
         durations.steps(config, "total", 10)
     with pytest.raises(UserError, match=message):
-        config_lib.validate(config)
+        validate(config)
 
 
 @pytest.mark.parametrize(
@@ -225,14 +226,14 @@ def test_a_duration_that_is_not_given_is_refused() -> None:
 def test_durations_are_positive(key: str, text: str) -> None:
     config = configured((key, text))
     with pytest.raises(UserError, match=rf"config\.{key} is .*: give a positive number"):
-        config_lib.validate(config)
+        validate(config)
 
 
 # Validation.
 
 
 def validated(config: ConfigDict) -> ConfigDict:
-    config_lib.validate(config)
+    validate(config)
     return config
 
 
@@ -269,7 +270,7 @@ def test_valid_configs_pass_unchanged() -> None:
 def test_validation_names_the_key_and_what_is_allowed(key: str, text: str, message: str) -> None:
     config = configured((key, text))
     with pytest.raises(UserError, match=message) as caught:
-        config_lib.validate(config)
+        validate(config)
     assert key in str(caught.value)
     assert "\n" not in str(caught.value)
 

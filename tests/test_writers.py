@@ -10,15 +10,16 @@ import signal
 import numpy as np
 import pytest
 
-from crnn_jax import train, writers
+from crnn_jax import writers
 from crnn_jax.evaluate import Row
 from crnn_jax.pictures import readings_grid
 from crnn_jax.progress import Progress
 from crnn_jax.signals import StopSignal
+from crnn_jax.step import SUMS
 
 
 def sums(empty: int = 0, loss: float = 6.0) -> dict[str, float]:
-    values = dict.fromkeys(train.SUMS, 0.0)
+    values = dict.fromkeys(SUMS, 0.0)
     return values | {
         "loss": loss,
         "loss_weight": 3.0,

@@ -12,7 +12,29 @@ from crnn_jax.models.recurrent import check_cell
 __all__ = ["CRNN", "ENCODERS", "MODELS", "build_model", "num_frames"]
 
 MODELS = {"crnn": CRNN}
-DTYPES = ("float32", "bfloat16")
+DTYPES = ("auto", "float32", "bfloat16")
+
+
+def compute_dtype(name: str) -> Any:
+    """Returns the dtype of the computation; `auto` is bfloat16 where the device multiplies it.
+
+    That is TPUs, and NVIDIA GPUs from compute capability 8.0. Parameters, logits and the loss are
+    float32 in any case.
+
+    Raises:
+      UserError: for a name that is none of DTYPES.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    if name not in DTYPES:
+        raise unknown_name("dtype", name, DTYPES)
+    if name != "auto":
+        return jnp.dtype(name)
+    device = jax.devices()[0]
+    capability = float(getattr(device, "compute_capability", None) or 0)
+    able = device.platform == "tpu" or (device.platform == "gpu" and capability >= 8)
+    return jnp.dtype("bfloat16" if able else "float32")
 
 
 def build_model(
@@ -29,12 +51,8 @@ def build_model(
     Raises:
       UserError: for a name or a number that is not allowed.
     """
-    import jax.numpy as jnp
-
     if model.name not in MODELS:
         raise unknown_name("model", model.name, MODELS)
-    if model.dtype not in DTYPES:
-        raise unknown_name("dtype", model.dtype, DTYPES)
     check_cell(model.recurrence)
     check_size(model.encoder, height, width)
     if not 0 <= model.layers <= 3:
@@ -50,5 +68,5 @@ def build_model(
         standardize=model.standardize,
         dropout=model.dropout,
         axis_name=axis_name,
-        dtype=jnp.dtype(model.dtype),
+        dtype=compute_dtype(model.dtype),
     )

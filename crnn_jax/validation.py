@@ -1,0 +1,72 @@
+"""What can be checked of a config before any data is opened."""
+
+from __future__ import annotations
+
+from ml_collections import ConfigDict
+
+from crnn_jax.config import flatten
+from crnn_jax.durations import DURATIONS, given_duration
+from crnn_jax.errors import UserError, unknown_name
+from crnn_jax.metrics import PROTOCOLS
+from crnn_jax.optim import parse_groups
+from crnn_jax.synth import knobs, presets
+
+CHOICES = {
+    "case": ("auto", "keep", "fold"),
+    "unknown": ("error", "drop", "skip"),
+    "infeasible": ("error", "skip"),
+    "data.fit": ("squash", "keep"),
+    "loss": ("mean_per_sample", "mean_per_character"),
+    "schedule": ("constant", "cosine", "one_cycle", "step", "plateau"),
+}
+_POSITIVE = (
+    "batch_size", "eval_batch_size", "log_every_steps", "data.height", "data.width",
+    "data.min_width", "data.max_width", "data.buckets", "model.hidden", "optimizer.learning_rate",
+    "accumulate", "most_skipped", "step_percent", "step_factor", "plateau_patience",
+    "plateau_factor",
+)  # fmt: skip
+_NOT_NEGATIVE = (
+    "seed", "data.workers", "model.projection", "optimizer.weight_decay", "clip_norm",
+    "grid_images", "stop_patience",
+)  # fmt: skip
+_BELOW_ONE = (
+    "model.dropout", "ema", "optimizer.momentum", "optimizer.beta1", "optimizer.beta2",
+    "optimizer.rho",
+)  # fmt: skip
+
+
+def validate(config: ConfigDict) -> None:
+    """Checks what can be checked without data; raises a UserError that names the key."""
+    flat = flatten(config)
+    for key, allowed in CHOICES.items():
+        if flat[key] not in allowed:
+            raise unknown_name(f"value of config.{key}", str(flat[key]), allowed)
+    if config.protocol and config.protocol not in PROTOCOLS:
+        raise unknown_name("value of config.protocol", config.protocol, PROTOCOLS)
+    for key in _POSITIVE:
+        if not flat[key] > 0:
+            raise UserError(f"config.{key} is {flat[key]}: give a positive number")
+    for key in _NOT_NEGATIVE:
+        if not flat[key] >= 0:
+            raise UserError(f"config.{key} is {flat[key]}: give 0 or a positive number")
+    for key in _BELOW_ONE:
+        if not 0 <= flat[key] < 1:
+            raise UserError(f"config.{key} is {flat[key]}: give a number from 0 to below 1")
+    if flat["seed"] >= 2**32:  # JAX would take it modulo that
+        raise UserError(f"config.seed is {flat['seed']}: give a number below {2**32}")
+    if config.batch_size % config.accumulate:
+        raise UserError(
+            f"config.accumulate is {config.accumulate}: give a divisor of config.batch_size, "
+            f"{config.batch_size}"
+        )
+    for name in DURATIONS:
+        given_duration(config, name)
+    parse_groups(config.optimizer.groups)
+    knobs.check_knobs(config.synth)
+    if config.data.augment:
+        presets.get_preset(config.data.augment)
+    if not config.data.train:
+        raise UserError(
+            "config.data.train is empty: say what to train on, as in "
+            "--config.data.train=tsv:DIR/labels.tsv"
+        )

@@ -1,0 +1,216 @@
+"""What a run does when it stops getting better, when it breaks, and when the disk does."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small import small_config
+
+from crnn_jax import control, train
+from crnn_jax.checkpoint import FOLDER
+from crnn_jax.errors import UserError
+from crnn_jax.evaluate import Result
+from crnn_jax.step import TrainState
+
+EVERY = {
+    "eval_every_steps": 50,
+    "checkpoint_every_steps": 2,
+    "log_every_steps": 1,
+    "grid_images": 0,
+}
+
+
+def bare_state() -> TrainState:
+    fields = {field.name: jnp.zeros(()) for field in dataclasses.fields(TrainState)}
+    return TrainState(**{**fields, "rate": jnp.ones(()), "best": -jnp.ones(()), "sums": {}})
+
+
+def after(scores, **overrides) -> tuple[TrainState, list[float], list[bool]]:
+    config = small_config(**overrides)
+    state, rates, ends = bare_state(), [], []
+    for score in scores:
+        state = control.judge(state, score, config)
+        rates.append(float(state.rate))
+        ends.append(control.exhausted(state, config))
+    return state, rates, ends
+
+
+def test_a_plateau_lowers_the_rate_again_and_again():
+    scores = [0.1, 0.3, 0.2, 0.3, 0.1, 0.1, 0.4, 0.4, None, 0.4]
+    options = {"schedule": "plateau", "plateau_patience": 2, "plateau_factor": 0.1}
+    state, rates, _ = after(scores, **options)
+    np.testing.assert_allclose(rates, [1, 1, 1, 0.1, 0.1, 0.01, 0.01, 0.01, 0.01, 0.001], rtol=1e-5)
+    assert float(state.best) == pytest.approx(0.4)
+    _, rates, _ = after(scores)  # another schedule knows no plateaus
+    assert set(rates) == {1.0}
+
+
+def test_patience_ends_a_run():
+    _, _, ends = after([0.0, 0.2, 0.1, 0.2], stop_patience=2)
+    assert ends == [False, False, False, True]
+    _, _, ends = after([0.2, 0.1, 0.1, 0.1])
+    assert not any(ends)
+
+
+def test_a_run_that_has_ended_early_stays_so(tmp_path, monkeypatch):
+    metrics = {"word_accuracy": 0.5, "count": 1, "cer": 0.5, "one_minus_ned": 0.5}
+
+    def same(*args, **kwargs):
+        return {"rendered_words": Result("rendered_words", metrics, [])}
+
+    monkeypatch.setattr(train, "evaluate_all", same)
+    config = small_config(total_steps=20, stop_patience=2, **{**EVERY, "eval_every_steps": 2})
+    state, summary = train.train_and_evaluate(config, tmp_path)
+    assert summary["step"] == int(state.step) == 6
+    again, repeated = train.train_and_evaluate(config, tmp_path)
+    assert repeated["step"] == 6
+    jax.tree.map(np.testing.assert_array_equal, state, again)
+
+
+def poisoning(monkeypatch, times: int) -> None:
+    """Makes the weights NaN after step 5, so many times."""
+    real, left = train.compile_train_step, [times]
+
+    def compile_train_step(*args):
+        step_fn = real(*args)
+
+        def step(state, *arguments):
+            if int(state.step) == 5 and left[0]:
+                left[0] -= 1
+                state = state.replace(params=jax.tree.map(lambda p: p * jnp.nan, state.params))
+            return step_fn(state, *arguments)
+
+        return step
+
+    monkeypatch.setattr(train, "compile_train_step", compile_train_step)
+
+
+def test_a_broken_run_goes_back_once_with_a_lower_rate(tmp_path, monkeypatch, caplog):
+    poisoning(monkeypatch, 1)
+    config = small_config(total_steps=12, most_skipped=3, **EVERY)
+    state, summary = train.train_and_evaluate(config, tmp_path)
+    assert summary["step"] == 12
+    assert float(state.rate) == control.ROLL_BACK_FACTOR
+    assert int(state.rollbacks) == 1
+    assert int(state.skipped) == 0
+    assert all(np.isfinite(p).all() for p in jax.tree.leaves(state.params))
+    assert any("going on from step 4" in record.message for record in caplog.records)
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if "loss" in line] == list(range(1, 13))
+    assert all(line["skipped_updates"] == 0 for line in lines if "loss" in line)
+
+
+def test_a_run_that_breaks_again_is_given_up_with_a_report(tmp_path, monkeypatch, caplog):
+    poisoning(monkeypatch, 2)
+    config = small_config(total_steps=12, most_skipped=3, **EVERY)
+    _, summary = train.train_and_evaluate(config, tmp_path)
+    assert summary is None
+    assert "lower config.optimizer.learning_rate" in caplog.records[-1].message
+    assert sorted(path.name for path in (tmp_path / FOLDER).iterdir()) == ["2", "4"]
+
+
+def test_a_signal_in_an_evaluation_loses_nothing(tmp_path, monkeypatch):
+    """The evaluation is given up and made when the run goes on, as if nothing had happened."""
+    config = small_config(total_steps=4, **{**EVERY, "eval_every_steps": 2})
+    whole, _ = train.train_and_evaluate(config, tmp_path / "whole")
+    real = train.evaluate.evaluate_source
+
+    def interrupting(*args, **kwargs):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return real(*args, **kwargs)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train.evaluate, "evaluate_source", interrupting)
+        state, summary = train.train_and_evaluate(config, tmp_path / "cut")
+    assert summary is None
+    assert int(state.step) == 2
+    again, summary = train.train_and_evaluate(config, tmp_path / "cut")
+    assert summary["step"] == 4
+    jax.tree.map(np.testing.assert_array_equal, whole, again)
+    evaluated = [
+        [
+            json.loads(line)["step"]
+            for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()
+            if '"eval"' in line
+        ]
+        for name in ("whole", "cut")
+    ]
+    assert evaluated == [[2, 4], [2, 4]]
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, caplog):
+    config = small_config(schedule="constant", total_steps=6, **EVERY)
+    whole, _ = train.train_and_evaluate(config, tmp_path / "whole")
+    config.total_steps = 4
+    train.train_and_evaluate(config, tmp_path / "cut")
+    files = [p for p in (tmp_path / "cut" / FOLDER / "4").rglob("*") if p.is_file()]
+    largest = max(files, key=lambda path: path.stat().st_size)
+    os.truncate(largest, largest.stat().st_size // 2)
+    config.total_steps = 6
+    caplog.set_level("INFO", logger="crnn_jax")
+    again, summary = train.train_and_evaluate(config, tmp_path / "cut")
+    assert summary["step"] == 6
+    assert any("checkpoint of step 4 is damaged" in record.message for record in caplog.records)
+    assert any(record.message.endswith("at step 2 of 6") for record in caplog.records)
+    jax.tree.map(np.testing.assert_array_equal, whole, again)
+    assert len(list((tmp_path / "cut" / "damaged_checkpoints").iterdir())) == 1
+
+
+def test_when_every_checkpoint_is_damaged_the_run_says_so(tmp_path):
+    config = small_config(schedule="constant", total_steps=2, **EVERY)
+    train.train_and_evaluate(config, tmp_path)
+    for path in (tmp_path / FOLDER / "2").rglob("*"):
+        if path.is_file() and path.stat().st_size > 1000:
+            os.truncate(path, 10)
+    with pytest.raises(UserError, match="damaged"):
+        train.train_and_evaluate(config, tmp_path)
+
+
+def test_a_checkpoint_is_not_begun_on_a_full_disk(tmp_path, monkeypatch):
+    config = small_config(schedule="constant", total_steps=2, **EVERY)
+    train.train_and_evaluate(config, tmp_path)
+    config.total_steps = 4
+    with monkeypatch.context() as patch:
+        usage = shutil.disk_usage(tmp_path)._replace(free=1_000_000)
+        patch.setattr("crnn_jax.checkpoint.shutil.disk_usage", lambda path: usage)
+        with pytest.raises(UserError, match=r"has 1 MB left.*start the same command again"):
+            train.train_and_evaluate(config, tmp_path)
+    assert [path.name for path in (tmp_path / FOLDER).iterdir()] == ["2"]
+    assert train.train_and_evaluate(config, tmp_path)[1]["step"] == 4
+
+
+@pytest.mark.slow
+def test_a_full_disk_leaves_the_last_checkpoint_intact(tmp_path):
+    """Files cannot grow beyond so many KiB, as on a full disk, when the run goes on."""
+
+    def run(steps: int, limit: int = 0) -> subprocess.CompletedProcess:
+        flags = {**EVERY, "total_steps": steps, "schedule": "constant"}
+        command = [
+            *(sys.executable, "-m", "crnn_jax.main", "--config=quickstart:smoke,loaded"),
+            f"--workdir={tmp_path}",
+            *(f"--config.{key}={value}" for key, value in flags.items()),
+        ]
+        if limit:
+            command = ["bash", "-c", f'ulimit -f {limit}; exec "$@"', "bash", *command]
+        return subprocess.run(command, capture_output=True, text=True)
+
+    assert run(2).returncode == 0
+    full = run(6, limit=100)
+    assert full.returncode == 2, full.stderr
+    # The storage library's threads complain for themselves around it.
+    (line,) = (line for line in full.stderr.splitlines() if line.startswith("error: "))
+    assert "File too large" in line
+    assert line.endswith("start the same command again")
+    assert sorted(p.name for p in (pathlib.Path(tmp_path) / FOLDER).iterdir())[0] == "2"
+    assert run(6).returncode == 0
