@@ -50,19 +50,22 @@ class Checkpointer:
                 ),
             ]
         )
-        options = ocp.CheckpointManagerOptions(
+        self._options = ocp.CheckpointManagerOptions(
             preservation_policy=keep,
             best_fn=lambda metrics: metrics[_SCORE],
             create=not read_only,
             read_only=read_only,
             enable_async_checkpointing=not read_only,
         )
+        self._manager = self._open()
+
+    def _open(self) -> ocp.CheckpointManager:
         try:
-            self._manager = ocp.CheckpointManager(folder, options=options)
+            return ocp.CheckpointManager(self._folder, options=self._options)
         except (OSError, ValueError) as error:  # ValueError: the scores are not JSON
             raise UserError(
-                f"{folder}: the checkpoints cannot be opened ({error}); restore the folder, or "
-                "start in another --workdir"
+                f"{self._folder}: the checkpoints cannot be opened ({error}); restore the folder, "
+                "or start in another --workdir"
             ) from error
 
     def save(
@@ -154,7 +157,9 @@ class Checkpointer:
                 )  # fmt: skip
                 damaged.mkdir(exist_ok=True)
                 (self._folder / str(step)).rename(damaged / f"{step}_{time.time_ns()}")
-                self._manager.reload()
+                # The manager has judged by the newest one what checkpoints are made of.
+                self._manager.close()
+                self._manager = self._open()
             else:
                 return step, state
         return None

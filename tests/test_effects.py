@@ -104,6 +104,19 @@ def test_a_row_depends_on_its_own_draws_and_place_alone():
         assert differ[~kept & ~darker].any(), name  # the same images, other draws
 
 
+def test_calm_images_are_left_as_they_are_and_no_others():
+    knobs = presets.plain()
+    for name, share in (("blur", 0.3), ("rules", 0.3), ("noise", 1.0), ("jpeg", 1.0)):
+        knobs[f"{name}_share"] = share
+    some = draws(64).calming(0.4)
+    degrade = compiled(lambda images, draws: effects.degrade(images, draws, knobs))
+    result = np.asarray(degrade(crops(), some))
+    calm = np.asarray(some.calm)
+    assert 15 < calm.sum() < 37
+    np.testing.assert_array_equal(changed(crops(), result), ~calm)
+    assert draws(64).calming(0.0).calm is None
+
+
 def test_colour_images_of_any_size_stay_within_0_and_1():
     rng = np.random.default_rng(0)
     images = rng.uniform(0, 1, (16, 44, 60, 3)).astype(np.float32)

@@ -272,6 +272,22 @@ def test_bfloat16_keeps_parameters_and_logits_in_float32():
 
 
 @pytest.mark.parametrize(
+    ("platform", "capability", "dtype"),
+    [
+        ("cpu", None, "float32"),
+        ("gpu", "7.5", "float32"),
+        ("gpu", "9.0", "bfloat16"),
+        ("tpu", None, "bfloat16"),
+    ],
+)
+def test_the_precision_is_what_the_device_can(monkeypatch, platform, capability, dtype):
+    device = types.SimpleNamespace(platform=platform, compute_capability=capability)
+    monkeypatch.setattr(jax, "devices", lambda: [device])
+    assert models.compute_dtype("auto") == jnp.dtype(dtype)
+    assert models.compute_dtype("float32") == jnp.float32
+
+
+@pytest.mark.parametrize(
     ("key", "value", "message"),
     [
         ("encoder", "vg", "did you mean 'vgg'"),

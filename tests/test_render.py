@@ -248,6 +248,13 @@ def test_same_keys_same_bits_and_rows_on_their_own():
     assert first.images.std(axis=(1, 2, 3)).min() > 2  # every picture shows something
 
 
+def test_a_large_batch_is_rendered_part_by_part():
+    whole = program("clean")(keys_of(range(128)))
+    half = program("clean")(keys_of(range(64, 128)))
+    for a, b in zip(whole, half, strict=True):
+        np.testing.assert_array_equal(a[64:], b)
+
+
 def test_seeds_and_streams_give_different_texts():
     texts = [program()(keys).labels for keys in (keys_of(range(16)), keys_of(range(16), 1))]
     assert not np.array_equal(*texts)
