@@ -195,11 +195,10 @@ class Recognizer:
     def _frames(self) -> int:
         """Frames of the widest image: no feasible label is longer."""
         data = self.preprocess
-        width = data.width if data.fit == "squash" else data.max_width
         return jax.eval_shape(
             lambda v, i, w: self.model.apply(v, i, w)[0],
             self.variables,
-            jax.ShapeDtypeStruct((1, data.height, width, data.channels), jnp.uint8),
+            jax.ShapeDtypeStruct((1, data.height, data.widest, data.channels), jnp.uint8),
             jax.ShapeDtypeStruct((1,), jnp.int32),
         ).shape[1]
 

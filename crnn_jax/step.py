@@ -17,7 +17,8 @@ from crnn_jax.ctc.loss import ctc_loss, loss_and_weight
 from crnn_jax.keys import named_key
 
 # Sums that a step adds to; a log line is their quotients.
-SUMS = ("loss", "loss_weight", "rows", "infeasible", "empty_readings", "grad_norm", "steps")
+_SUMS_OF_ROWS = ("loss", "loss_weight", "rows", "infeasible", "empty_readings")
+SUMS = (*_SUMS_OF_ROWS, "grad_norm", "steps")
 
 
 @flax.struct.dataclass
@@ -169,7 +170,7 @@ def _gradients(
         return jax.tree.map(jnp.add, grads, more), batch_stats, jax.tree.map(jnp.add, sums, counted)
 
     nothing = jax.tree.map(jnp.zeros_like, state.params)
-    sums = {name: jnp.zeros(()) for name in SUMS[:-2]}
+    sums = {name: jnp.zeros(()) for name in _SUMS_OF_ROWS}
     # Every part gets rows from all over the batch, so that it is spread over the same devices.
     parts = jax.tree.map(lambda x: jnp.stack([x[i::count] for i in range(count)]), batch)
     grads, batch_stats, sums = fold(add, (nothing, state.batch_stats, sums), parts, count)

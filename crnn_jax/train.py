@@ -140,7 +140,12 @@ def train_and_evaluate(
     run.prepare(config, data)
     with contextlib.ExitStack() as stack:
         checkpoints = stack.enter_context(contextlib.closing(Checkpointer(run.path)))
-        step, state = checkpoints.restore_latest(shapes) or (0, create())
+
+        def newest() -> tuple[int, TrainState]:
+            """Returns the last state that was saved, else the first, and its step."""
+            return checkpoints.restore_latest(shapes) or (0, create())
+
+        step, state = newest()
         if step:
             _LOG.info("resuming %s at step %d of %d", run.path, step, total)
         step_fn = compile_train_step(model, tx, config, data.feed)
@@ -207,7 +212,7 @@ def train_and_evaluate(
                     evaluate_and_save()
             if failing:
                 pending = None
-                good, restored = checkpoints.restore_latest(shapes) or (0, create())
+                good, restored = newest()
                 if int(state.rollbacks):
                     _LOG.error(control.report(step, good, config))
                     return restored, None

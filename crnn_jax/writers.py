@@ -31,13 +31,11 @@ class MetricWriter:
 
         self._workdir = workdir
         self._batch_size = batch_size
-        self._before = cut_metrics(workdir / METRICS_FILE, start)
+        self._before = self._open(start)
         self._began = time.perf_counter()
-        self._file = open(workdir / METRICS_FILE, "a", encoding="utf-8")  # noqa: SIM115
         self._events = SummaryWriter(
             str(workdir / "tensorboard"), purge_step=start + 1 if start else None
         )
-        self._evaluated = _evaluated_steps(workdir / METRICS_FILE)
         self._blank: str = ""  # what was last said of empty readings
         self.progress = Progress(start, total, batch_size)
 
@@ -45,6 +43,13 @@ class MetricWriter:
     def seconds(self) -> float:
         """Wall time of the run so far, earlier calls included."""
         return self._before + time.perf_counter() - self._began
+
+    def _open(self, step: int) -> float:
+        """Opens the lines up to a step, to append; returns the seconds of the run up to there."""
+        path = self._workdir / METRICS_FILE
+        seconds = cut_metrics(path, step)
+        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115
+        return seconds
 
     def _write(self, line: dict[str, Any]) -> None:
         line |= {"seconds": round(self.seconds, 2)}
@@ -59,14 +64,13 @@ class MetricWriter:
 
     def has_evaluation(self, step: int) -> bool:
         """Returns whether the evaluation of a step has been written."""
-        return step in self._evaluated
+        lines = (self._workdir / METRICS_FILE).read_text(encoding="utf-8").splitlines()
+        return any(line["step"] == step and "eval" in line for line in map(json.loads, lines))
 
     def rewind(self, step: int) -> None:
         """Removes the lines of steps beyond `step`, from where the run goes on once more."""
         self._file.close()
-        cut_metrics(self._workdir / METRICS_FILE, step)
-        self._file = open(self._workdir / METRICS_FILE, "a", encoding="utf-8")  # noqa: SIM115
-        self._evaluated = {done for done in self._evaluated if done <= step}
+        self._open(step)
         self.progress.rewind(step)
 
     def write_train(self, step: int, sums: dict[str, Any], learning_rate: float) -> None:
@@ -122,7 +126,6 @@ class MetricWriter:
     ) -> None:
         """Writes an evaluation and a picture of the first readings of every set."""
         self._write({"step": step, "eval": {k: r.metrics for k, r in results.items()}})
-        self._evaluated.add(step)
         for source in sources:
             result = results[source.name]
             for name, value in result.metrics.items():
@@ -143,11 +146,6 @@ class MetricWriter:
         self.progress.close()
         self._file.close()
         self._events.close()
-
-
-def _evaluated_steps(path: pathlib.Path) -> set[int]:
-    lines = map(json.loads, path.read_text(encoding="utf-8").splitlines())
-    return {line["step"] for line in lines if "eval" in line}
 
 
 def cut_metrics(path: pathlib.Path, step: int) -> float:

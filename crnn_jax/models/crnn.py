@@ -63,7 +63,9 @@ class CRNN(nn.Module):
         x = jnp.asarray(images, jnp.float32) * (1 / 127.5) - 1
         if self.standardize:
             x = standardize(x, widths)
-        x = jnp.where(width_mask(widths, images.shape[2]), x, 0).astype(self.dtype)
+        else:
+            x = jnp.where(width_mask(widths, images.shape[2]), x, 0)
+        x = x.astype(self.dtype)
         x, frames = ConvEncoder(
             self.encoder, axis_name=self.axis_name, dtype=self.dtype, name="encoder"
         )(x, widths, train)

@@ -66,18 +66,27 @@ def change(
     stride = place.stride if batch % (8 * place.stride) == 0 else 1
     first = min(place.first, 8 - columns)
 
-    def grouped(array: Any) -> Any:
-        return array.reshape(batch // (8 * stride), 8, stride, *array.shape[1:])
-
-    def cut(array: Any) -> Any:
-        part = grouped(array)[:, first : first + columns]
-        return part.reshape(-1, *array.shape[1:])
-
-    part = _choose(cut(images), jax.tree.map(cut, draws), name, share * 8 / columns, effect)
-    groups = grouped(images)
+    some, own = cut((images, draws), first, columns, stride)
+    part = _choose(some, own, name, share * 8 / columns, effect)
+    groups = _grouped(images, stride)
     part = part.reshape(groups.shape[0], columns, *groups.shape[2:])
     parts = [groups[:, :first], part, groups[:, first + columns :]]
     return settle(jnp.concatenate(parts, axis=1).reshape(images.shape))
+
+
+def _grouped(array: Any, stride: int) -> Any:
+    """Returns (B, ...) as (B / (8 stride), 8, stride, ...)."""
+    return array.reshape(len(array) // (8 * stride), 8, stride, *array.shape[1:])
+
+
+def cut(tree: Any, first: int, columns: int, stride: int = 1) -> Any:
+    """Returns `columns` of every 8 rows of arrays, from `first` on; see `Place` for the stride."""
+    return jax.tree.map(
+        lambda array: _grouped(array, stride)[:, first : first + columns].reshape(
+            -1, *array.shape[1:]
+        ),
+        tree,
+    )
 
 
 def _choose(

@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int32
 
 from crnn_jax.synth.draws import Draws
+from crnn_jax.synth.effects_rows import cut
 from crnn_jax.synth.staging import settle
 
 _MAX_CURVATURE = 0.35  # 1 / em: sharper arcs squeeze the feet of the characters together
@@ -239,12 +239,7 @@ def _displacement(draws: Draws, knobs: Any, canvas: Canvas) -> tuple[Array, Arra
     """
     share, batch = knobs.elastic_share, len(draws.seeds)
     chosen = math.ceil(8 * share) if batch % 8 == 0 else 8
-
-    def cut(array: Array) -> Array:
-        part = array.reshape(batch // 8, 8, *array.shape[1:])[:, :chosen]
-        return part.reshape(-1, *array.shape[1:])
-
-    some = jax.tree.map(cut, draws) if chosen < 8 else draws
+    some = cut(draws, 0, chosen) if chosen < 8 else draws
     strength = sometimes(some, "elastic", share * 8 / chosen, knobs.elastic) * canvas.height
     across = _spline(canvas.width, _ELASTIC_CELL * canvas.height / 32)
     down = _spline(canvas.height, _ELASTIC_CELL * canvas.height / 32)
