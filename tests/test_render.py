@@ -18,7 +18,7 @@ from crnn_jax.data import pillow_render
 from crnn_jax.synth import assets, presets, renderer, warp
 from crnn_jax.synth.atlas import load_atlas
 from crnn_jax.synth.draws import Draws
-from crnn_jax.synth.layout import lay_out
+from crnn_jax.synth.layout import lay_out, strokes
 from crnn_jax.synth.render import coverage, sample
 from crnn_jax.synth.warp import Canvas, locate
 
@@ -73,7 +73,8 @@ def ink(texts, settings, canvas=CANVAS, seed=0, face=None):
 @functools.partial(compiled, static_argnums=(4, 5))
 def cover(field, glyphs, frame, draws, settings, canvas):
     u, v = locate(frame, draws, settings, canvas)
-    return coverage(sample(field, glyphs, u, v, settings))
+    weight, outline = (width[:, None, None] for width in strokes(draws, settings))
+    return coverage(sample(field, glyphs, u, v, settings), weight + outline)
 
 
 def pillow_ink(text, face, frame, row):
@@ -153,8 +154,12 @@ def test_ink_stays_inside_whatever_bends_it():
     assert border.mean() < 0.005
 
 
-def test_text_fills_the_frame():
-    drawn, frame = ink(TEXTS, knobs())
+BOLD = {"weight": (0.05, 0.05), "outline_share": 1.0, "outline": (0.05, 0.05)}
+
+
+@pytest.mark.parametrize("strokes", [{}, BOLD])
+def test_text_fills_the_frame(strokes):
+    drawn, frame = ink(TEXTS, knobs(**strokes))
     for row in range(len(TEXTS)):
         rows = np.flatnonzero(drawn[row].max(axis=1) > 0.5)
         columns = np.flatnonzero(drawn[row].max(axis=0) > 0.5)

@@ -17,7 +17,7 @@ from crnn_jax.synth.assets import Faces
 from crnn_jax.synth.atlas import EM, KERNING_UNITS
 from crnn_jax.synth.draws import Draws
 from crnn_jax.synth.staging import settle
-from crnn_jax.synth.warp import Canvas, Frame, fit_frame
+from crnn_jax.synth.warp import Canvas, Frame, fit_frame, sometimes
 
 BINS = 256  # steps of the table that finds the character at a place along the baseline
 _MIN_EXTENT = 0.5  # em: a lone dot or dash is not blown up to the height of the picture
@@ -69,6 +69,12 @@ def choose_faces(
     return faces
 
 
+def strokes(draws: Draws, knobs: Any) -> tuple[Float[Array, " B"], Float[Array, " B"]]:
+    """Returns by how much strokes are bolder, and the width of the line around them, em."""
+    outline = sometimes(draws, "outline", knobs.outline_share, knobs.outline)
+    return draws.between("weight", knobs.weight), outline
+
+
 def _jitter(draws: Draws, name: str, deviation: float, columns: int) -> Any:
     if not deviation:
         return jnp.zeros((draws.seeds.shape[0], columns))
@@ -107,8 +113,9 @@ def lay_out(
     y = _jitter(draws, "baseline", knobs.baseline_jitter, columns)
     angle = jnp.deg2rad(_jitter(draws, "tilt", knobs.tilt_jitter, columns))
     x = settle(_pens(atlas, faces, glyphs, entry, size, draws, knobs))
-    left, top = x + size * ink[..., 0], y + size * ink[..., 1]
-    right, bottom = x + size * ink[..., 2], y + size * ink[..., 3]
+    grown = jnp.maximum(sum(strokes(draws, knobs)), 0.0)[:, None]
+    left, top = x + size * ink[..., 0] - grown, y + size * ink[..., 1] - grown
+    right, bottom = x + size * ink[..., 2] + grown, y + size * ink[..., 3] + grown
 
     right = jnp.where(has_ink, right, x)  # a space stands where the pen is
     far = jnp.where(has_ink, 0.0, math.inf)

@@ -15,7 +15,7 @@ from jaxtyping import Array, Float
 
 from crnn_jax.synth.atlas import EM, SPREAD
 from crnn_jax.synth.draws import Draws
-from crnn_jax.synth.layout import BINS, Glyphs
+from crnn_jax.synth.layout import BINS, Glyphs, strokes
 from crnn_jax.synth.staging import settle, staged
 from crnn_jax.synth.warp import Canvas, sometimes
 
@@ -145,7 +145,7 @@ def paint(
     )
     half = contrast[:, None, None] / 2
 
-    weight = draws.between("weight", knobs.weight)[:, None, None]
+    weight, outline = (width[:, None, None] for width in strokes(draws, knobs))
     fill = settle(coverage(distance, weight))
     ground = jnp.broadcast_to(ground_tone, fill.shape)
     ink = jnp.broadcast_to(ink_tone, fill.shape)
@@ -185,7 +185,7 @@ def paint(
         picture = _over(picture, tone[..., None], halo[..., None])
     if knobs.outline_share:
         picture, colour_ink = _outlined(
-            picture, colour_ink, colour_ground, distance, weight, (sign, half), draws, knobs
+            picture, colour_ink, colour_ground, distance, (weight, outline), (sign, half), draws, knobs
         )
     return jnp.clip(_over(picture, colour_ink, fill[..., None]), 0.0, 1.0)
 
@@ -272,10 +272,10 @@ def _shifted(fill: Array, draws: Draws, knobs: Any, canvas: Canvas) -> Array:
     return staged(rows[0, 0] >= 0, _take, padded, flat)
 
 
-def _outlined(picture, ink, ground, distance, weight, contrast, draws, knobs):
+def _outlined(picture, ink, ground, distance, widths, contrast, draws, knobs):
     """Draws a line around the characters; hollow ones keep the ground inside."""
     sign, half = contrast
-    width = sometimes(draws, "outline", knobs.outline_share, knobs.outline)[:, None, None]
+    weight, width = widths
     edge = settle(jnp.where(width > 0, coverage(distance, weight + width), 0.0))
     hollow = (draws.chance("hollow", knobs.hollow_share)[:, None, None] & (width > 0))[..., None]
     # Around filled characters the line is lighter or darker than the ground, away from the ink.
