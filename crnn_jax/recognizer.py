@@ -70,6 +70,13 @@ def preprocess_of(config: Any) -> Preprocess:
     )
 
 
+def network_of(config: Any, charset: Charset) -> models.CRNN:
+    """Returns the network that a config and a charset describe."""
+    data = config.data
+    narrowest = data.width if data.fit == "squash" else data.min_width
+    return models.build_model(config.model, charset.num_classes, data.height, narrowest)
+
+
 def default_protocol(charset: Charset) -> str:
     """Returns the protocol by which a model is judged unless told otherwise."""
     folded_alnum = charset.case == "fold" and "".join(sorted(charset.classes)) == (
@@ -98,39 +105,20 @@ class Recognizer:
 
     @classmethod
     def load(cls, model: str | pathlib.Path) -> Recognizer:
-        """Loads the best checkpoint of a run.
+        """Loads the best checkpoint of a run, or a bundle.
 
         Args:
-          model: the run's workdir.
+          model: the run's workdir, or a bundle (a file that `crnn_jax.bundle` wrote).
 
         Raises:
-          UserError: when there is no such run or it cannot be read.
+          UserError: when there is no such model or it cannot be read.
         """
-        from crnn_jax import checkpoint, train
+        path = pathlib.Path(model)
+        if path.is_file():
+            from crnn_jax import bundle_file
 
-        workdir = pathlib.Path(model)
-        if not (workdir / "config.json").is_file():
-            raise UserError(
-                f"{model}: not a model; give the workdir of a run (it holds config.json), as in "
-                "--model=runs/quickstart"
-            )
-        config = config_lib.load(workdir / "config.json")
-        charset = Charset.load(workdir / "charset.json")
-        saved = checkpoint.Checkpointer(workdir, read_only=True)
-        try:
-            step = saved.best_step()
-            if step is None:
-                raise UserError(
-                    f"{model}: the run has no checkpoint yet; train it further with "
-                    f"python -m crnn_jax.main --config=NAME --workdir={model}"
-                )
-            network, state = train.abstract_state(config, charset)
-            state = saved.restore(step, state)
-        finally:
-            saved.close()
-        return cls(
-            network, state.eval_variables(), charset, preprocess_of(config), name=workdir.name
-        )
+            return bundle_file.load_bundle(path).recognizer()
+        return load_run(path)[0]
 
     def with_variables(self, variables: types.Variables) -> Recognizer:
         """Returns the same recogniser with other weights; nothing is compiled anew."""
@@ -210,3 +198,34 @@ class Recognizer:
             text = self.charset.decode(host.ids[row, : host.lengths[row]])
             loss = float(host.losses[row]) if host.feasible[row] else None
             yield position, Reading(text, float(np.exp(host.log_probability[row])), loss)
+
+
+def load_run(workdir: pathlib.Path) -> tuple[Recognizer, Any, int]:
+    """Returns the best checkpoint of a run as a recogniser, the run's config, and its step.
+
+    Raises:
+      UserError: when there is no such run or it cannot be read.
+    """
+    from crnn_jax import checkpoint, train
+
+    if not (workdir / "config.json").is_file():
+        raise UserError(
+            f"{workdir}: not a model; give the workdir of a run (it holds config.json), as in "
+            "--model=runs/quickstart, or a bundle, as in --model=mine.crnn"
+        )
+    config = config_lib.load(workdir / "config.json")
+    charset = Charset.load(workdir / "charset.json")
+    saved = checkpoint.Checkpointer(workdir, read_only=True)
+    try:
+        step = saved.best_step()
+        if step is None:
+            raise UserError(
+                f"{workdir}: the run has no checkpoint yet; train it further with "
+                f"python -m crnn_jax.main --config=NAME --workdir={workdir}"
+            )
+        network, state = train.abstract_state(config, charset)
+        state = saved.restore(step, state)
+    finally:
+        saved.close()
+    variables, preprocess = state.eval_variables(), preprocess_of(config)
+    return Recognizer(network, variables, charset, preprocess, workdir.name), config, step

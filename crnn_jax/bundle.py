@@ -1,0 +1,201 @@
+"""Bundles a run: one file with the model, its charset, config, licence, ancestors and card."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from crnn_jax import cli, files
+from crnn_jax import config as config_lib
+from crnn_jax.bundle_file import UNKNOWN, Ancestor, Bundle, load_bundle, save_bundle
+from crnn_jax.data.spec import parse_mixture
+from crnn_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from ml_collections import ConfigDict
+
+_EXAMPLE = """examples:
+  python -m crnn_jax.bundle --run=runs/mine --out=mine.crnn --licence=CC0-1.0 --card=card.md
+  python -m crnn_jax.bundle --show=mine.crnn"""
+
+_SCORES = ("count", "word_accuracy", "cer", "one_minus_ned")
+_SPECS = ("data.train", "data.eval")
+_PATHS = ("charset", "init_from", "synth.atlas", "synth.text_file", "synth.textures")
+
+
+def bundle_of_run(
+    workdir: str | pathlib.Path, licence: str = "", name: str = "", card: str = ""
+) -> Bundle:
+    """Returns the best checkpoint of a run as a bundle.
+
+    Args:
+      workdir: of the run. Its ancestors are the list `lineage` in its run.json, if there.
+      licence: of the model; empty: that of the run's config, else "unknown".
+      name: of the model; empty: that of the workdir.
+      card: Markdown that describes it.
+
+    Raises:
+      UserError: when there is no such run or it cannot be read.
+    """
+    from crnn_jax import recognizer
+    from crnn_jax import workdir as workdir_lib
+
+    folder = pathlib.Path(workdir)
+    model, config, step = recognizer.load_run(folder)
+    knobs = config_lib.flatten(config)
+    run = files.read_json(folder / workdir_lib.RUN_FILE)
+    data, ancestors = run.get("data"), run.get("lineage", [])
+    if not isinstance(data, dict) or not isinstance(ancestors, list):
+        raise UserError(f"{folder / workdir_lib.RUN_FILE}: damaged, it names no data; restore it")
+    own = Ancestor(
+        name=name or folder.resolve().name,
+        licence=licence or knobs.get("licence") or UNKNOWN,
+        train=_short_specs(config.data.train),
+        fingerprints={key: value for key, value in data.items() if key.startswith("train")},
+        steps=step,
+        images=step * config.batch_size,
+    )
+    import jax
+
+    return Bundle(
+        config=_without_folders(config),
+        charset=model.charset,
+        variables=jax.device_get(model.variables),
+        lineage=(*map(Ancestor.from_json, ancestors), own),
+        metrics=_metrics(folder, step),
+        card=card,
+    )
+
+
+def open_model(model: str | pathlib.Path) -> Bundle:
+    """Returns a model, from a bundle or from a run's workdir, with its lineage."""
+    path = pathlib.Path(model)
+    return load_bundle(path) if path.is_file() else bundle_of_run(path)
+
+
+def show(path: str | pathlib.Path) -> str:
+    """Returns what is inside a bundle, for people."""
+    bundle = load_bundle(path)
+    config, charset = bundle.config, bundle.charset
+    megabytes = pathlib.Path(path).stat().st_size / 1e6
+    network = f"{config.model.name}, encoder {config.model.encoder}"
+    images = f"{config.data.height} pixels high, {config.data.channels} channel(s)"
+    lines = [
+        f"name      {bundle.name}",
+        f"licence   {bundle.licence}",
+        f"network   {network}, {bundle.parameters / 1e6:.2f} M parameters, {megabytes:.1f} MB",
+        f"images    {images}, {config.data.fit}",
+        f"charset   {len(charset.classes)} characters, case {charset.case}: "
+        + "".join(charset.classes),
+    ]
+    for number, ancestor in enumerate(bundle.lineage, start=1):
+        lines.append(
+            f"lineage   {number}. {ancestor.name}: {ancestor.steps} steps, {ancestor.images} "
+            f"images of {ancestor.train or 'unknown sets'}; licence {ancestor.licence}"
+        )
+        lines += [f"            {key} {value}" for key, value in ancestor.fingerprints.items()]
+    for name, scores in bundle.metrics.get("eval", {}).items():
+        told = ", ".join(f"{key} {value}" for key, value in scores.items())
+        lines.append(f"metrics   {name}: {told}")
+    lines += [f"note      {line}" for line in bundle.other_licences()]
+    if bundle.card:
+        lines += ["", bundle.card.rstrip()]
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command line; returns the exit code."""
+    parser = cli.Parser(prog="python -m crnn_jax.bundle", description=__doc__, epilog=_EXAMPLE)
+    parser.add_argument("--run", help="workdir of the run whose best checkpoint is bundled")
+    parser.add_argument("--out", metavar="FILE.crnn", help="the file to write")
+    parser.add_argument("--licence", default="", help="of the model, as in CC0-1.0")
+    parser.add_argument("--name", default="", help="of the model; default: the workdir's")
+    parser.add_argument("--card", metavar="FILE.md", help="text that describes the model")
+    parser.add_argument("--bf16", action="store_true", help="half the size, a little less exact")
+    parser.add_argument("--show", metavar="FILE.crnn", help="prints what is inside a bundle")
+    args = parser.parse_args(argv)
+    if args.show:
+        print(show(args.show))
+        return cli.DONE
+    if not args.run or not args.out:
+        raise UserError("give --run=WORKDIR and --out=FILE.crnn to write, or --show=FILE.crnn")
+    cli.check_output(args.out)
+    card = _read_card(args.card) if args.card else ""
+    bundle = bundle_of_run(args.run, args.licence, args.name, card)
+    size = save_bundle(args.out, bundle, args.bf16)
+    hint = "" if bundle.licence != UNKNOWN else " (say what others may do with it: --licence=...)"
+    print(
+        f"{args.out}: {bundle.name}, {bundle.parameters / 1e6:.2f} M parameters, "
+        f"{size / 1e6:.1f} MB, licence {bundle.licence}{hint}"
+    )
+    for line in bundle.other_licences():
+        print(line)
+    return cli.DONE
+
+
+def _read_card(path: str) -> str:
+    try:
+        return pathlib.Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--card={path}: cannot be read ({error.strerror})") from None
+    except UnicodeDecodeError:
+        raise UserError(f"--card={path}: not a text in UTF-8; save it so") from None
+
+
+def _metrics(folder: pathlib.Path, step: int) -> dict[str, Any]:
+    """Returns the scores of the checkpoint itself: summary.json has those of the last one."""
+    from crnn_jax import writers
+
+    try:
+        texts = (folder / writers.METRICS_FILE).read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return {}
+    for text in reversed(texts):
+        try:
+            line = json.loads(text)
+        except ValueError:  # cut short by a kill
+            continue
+        if line.get("step") == step and "eval" in line:
+            scores = {
+                name: {key: found[key] for key in _SCORES if key in found}
+                for name, found in line["eval"].items()
+            }
+            return {"step": step, "eval": scores}
+    return {}
+
+
+def _without_folders(config: ConfigDict) -> ConfigDict:
+    """Returns a copy of a config that tells nobody how its maker's disk looks."""
+    config = config.copy_and_resolve_references()
+    flat = config_lib.flatten(config)
+    for keys, shorten in ((_SPECS, _short_specs), (_PATHS, _short_path)):
+        for key in set(keys) & set(flat):
+            owner, _, leaf = key.rpartition(".")
+            (config[owner] if owner else config)[leaf] = shorten(flat[key])
+    return config
+
+
+def _short_specs(text: str) -> str:
+    """Shortens the paths in SPECs that are joined by ` + `."""
+    if not text:
+        return text
+    parts = [
+        ("" if weight is None else f"{weight:g}*")
+        + str(dataclasses.replace(spec, location=_short_path(spec.location)))
+        for weight, spec in parse_mixture(text)
+    ]
+    return " + ".join(parts)
+
+
+def _short_path(text: str) -> str:
+    """Returns the last two parts of an absolute path, and anything else as it is."""
+    kind, colon, path = text.rpartition(":")  # file:PATH
+    parts = pathlib.PurePath(path).parts
+    return kind + colon + "/".join(parts[-2:]) if path.startswith("/") else text
+
+
+if __name__ == "__main__":
+    cli.run(main)

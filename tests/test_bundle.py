@@ -1,0 +1,345 @@
+"""Bundles: what goes in comes out, what is damaged is refused, what is owed is told."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+
+import jax
+import numpy as np
+import pytest
+
+from crnn_jax import bundle as bundle_lib
+from crnn_jax import bundle_zip, evaluate, files, predict
+from crnn_jax.bundle import Ancestor, Bundle, bundle_of_run, load_bundle, save_bundle
+from crnn_jax.data.sources import open_source
+from crnn_jax.errors import UserError
+from crnn_jax.recognizer import Recognizer
+
+SET = "tfds:rendered_words/tiny/test::limit=8"
+
+
+@pytest.fixture(scope="module")
+def bundle(smoke_run: pathlib.Path) -> Bundle:
+    return bundle_of_run(smoke_run, licence="CC0-1.0", name="smoke model", card="# Smoke\n")
+
+
+@pytest.fixture(scope="module")
+def file(bundle: Bundle, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    path = tmp_path_factory.mktemp("bundle") / "smoke.crnn"
+    save_bundle(path, bundle)
+    return path
+
+
+def resealed(content: bytes) -> bytes:
+    """Gives a changed file the checksum that belongs to it, as one who means harm would."""
+    content = content[:-64]
+    return content + bundle_zip.hashlib.sha256(content).hexdigest().encode()
+
+
+def remade(file: pathlib.Path, path: pathlib.Path, change: Callable, **options) -> pathlib.Path:
+    """Writes a bundle whose members `change` has changed in place."""
+    with zipfile.ZipFile(file) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    change(members)
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", **options) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+        archive.comment = b"0" * 64
+    path.write_bytes(resealed(stream.getvalue()))
+    return path
+
+
+def edited(file: pathlib.Path, path: pathlib.Path, **values) -> pathlib.Path:
+    """Writes a bundle with other values in its model.json."""
+
+    def change(members: dict[str, bytes]) -> None:
+        members["model.json"] = json.dumps(json.loads(members["model.json"]) | values).encode()
+
+    return remade(file, path, change)
+
+
+# What goes in.
+
+
+def test_a_bundle_comes_back_bit_for_bit(bundle, file):
+    again = load_bundle(file)
+    jax.tree.map(np.testing.assert_array_equal, bundle.variables, again.variables)
+    for name in ("lineage", "charset", "metrics", "card", "name", "licence", "parameters"):
+        assert getattr(again, name) == getattr(bundle, name), name
+    assert again.config.to_dict() == bundle.config.to_dict()
+    assert all(x.dtype == np.float32 for x in jax.tree.leaves(again.variables))
+
+
+def test_the_same_model_gives_the_same_bytes(bundle, file, tmp_path):
+    save_bundle(tmp_path / "again.crnn", load_bundle(file))
+    assert (tmp_path / "again.crnn").read_bytes() == file.read_bytes()
+
+
+def test_a_bundle_reads_like_its_run(file, recognizer):
+    source = open_source(SET)
+    images = [source.image_bytes(i) for i in range(len(source))]
+    model = Recognizer.load(file)
+    assert model.name == "smoke model"
+    assert model.read(images) == recognizer.read(images)
+
+
+def test_bf16_halves_the_file_and_loses_little(bundle, file, tmp_path):
+    path = tmp_path / "half.crnn"
+    size = save_bundle(path, bundle, bf16=True)
+    assert size == path.stat().st_size < 0.6 * file.stat().st_size
+    exact, rounded = (Recognizer.load(p) for p in (file, path))
+    images = np.random.default_rng(0).integers(0, 256, (4, 32, 64, 1), np.uint8)
+    widths = np.full(4, 64, np.int32)
+    logits, near = (m.model.apply(m.variables, images, widths)[0] for m in (exact, rounded))
+    assert 0 < np.abs(logits - near).max() < 0.02 * np.abs(logits).max()
+    stats = [jax.tree.leaves(model.variables["batch_stats"]) for model in (exact, rounded)]
+    jax.tree.map(np.testing.assert_array_equal, *stats)
+    again = tmp_path / "again.crnn"  # what is rounded once stays as it is
+    save_bundle(again, load_bundle(path), bf16=True)
+    assert again.read_bytes() == path.read_bytes()
+
+
+def test_numpy_reads_the_weights(bundle, file):
+    with np.load(file, allow_pickle=False) as arrays:
+        kernel = arrays["params/classifier/kernel"]
+    np.testing.assert_array_equal(kernel, bundle.variables["params"]["classifier"]["kernel"])
+
+
+def test_metrics_are_those_of_the_checkpoint_that_was_taken(bundle, smoke_run):
+    summary = files.read_json(smoke_run / "summary.json")
+    assert bundle.metrics["step"] == summary["step"] == bundle.lineage[-1].steps
+    assert bundle.metrics["eval"] == summary["eval"]
+
+
+def test_a_bundle_needs_no_orbax(file):
+    code = (
+        "import sys; from crnn_jax.recognizer import Recognizer\n"
+        f"Recognizer.load({str(file)!r})\n"
+        "sys.exit(any(name.startswith('orbax') for name in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+# Where it comes from.
+
+
+def test_the_lineage_names_what_was_trained_on(bundle, smoke_run):
+    (own,) = bundle.lineage
+    config = files.read_json(smoke_run / "config.json")
+    assert own.train == config["data"]["train"]
+    assert own.images == own.steps * config["batch_size"]
+    assert own.fingerprints
+    assert all(name.startswith("train") for name in own.fingerprints)
+    assert not bundle.other_licences()
+
+
+@pytest.fixture
+def child(smoke_run, tmp_path) -> pathlib.Path:
+    """A run whose run.json names an ancestor and whose sets lie in its maker's home."""
+    import shutil
+
+    folder = tmp_path / "child"
+    shutil.copytree(smoke_run, folder)
+    run = files.read_json(folder / "run.json")
+    parent = Ancestor("parent", "CC-BY-4.0", "synth:scene", {"train 0: scene": "ab"}, 9, 90)
+    files.write_json(folder / "run.json", run | {"lineage": [parent.to_json()]})
+    config = files.read_json(folder / "config.json")
+    config["data"]["train"] = "0.7*tsv:/home/me/my words/labels.tsv::limit=9 + 0.3*synth:scene"
+    config["charset"] = "file:/home/me/my words/chars.txt"
+    files.write_json(folder / "config.json", config)
+    return folder
+
+
+def test_an_ancestor_and_its_licence_are_never_dropped(child):
+    made = bundle_of_run(child, licence="MIT")
+    assert [(a.name, a.licence) for a in made.lineage] == [
+        ("parent", "CC-BY-4.0"),
+        ("child", "MIT"),
+    ]
+    (line,) = made.other_licences()
+    assert re.search("parent has licence CC-BY-4.0, this model MIT", line)
+
+
+def test_no_path_of_the_maker_leaves_the_house(child, tmp_path):
+    path = tmp_path / "child.crnn"
+    save_bundle(path, bundle_of_run(child))
+    assert b"/home/me" not in path.read_bytes()
+    short = "0.7*tsv:my words/labels.tsv::limit=9 + 0.3*synth:scene"
+    assert load_bundle(path).lineage[-1].train == load_bundle(path).config.data.train == short
+
+
+def test_a_licence_is_one_line():
+    for licence in ("", " ", "MIT\nor not", "x" * 201):
+        with pytest.raises(UserError, match="one line of at most 200"):
+            Ancestor("model", licence)
+
+
+# What is refused.
+
+
+def test_every_damaged_byte_is_found(file, tmp_path):
+    content, path = file.read_bytes(), tmp_path / "x.crnn"
+    for place in [*range(4, len(content), 997), *range(len(content) - 90, len(content), 7)]:
+        path.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        with pytest.raises(UserError, match=r"damaged.*checksum is wrong"):
+            load_bundle(path)
+
+
+@pytest.mark.parametrize("share", [0.999, 0.5, 0.0001])
+def test_a_file_that_was_cut_is_found(file, tmp_path, share):
+    content, path = file.read_bytes(), tmp_path / "x.crnn"
+    path.write_bytes(content[: int(len(content) * share)])
+    with pytest.raises(UserError, match="damaged"):
+        load_bundle(path)
+
+
+def test_other_files_are_told_apart(tmp_path, smoke_run):
+    other = tmp_path / "other.zip"
+    with zipfile.ZipFile(other, "w") as archive:
+        archive.writestr("a.txt", "a")
+    with pytest.raises(UserError, match="a zip that is no bundle"):
+        load_bundle(other)
+    with pytest.raises(UserError, match=r"not a bundle.*for a run give its folder"):
+        load_bundle(smoke_run / "config.json")
+    with pytest.raises(UserError, match="cannot be read"):
+        load_bundle(tmp_path / "none.crnn")
+    with pytest.raises(UserError, match="or a bundle, as in"):
+        Recognizer.load(tmp_path / "none.crnn")
+
+
+def test_a_zip_bomb_is_not_unpacked(file, tmp_path):
+    def grow(members: dict[str, bytes]) -> None:
+        members["zeros.npy"] = bytes(10_000_000)
+
+    bomb = remade(file, tmp_path / "x.crnn", grow, compression=zipfile.ZIP_DEFLATED)
+    with pytest.raises(UserError, match="more than its own size"):
+        load_bundle(bomb)
+
+
+def test_an_array_that_claims_to_be_huge_is_not_made(file, tmp_path):
+    def claim(members: dict[str, bytes]) -> None:
+        stream = io.BytesIO()
+        header = {"descr": "<f4", "fortran_order": False, "shape": (1 << 40,)}
+        np.lib.format.write_array_header_1_0(stream, header)
+        members["params/classifier/bias.npy"] = stream.getvalue() + bytes(4)
+
+    with pytest.raises(UserError, match=r"bias: its shape .* does not fit its 4 bytes"):
+        load_bundle(remade(file, tmp_path / "x.crnn", claim))
+
+
+def test_an_array_of_objects_is_not_unpickled(file, tmp_path):
+    def pickle(members: dict[str, bytes]) -> None:
+        stream = io.BytesIO()
+        np.save(stream, np.array([print], object), allow_pickle=True)
+        members["params/classifier/bias.npy"] = stream.getvalue()
+
+    with pytest.raises(UserError, match="stored as object"):
+        load_bundle(remade(file, tmp_path / "x.crnn", pickle))
+
+
+def test_a_long_header_is_refused(file, tmp_path):
+    def lengthen(members: dict[str, bytes]) -> None:
+        text = b"{" + b" " * 60_000 + b"}"
+        members["params/classifier/bias.npy"] = (
+            b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+        )
+
+    with pytest.raises(UserError, match="array params/classifier/bias"):
+        load_bundle(remade(file, tmp_path / "x.crnn", lengthen))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"format": 2}, "update crnn_jax"),
+        ({"lineage": None}, "has no lineage"),
+        ({"lineage": []}, "no lineage"),
+        ({"lineage": [{"name": "x"}]}, "not an ancestor"),
+        ({"charset": {}}, "not a charset"),
+        ({"arrays": {}}, "its arrays are not those"),
+    ],
+)
+def test_a_model_file_of_another_make_is_refused(file, tmp_path, values, message):
+    path = edited(file, tmp_path / "x.crnn", **values)
+    with pytest.raises(UserError, match=message) as caught:
+        load_bundle(path)
+    assert str(caught.value).count(str(path)) == 1
+
+
+@pytest.mark.parametrize("name", ["model.json", "config.json"])
+@pytest.mark.parametrize("content", [None, b"[", b"[]", b"[" * 100_000, b"\xff"])
+def test_json_of_another_kind_is_refused(file, tmp_path, name, content):
+    def change(members: dict[str, bytes]) -> None:
+        members.pop(name)
+        if content is not None:
+            members[name] = content
+
+    with pytest.raises(UserError, match=re.escape(str(tmp_path / "x.crnn"))):
+        load_bundle(remade(file, tmp_path / "x.crnn", change))
+
+
+def test_a_network_that_its_config_does_not_describe_is_refused(bundle, tmp_path):
+    config = bundle.config.copy_and_resolve_references()
+    config.model.hidden = 24
+    save_bundle(tmp_path / "x.crnn", dataclasses.replace(bundle, config=config))
+    with pytest.raises(UserError, match=r"as its config wants it.*another version"):
+        Recognizer.load(tmp_path / "x.crnn")
+
+
+def test_paths_within_paths_are_refused():
+    for paths in (("a", "a/b"), ("a/b", "a")):
+        with pytest.raises(UserError, match="another array"):
+            bundle_zip.unflatten(dict.fromkeys(paths, np.zeros(1)))
+
+
+# Commands.
+
+
+def test_the_command_writes_and_shows(run_command, smoke_run, tmp_path):
+    card, out = tmp_path / "card.md", tmp_path / "mine.crnn"
+    card.write_text("# Mine\n\nReads nothing yet.\n", encoding="utf-8")
+    done = run_command(bundle_lib.main, f"--run={smoke_run}", f"--out={out}", f"--card={card}")
+    assert done.code == 0
+    assert "licence unknown (say what others may do with it" in done.out[0]
+    shown = run_command(bundle_lib.main, f"--show={out}")
+    assert shown.code == 0
+    text = "\n".join(shown.out)
+    for part in ("licence   unknown", "62 characters", "lineage   1. smoke", "Reads nothing yet."):
+        assert part in text
+
+
+def test_the_command_tells_of_other_licences(run_command, child, tmp_path):
+    out = tmp_path / "mine.crnn"
+    done = run_command(bundle_lib.main, f"--run={child}", f"--out={out}", "--licence=MIT", "--bf16")
+    assert done.code == 0
+    assert "its ancestor parent has licence CC-BY-4.0" in done.out[1]
+    assert any(
+        line.startswith("note ") for line in run_command(bundle_lib.main, f"--show={out}").out
+    )
+
+
+def test_mistakes_are_one_line(mistake, smoke_run, tmp_path):
+    assert "give --run" in mistake(bundle_lib.main)
+    assert "not a model" in mistake(bundle_lib.main, f"--run={tmp_path}", f"--out={tmp_path}/x")
+    run, out = f"--run={smoke_run}", f"--out={tmp_path}/x"
+    assert "its folder does not exist" in mistake(bundle_lib.main, run, f"--out={tmp_path}/no/x")
+    assert "cannot be read" in mistake(bundle_lib.main, run, out, f"--card={tmp_path}/none.md")
+    assert "one line" in mistake(bundle_lib.main, run, out, "--licence=a\nb")
+
+
+def test_evaluate_and_predict_take_a_bundle(run_command, file, tmp_path):
+    done = run_command(evaluate.main, f"--model={file}", f"--data={SET}")
+    assert done.code == 0
+    assert "model smoke model" in done.out[0]
+    source = open_source(SET)
+    (tmp_path / "a.png").write_bytes(source.image_bytes(0))
+    assert run_command(predict.main, f"--model={file}", tmp_path / "a.png").code == 0
