@@ -60,6 +60,16 @@ def edit_distance(a: Sequence[Hashable], b: Sequence[Hashable]) -> int:
     return Levenshtein.distance(a, b)
 
 
+def kept(label: str, reading: str) -> str:
+    """Returns the characters of a label that were read right, in their order.
+
+    Those are the ones that an alignment with fewest edits keeps; where several have as few, it is
+    one of them, always the same.
+    """
+    blocks = Levenshtein.opcodes(label, reading)
+    return "".join(label[b.src_start : b.src_end] for b in blocks if b.tag == "equal")
+
+
 def one_minus_ned(label: str, reading: str) -> float:
     """Returns 1 - distance / length of the longer text; 1 when both are empty."""
     longest = max(len(label), len(reading))
