@@ -205,7 +205,8 @@ def _check_shapes(
             sizes[classes[path]] = "classes"
         return f"({', '.join(map(str, sizes))})"
 
-    wrong = [path for path in {**before, **after} if shape(before, path) != shape(after, path)]
+    paths = sorted({**before, **after}, key=lambda path: not path.startswith("params/"))
+    wrong = [path for path in paths if shape(before, path) != shape(after, path)]
     if wrong:
         told = [
             f"{path} {shape(before, path)} and {shape(after, path)}" for path in wrong[:_MOST_NAMED]
