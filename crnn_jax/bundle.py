@@ -17,7 +17,7 @@ from crnn_jax.errors import UserError
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
-_EXAMPLE = """examples:
+_EXAMPLE = """example:
   python -m crnn_jax.bundle --run=runs/mine --out=mine.crnn --licence=CC0-1.0 --card=card.md
   python -m crnn_jax.bundle --show=mine.crnn"""
 
@@ -74,6 +74,22 @@ def open_model(model: str | pathlib.Path) -> Bundle:
     """Returns a model, from a bundle or from a run's workdir, with its lineage."""
     path = pathlib.Path(model)
     return load_bundle(path) if path.is_file() else bundle_of_run(path)
+
+
+def config_of(model: str | pathlib.Path) -> ConfigDict:
+    """Returns the config of a model, a bundle or a run's workdir, before its weights are needed.
+
+    Raises:
+      UserError: when there is no such model or it cannot be read.
+    """
+    path = pathlib.Path(model)
+    if path.is_file():
+        return load_bundle(path).config
+    if not (path / "config.json").is_file():
+        raise UserError(
+            f"{model}: not a model; give the workdir of a run, as in runs/quickstart, or a bundle"
+        )
+    return config_lib.load(path / "config.json")
 
 
 def show(path: str | pathlib.Path) -> str:

@@ -173,6 +173,14 @@ def differing_knobs(old: ConfigDict, new: ConfigDict, keys: Sequence[str]) -> li
     return [f"config.{key}={there[key]}" for key in keys if there[key] != here[key]]
 
 
+def take_knobs(config: ConfigDict, old: ConfigDict) -> None:
+    """Sets the knobs of network and input in a config, in place, to those of a trained network."""
+    there = config_lib.flatten(old)
+    for key in (*NETWORK_KNOBS, *INPUT_KNOBS):
+        owner, _, leaf = key.rpartition(".")
+        config[owner][leaf] = there[key]
+
+
 def check_same_network(old: ConfigDict, new: ConfigDict) -> None:
     """Raises a UserError that names what to set where a run's network is not its ancestor's."""
     if wrong := differing_knobs(old, new, NETWORK_KNOBS):
