@@ -149,7 +149,7 @@ def write_predictions(path: str | pathlib.Path, results: Sequence[Result]) -> No
 def main(argv: Sequence[str]) -> int:
     """Runs the command line; returns the exit code."""
     parser = cli.Parser(prog="python -m crnn_jax.evaluate", description=__doc__, epilog=_EXAMPLE)
-    parser.add_argument("--model", required=True, help="workdir of a run")
+    parser.add_argument("--model", required=True, help="workdir of a run, or a bundle")
     parser.add_argument("--data", action="append", required=True, metavar="SPEC", help="a set")
     parser.add_argument("--decoder", default="greedy", help="greedy")
     parser.add_argument("--protocol", default="", help="36, 62, 94 or exact; default: the model's")

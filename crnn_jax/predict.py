@@ -95,7 +95,7 @@ def main(argv: Sequence[str]) -> int:
     """Runs the command line; returns the exit code."""
     parser = cli.Parser(prog="python -m crnn_jax.predict", description=__doc__, epilog=_EXAMPLE)
     parser.add_argument("paths", nargs="*", metavar="PATH", help="image, folder or glob")
-    parser.add_argument("--model", help="workdir of a run")
+    parser.add_argument("--model", help="workdir of a run, or a bundle")
     parser.add_argument("--format", default="text", help="text, tsv or json (one object per line)")
     parser.add_argument("--decoder", default="greedy", help="greedy")
     parser.add_argument(
