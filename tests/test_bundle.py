@@ -183,6 +183,16 @@ def test_a_licence_is_one_line():
             Ancestor("model", licence)
 
 
+def test_a_model_is_a_run_or_a_bundle(bundle, file, smoke_run, tmp_path):
+    for model in (file, smoke_run):
+        assert bundle_lib.config_of(model).to_dict() == bundle.config.to_dict()
+        opened = bundle_lib.open_model(model)
+        jax.tree.map(np.testing.assert_array_equal, opened.variables, bundle.variables)
+    assert bundle_lib.open_model(smoke_run).licence == "unknown"
+    with pytest.raises(UserError, match="not a model"):
+        bundle_lib.config_of(tmp_path)
+
+
 # What is refused.
 
 

@@ -95,12 +95,17 @@ def test_capitals_begin_a_little_below_their_small_letters():
     assert report.twinned == ()
 
 
-def test_new_characters_do_not_take_over():
-    """A network that is sure of its characters reads the same with ninety more beside them."""
+@pytest.mark.parametrize("level", [0.0, -50.0, 50.0])
+def test_new_characters_do_not_take_over(level):
+    """A network that is sure of its characters reads the same with ninety more beside them.
+
+    A constant on all logits means nothing, and must not matter here, either.
+    """
     old, new = FOLDED, build_charset("latin94")
     before = variables(old)
     head = before["params"]["classifier"]
     head["kernel"] = head["kernel"] * 30  # sure of itself
+    head["bias"] = head["bias"] + np.float32(level)
     after, report = surgery.adapt(before, old, new, variables(new, seed=1))
     assert len(report.new) == 94 - 4 - 3
     ids = np.array([0, *(new.encode(char)[0] for char in old.classes)])
@@ -161,6 +166,13 @@ def test_configs_are_compared_knob_by_knob():
     new = small_config(**{"data.width": 96})
     surgery.check_same_network(old, new)  # it fits, whether or not it is wise
     assert surgery.differing_knobs(old, new, surgery.INPUT_KNOBS) == ["config.data.width=64"]
+
+
+def test_network_and_input_are_taken_from_a_config():
+    old, new = small_config(**{"model.hidden": 24, "data.width": 96}), small_config()
+    surgery.take_knobs(new, old)
+    surgery.check_same_network(old, new)
+    assert (new.model.hidden, new.data.width, new.data.train) == (24, 96, old.data.train)
 
 
 # Charsets.
