@@ -10,12 +10,11 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+from crnn_jax import bundle_zip, types
 from crnn_jax import config as config_lib
-from crnn_jax import types
 from crnn_jax.charset import Charset
 from crnn_jax.errors import UserError, unknown_name
 
@@ -116,7 +115,7 @@ def adapt(
     Raises:
       UserError: when the networks differ in more than their classes, naming parameters and knobs.
     """
-    before, after = flat_variables(variables), flat_variables(fresh)
+    before, after = bundle_zip.flatten(variables), bundle_zip.flatten(fresh)
     _check_shapes(before, after, old, new)
     ids = {char: i for i, char in enumerate(old.classes, start=1)}
     source = np.full(new.num_classes, -1)  # the old row of every new class
@@ -145,20 +144,15 @@ def adapt(
         "kernel": kernel.astype(fresh_kernel.dtype),
         "bias": bias.astype(fresh_kernel.dtype),
     }
+    here = set(new.classes)
     marks = list(zip(new.classes, added[1:], twin[1:], strict=True))
     report = Report(
         kept=tuple(char for char, is_new, is_twin in marks if not is_new and not is_twin),
         twinned=tuple(char for char, _, is_twin in marks if is_twin),
         new=tuple(char for char, is_new, _ in marks if is_new),
-        dropped=tuple(char for char in old.classes if char not in set(new.classes)),
+        dropped=tuple(char for char in old.classes if char not in here),
     )
     return {**variables, "params": params}, report
-
-
-def flat_variables(variables: types.Variables) -> dict[str, Any]:
-    """Returns leaves (arrays or shapes) by path, as in `params/encoder/conv_1/kernel`."""
-    leaves = jax.tree_util.tree_flatten_with_path(variables)[0]
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): x for path, x in leaves}
 
 
 def differing_knobs(old: ConfigDict, new: ConfigDict, keys: Sequence[str]) -> list[str]:

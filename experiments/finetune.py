@@ -27,7 +27,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.init_from = options.model
     config.init_charset = "union"
     config.charset = "from_data"
-    rows = options.rows or 1000
+    rows, replay = options.rows or 1000, None if options.replay < 0 else options.replay
     if options.model:
         surgery.take_knobs(config, bundle.config_of(options.model))
     if options.data:
@@ -39,12 +39,12 @@ def get_config(arg: str = "") -> ConfigDict:
         mark = "," if "::" in options.data else "::"
         train = f"{options.data}{mark}{TRAIN}"
         rows = options.rows or max(len(open_source(train)), 1)
-        replay = recipes.replay_share(rows) if options.replay < 0 else options.replay
+        replay = recipes.replay_share(rows) if replay is None else replay
         config.data.eval = f"{options.data}{mark}{EVAL}"
         config.data.train = train
         if replay:
             config.data.train = f"{1 - replay:g}*{train} + {replay:g}*synth:scene"
-    recipes.apply_recipe(config, rows)
+    recipes.apply_recipe(config, rows, replay)
     if options.smoke:
         config_lib.shrink_to_smoke(config)
     return config

@@ -37,7 +37,7 @@ def test_more_rows_free_more_and_replay_less():
     for fewer, more in itertools.pairwise(tiers):
         assert fewer[:2] <= more[:2]
     assert len({tier[:2] for tier in tiers}) == 4
-    assert tiers[0][0] == 0
+    assert tiers[0][0] == 0.1
     assert tiers[-1][0] == 1
 
 
@@ -47,15 +47,19 @@ def test_rows_are_seen_as_often_as_promised():
         labelled = recipes.recipe(rows)["total_examples"] * (1 - recipes.replay_share(rows))
         assert labelled == pytest.approx(rows * passes, rel=1e-3)
     assert recipes.recipe(1)["total_examples"] == 3_000
+    assert recipes.recipe(2_000, replay=0.0)["total_examples"] == 40_000
+    assert recipes.recipe(2_000, replay=0.9)["total_examples"] == 400_000
 
 
 def test_the_line_says_every_knob():
     line = recipes.describe(200)
     assert line.startswith("recipe for 200 rows: ")
-    assert "optimizer.groups='encoder=0'" in line
+    assert "optimizer.groups='encoder=0.1'" in line
     assert line.endswith("replay=0.5")
 
 
 def test_no_rows_are_refused():
     with pytest.raises(UserError, match="at least one labelled row"):
         recipes.recipe(0)
+    with pytest.raises(UserError, match="from 0 to below 1"):
+        recipes.recipe(9, replay=1.0)
