@@ -22,6 +22,7 @@ GOLDEN = {
     ("vgg", "lstm", 2, 256, True, 256): 8_326_693,  # the paper's "8.3M"
     ("vgg_port", "lstm", 2, 256, True, 256): 8_327_205,
     ("resnet", "lstm", 2, 256, True, 256): 7_830_021,
+    ("resnet29", "lstm", 2, 256, True, 256): 47_039_749,
     ("tiny", "lstm", 1, 96, True, 256): 876_941,
     ("tiny", "gru", 1, 96, True, 256): 821_645,
     ("tiny", "lstm", 1, 96, False, 256): 762_413,
@@ -64,7 +65,13 @@ def test_every_encoder_and_recurrence_has_a_golden_count():
 
 @pytest.mark.parametrize(
     ("encoder", "width", "frames"),
-    [("vgg", 100, 24), ("vgg_port", 100, 26), ("resnet", 100, 25), ("tiny", 100, 25)],
+    [
+        ("vgg", 100, 24),
+        ("vgg_port", 100, 26),
+        ("resnet", 100, 25),
+        ("resnet29", 100, 26),
+        ("tiny", 100, 25),
+    ],
 )
 def test_frames_at_the_papers_width(encoder, width, frames):
     assert num_frames(encoder, width) == frames

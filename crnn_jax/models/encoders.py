@@ -98,6 +98,25 @@ RESNET = (
     Conv(256, kernel=(2, 3), padding=(0, 1), norm=True, bias=False),
 )
 
+# Cheng et al., 2017 (arXiv 1709.02054), as Baek et al., 2019 (arXiv 1904.01906) train it with CTC:
+# 29 convolutions, 3 pools, one frame per four pixels (26 frames at width 100).
+RESNET29 = (
+    Conv(32, norm=True, bias=False),
+    Conv(64, norm=True, bias=False),
+    MaxPool(),
+    Residual(128),
+    Conv(128, norm=True, bias=False),
+    MaxPool(),
+    *(Residual(256),) * 2,
+    Conv(256, norm=True, bias=False),
+    MaxPool((2, 2), (2, 1), (0, 1)),
+    *(Residual(512),) * 5,
+    Conv(512, norm=True, bias=False),
+    *(Residual(512),) * 3,
+    Conv(512, kernel=(2, 2), stride=(2, 1), padding=(0, 1), norm=True, bias=False),
+    Conv(512, kernel=(2, 2), padding=(0, 0), norm=True, bias=False),
+)
+
 # Small and quick on CPUs: strided convolutions, no pooling, one frame per four pixels.
 TINY = (
     Conv(24, stride=(2, 2), norm=True, bias=False),
@@ -113,6 +132,7 @@ ENCODERS: dict[str, tuple[Layer, ...]] = {
     "vgg": VGG,
     "vgg_port": VGG_PORT,
     "resnet": RESNET,
+    "resnet29": RESNET29,
     "tiny": TINY,
 }
 
