@@ -6,60 +6,20 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from port_weights import NORMALISED, port_weights
 
 from crnn_jax import models
-from crnn_jax.convert import recurrent_from_torch, vgg_port_from_torch
 from crnn_jax.errors import UserError
 from crnn_jax.models.crnn import CRNN
+from crnn_jax.pytorch.layers import recurrent_from_torch
+from crnn_jax.pytorch.networks import LAYOUTS, find_layout, vgg_port_from_torch
 
 CLASSES = 37
-CONVOLUTIONS = [  # features, channels, kernel
-    (64, 1, 3),
-    (128, 64, 3),
-    (256, 128, 3),
-    (256, 256, 3),
-    (512, 256, 3),
-    (512, 512, 3),
-    (512, 512, 2),
-]
-NORMALISED = (2, 4, 6)
-
-
-def port_shapes():
-    """Keys and shapes of the checkpoints that circulate, written out once more."""
-    shapes = {}
-    for i, (outputs, inputs, kernel) in enumerate(CONVOLUTIONS):
-        shapes[f"cnn.conv{i}.weight"] = (outputs, inputs, kernel, kernel)
-        shapes[f"cnn.conv{i}.bias"] = (outputs,)
-        if i in NORMALISED:
-            for name in ("weight", "bias", "running_mean", "running_var"):
-                shapes[f"cnn.batchnorm{i}.{name}"] = (outputs,)
-    for i, (inputs, outputs) in enumerate([(512, 256), (256, CLASSES)]):
-        for direction in ("", "_reverse"):
-            shapes[f"rnn.{i}.rnn.weight_ih_l0{direction}"] = (1024, inputs)
-            shapes[f"rnn.{i}.rnn.weight_hh_l0{direction}"] = (1024, 256)
-            shapes[f"rnn.{i}.rnn.bias_ih_l0{direction}"] = (1024,)
-            shapes[f"rnn.{i}.rnn.bias_hh_l0{direction}"] = (1024,)
-        shapes[f"rnn.{i}.embedding.weight"] = (outputs, 512)
-        shapes[f"rnn.{i}.embedding.bias"] = (outputs,)
-    return shapes
 
 
 @pytest.fixture(scope="module")
 def weights():
-    """Random weights of sizes that keep features and logits near 1."""
-    rng = np.random.default_rng(0)
-    made = {}
-    for key, shape in port_shapes().items():
-        if key.endswith("running_var") or ("batchnorm" in key and key.endswith("weight")):
-            value = rng.uniform(0.5, 2, shape)
-        elif len(shape) == 1:
-            value = rng.normal(scale=0.1, size=shape)
-        else:
-            gain = 2 if key.startswith("cnn") else 6
-            value = rng.standard_normal(shape, np.float32) * np.sqrt(gain / np.prod(shape[1:]))
-        made[key] = value.astype(np.float32)
-    return made
+    return port_weights()
 
 
 def sizes(tree):
@@ -183,6 +143,40 @@ def test_recurrent_weights_that_do_not_fit_are_named():
             recurrent_from_torch("lstm", layer_weights() | {"weight_ih_l0": np.ones(shape)})
 
 
+def test_weights_that_are_not_finite_are_refused(weights):
+    bias = weights["cnn.conv2.bias"].copy()
+    bias[3] = np.nan
+    with pytest.raises(UserError, match=r"cnn\.conv2\.bias holds NaN or infinity"):
+        vgg_port_from_torch(weights | {"cnn.conv2.bias": bias})
+
+
+def test_the_keys_show_the_layout(weights):
+    wrapped = {f"module.{key}": value for key, value in weights.items()}
+    assert find_layout(weights) is find_layout(wrapped) is LAYOUTS["port"]
+    for name in LAYOUTS:
+        assert find_layout({LAYOUTS[name].mark: np.zeros(1)}) is LAYOUTS[name]
+        assert find_layout(weights, name) is LAYOUTS[name]
+    with pytest.raises(UserError, match=r"no known network: a\.b, c; .* dtrb_resnet"):
+        find_layout({"a.b": np.zeros(1), "c": np.zeros(1)})
+    with pytest.raises(UserError, match="unknown layout 'dtrb-vgg': did you mean 'dtrb_vgg'"):
+        find_layout(weights, "dtrb-vgg")
+
+
+def test_parts_that_we_lack_are_named():
+    transformed = {"module.Transformation.GridGenerator.P_hat": np.zeros(1)}
+    with pytest.raises(UserError, match=r"Transformation\.\*.*--Transformation None"):
+        LAYOUTS["dtrb_resnet"].convert(transformed)
+    attentive = {"Prediction.attention_cell.i2h.weight": np.zeros(1)}
+    with pytest.raises(UserError, match="--Prediction CTC"):
+        LAYOUTS["dtrb_vgg"].convert(attentive)
+
+
+def test_keys_of_the_benchmark_that_do_not_fit_are_named():
+    gated = {"FeatureExtraction.ConvNet.3.wgf_u.weight": np.zeros(1)}  # its RCNN
+    with pytest.raises(UserError, match=r"VGG network of .*unexpected Feature\S*wgf_u\.weight;"):
+        LAYOUTS["dtrb_vgg"].convert(gated)
+
+
 def test_recurrent_biases_are_summed():
     given = {
         key: np.arange(value.size, dtype=np.float32).reshape(value.shape)
@@ -210,22 +204,81 @@ def twin(weights):
     return network.eval()
 
 
-@pytest.mark.torch
-def test_logits_equal_torchs(weights, twin):
-    """Rows of several widths in one padded batch against each image by itself in PyTorch."""
+def in_torch(network, image):
+    """Logits (T, K) of one image (H, W, C) by itself in PyTorch."""
     import torch
 
+    pixels = torch.tensor(image[None]).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        return network((pixels / 255 - 0.5) / 0.5)
+
+
+def state_of(network):
+    return {key: value.numpy() for key, value in network.state_dict().items()}
+
+
+def check_logits(variables, encoder, recurrence, channels, torchs):
+    """Rows of several widths in one padded batch against each image by itself in PyTorch."""
     widths = [100, 60, 101, 33]
     rng = np.random.default_rng(4)
-    images = rng.integers(0, 256, (len(widths), 32, 112, 1), dtype=np.uint8)
-    state = {key: value.numpy() for key, value in twin.state_dict().items()}
-    variables = vgg_port_from_torch(state)
-    logits, frames = jax.jit(network().apply)(variables, images, jnp.asarray(widths))
-    assert frames.tolist() == [26, 16, 26, models.num_frames("vgg_port", 33)]
+    images = rng.integers(0, 256, (len(widths), 32, 112, channels), dtype=np.uint8)
+    ours = CRNN(models.ENCODERS[encoder], CLASSES, recurrence)
+    assert shapes_of(variables) == shapes_of(
+        jax.eval_shape(ours.init, jax.random.key(0), images, jnp.asarray(widths))
+    )
+    logits, frames = jax.jit(ours.apply)(variables, images, jnp.asarray(widths))
+    assert frames.tolist() == [models.num_frames(encoder, width) for width in widths]
     for row, width in enumerate(widths):
-        image = torch.tensor(images[row : row + 1, :, :width]).permute(0, 3, 1, 2)
-        with torch.no_grad():
-            expected = twin((image / 255 - 0.5) / 0.5)[:, 0].numpy()
+        expected = torchs(images[row, :, :width])
         assert frames[row] == len(expected)
         assert expected.std() > 0.3  # far from 0, where anything agrees
         np.testing.assert_allclose(logits[row, : frames[row]], expected, atol=1e-4)
+
+
+@pytest.mark.torch
+def test_logits_equal_torchs(twin):
+    variables = vgg_port_from_torch(state_of(twin))
+    assert models.num_frames("vgg_port", 100) == 26
+    check_logits(
+        variables, "vgg_port", "lstm", 1, lambda image: in_torch(twin, image)[:, 0].numpy()
+    )
+
+
+@pytest.mark.torch
+@pytest.mark.parametrize(
+    ("layout", "recurrent", "channels", "parameters"),
+    [
+        ("dtrb_vgg", True, 1, 8_451_621),
+        ("dtrb_vgg", False, 3, 5_569_957),
+        ("dtrb_resnet", True, 1, 47_165_701),
+    ],
+)
+def test_logits_equal_the_benchmarks(layout, recurrent, channels, parameters):
+    torch = pytest.importorskip("torch")
+    from torch_dtrb import TorchDTRB
+
+    torch.manual_seed(5)
+    features = layout.removeprefix("dtrb_")
+    network = TorchDTRB(features, CLASSES, channels, recurrent=recurrent).eval()
+    assert sum(value.numel() for value in network.parameters()) == parameters
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.running_var.uniform_(0.5, 2)
+                module.weight.uniform_(0.3, 1)  # 29 layers of more would magnify rounding
+                for value in (module.bias, module.running_mean):
+                    value.normal_(std=0.1)
+            elif isinstance(module, torch.nn.Conv2d):
+                torch.nn.init.kaiming_normal_(module.weight)
+            elif isinstance(module, torch.nn.Linear):
+                module.weight.normal_(std=(6 / module.in_features) ** 0.5)
+    weights = {f"module.{key}": value for key, value in state_of(network).items()}
+    assert find_layout(weights) is LAYOUTS[layout]
+    variables = LAYOUTS[layout].convert(weights)
+    check_logits(
+        variables,
+        LAYOUTS[layout].encoder,
+        "lstm" if recurrent else "none",
+        channels,
+        lambda image: in_torch(network, image)[0].numpy(),
+    )

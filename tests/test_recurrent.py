@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from crnn_jax import convert
 from crnn_jax.errors import UserError
 from crnn_jax.models.recurrent import GATES, RecurrentLayer, check_cell, flip_sequences
+from crnn_jax.pytorch.layers import recurrent_from_torch
 
 B, T, D, H = 5, 7, 6, 4
 LENGTHS = jnp.asarray([7, 4, 1, 0, 6])
@@ -196,7 +196,7 @@ def test_parity_with_torch(cell, bidirectional):
 
     module = torch_layer(torch, cell, bidirectional)
     weights = {key: value.numpy() for key, value in module.state_dict().items()}
-    params = convert.recurrent_from_torch(cell, weights, bidirectional=bidirectional)
+    params = recurrent_from_torch(cell, weights, bidirectional=bidirectional)
     layer = RecurrentLayer(cell, H, bidirectional)
     expected_shapes = {name: value.shape for name, value in random_params(layer).items()}
     assert {name: value.shape for name, value in params.items()} == expected_shapes
@@ -220,7 +220,7 @@ def test_one_of_several_torch_layers():
     x, full = frames_of(), jnp.full(B, T)
     out = x
     for i in range(2):
-        params = convert.recurrent_from_torch("gru", weights, prefix="0.", layer=i)
+        params = recurrent_from_torch("gru", weights, prefix="0.", layer=i)
         params = {name: jnp.asarray(value) for name, value in params.items()}
         out = run(RecurrentLayer("gru", H), params, out, full)
     with torch.no_grad():

@@ -1,0 +1,1 @@
+"""PyTorch's files and networks, read without PyTorch."""
