@@ -1,7 +1,7 @@
 """Weights from files: PyTorch's .pth and .pt in either format, and .safetensors.
 
-A file is told by its first bytes, not by its name. Nothing in it is executed, no array is larger
-than the file that it comes from, and neither PyTorch nor the package safetensors is needed.
+A file is told by its first bytes, not by its name. Nothing in it is executed, no array holds more
+numbers than its part of the file, and neither PyTorch nor the package safetensors is needed.
 """
 
 from __future__ import annotations
