@@ -35,7 +35,7 @@ def share_of_step(render, assets, batch: int, steps: int) -> float:
     config.batch_size = batch
     config.data.width = WIDTH
     model, tx, _ = train.build(config, num_classes=63, warmup=1, total=100)
-    feed = Feed((RenderedRows("scene", render, batch, 0),), 0)
+    feed = Feed((RenderedRows("scene", render, batch, 0),))
     seconds = {}
     loaded = jax.jit(feed)((assets,), jnp.int32(0), None)
     for name, arguments in (("loaded", (None, loaded, ())), ("rendered", (feed, None, (assets,)))):

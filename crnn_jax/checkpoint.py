@@ -15,13 +15,14 @@ import pathlib
 import shutil
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
+from crnn_jax import parallel
 from crnn_jax.errors import UserError
 
 FOLDER = "checkpoints"
@@ -133,36 +134,27 @@ class Checkpointer:
         best = self._manager.best_step()
         return self.latest_step() if best is None else best
 
-    def restore_latest(self, abstract_state: Any) -> tuple[int, Any] | None:
-        """Returns the newest checkpoint that can be read, and its step; None when there is none.
-
-        One that is damaged is moved to `workdir/damaged_checkpoints`, and a warning says so.
-
-        Raises:
-          UserError: when there are checkpoints and none can be read.
-        """
+    def steps(self) -> list[int]:
+        """Returns the steps of the checkpoints, oldest first."""
         self.wait()
-        steps = sorted(self._manager.all_steps(), reverse=True)
-        for step in steps:
-            try:
-                state = self.restore(step, abstract_state)
-            except UserError:
-                if step == steps[-1]:
-                    raise
-                damaged = self._folder.parent / "damaged_checkpoints"
-                _LOG.warning(
-                    "the checkpoint of step %d is damaged: it is moved to %s, and the one before "
-                    "it is used",
-                    step, damaged,
-                )  # fmt: skip
-                damaged.mkdir(exist_ok=True)
-                (self._folder / str(step)).rename(damaged / f"{step}_{time.time_ns()}")
-                # The manager has judged by the newest one what checkpoints are made of.
-                self._manager.close()
-                self._manager = self._open()
-            else:
-                return step, state
-        return None
+        return sorted(self._manager.all_steps())
+
+    def set_aside(self, step: int) -> None:
+        """Moves a damaged checkpoint to `workdir/damaged_checkpoints`; a warning says so."""
+        damaged = self._folder.parent / "damaged_checkpoints"
+        _LOG.warning(
+            "the checkpoint of step %d is damaged: it is moved to %s, and the one before it is "
+            "used",
+            step, damaged,
+        )  # fmt: skip
+        parallel.collect(None)  # every process has seen the damage
+        if parallel.is_main():
+            damaged.mkdir(exist_ok=True)
+            (self._folder / str(step)).rename(damaged / f"{step}_{time.time_ns()}")
+        parallel.collect(None)
+        # The manager has judged by the newest one what checkpoints are made of.
+        self._manager.close()
+        self._manager = self._open()
 
     def restore(self, step: int, abstract_state: Any) -> Any:
         """Returns the state saved at `step`.
@@ -191,6 +183,43 @@ class Checkpointer:
             f"({reason}...); delete that folder to go on from the one before, or start in another "
             "--workdir"
         )
+
+
+def restore_newest(
+    checkpointers: Sequence[Checkpointer], abstract_state: Any
+) -> tuple[int, list[Any]] | None:
+    """Returns the newest step that all runs have and can read, and their states there.
+
+    None when there is no checkpoint at all. Damaged ones are set aside.
+
+    Args:
+      checkpointers: of the runs, which go on together.
+      abstract_state: of each, see `Checkpointer.restore`.
+
+    Raises:
+      UserError: when there are checkpoints and none can be read, or no step is common to all.
+    """
+    while True:
+        found = [checkpoints.steps() for checkpoints in checkpointers]
+        common = sorted(set.intersection(*map(set, found)))
+        if not any(found):
+            return None
+        if not common:
+            raise UserError(
+                f"the replicas have no checkpoint of a common step ({found}): start in another "
+                "--workdir"
+            )
+        step, states = common[-1], []
+        for checkpoints in checkpointers:
+            try:
+                states.append(checkpoints.restore(step, abstract_state))
+            except UserError:
+                if len(common) == 1:
+                    raise
+                checkpoints.set_aside(step)
+                break
+        else:
+            return step, states
 
 
 @contextlib.contextmanager

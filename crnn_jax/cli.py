@@ -67,9 +67,11 @@ def run(main: Callable[[Sequence[str]], int]) -> NoReturn:
     """Runs a command's `main(argv)` and exits with its code; mistakes end in one line and 2."""
     from crnn_jax.memory import keep_freed_memory
     from crnn_jax.progress import start_logging
+    from crnn_jax.startup import keep_programs
 
     start_logging()
     keep_freed_memory()
+    keep_programs()
     # File names may hold what the terminal's encoding, or any encoding, does not have.
     sys.stdout.reconfigure(errors="backslashreplace")
     try:

@@ -28,7 +28,12 @@ def default_config() -> ConfigDict:
     """Returns the config from which every experiment starts; all knobs there are."""
     config = ConfigDict()
     config.seed = 0  # of the initial weights, the order of the data and dropout
+    config.replicas = 1  # runs of the seeds seed, seed + 1, ... in one program; rendered text
+    config.replica_axis = "auto"  # how: unrolled | vmap | map | auto: the quickest
     config.batch_size = 64  # images per step, over all devices
+    config.parallel = "jit"  # how devices share a batch: jit over a mesh of them | pmap
+    config.devices = 0  # that share it; 0: all
+    config.steps_per_dispatch = 1  # steps in one program call; above 1 for rendered text alone
 
     # What is read.
     config.charset = "alnum36"  # preset (+space), characters, chars:STRING, file:PATH or from_data
@@ -53,7 +58,7 @@ def default_config() -> ConfigDict:
 
     config.model = ConfigDict()
     config.model.name = "crnn"  # see crnn_jax.models.MODELS
-    config.model.encoder = "vgg"  # vgg (the paper's) | vgg_port | resnet | tiny
+    config.model.encoder = "vgg"  # vgg (the paper's) | vgg_port | resnet | resnet29 | tiny
     config.model.recurrence = "lstm"  # lstm | gru | none
     config.model.layers = 2  # recurrent layers, 0 to 3
     config.model.hidden = 256  # units per direction
@@ -104,6 +109,9 @@ def default_config() -> ConfigDict:
     config.checkpoint_every_examples = placeholder(int)  # checkpoints, in images
     config.checkpoint_every_percent = 5.0  # checkpoints, in percent of the run
     config.log_every_steps = 50  # a line in metrics.jsonl and TensorBoard
+
+    config.profile = 0  # steps recorded into WORKDIR/profile, after the tenth; 0: none
+    config.deterministic = False  # the same bits in every run on an accelerator, too; slower
 
     config.eval_batch_size = config.get_oneway_ref("batch_size")  # images per evaluation step
     config.protocol = ""  # of the evaluation: 36 | 62 | 94 | exact; empty: the model's own
@@ -255,6 +263,7 @@ def shrink_to_smoke(config: ConfigDict) -> None:
         config.data.eval = "tfds:rendered_words/tiny/test::limit=16"
     config.charset = "alnum62"
     config.batch_size = 4
+    config.devices = 1
     config.data.width = 64
     config.data.max_width = 64
     config.data.buckets = 1

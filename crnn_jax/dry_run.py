@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from crnn_jax import durations, models, train, types
+from crnn_jax import durations, models, parallel, train, types
 from crnn_jax.data.training_set import TrainingSet, open_training_set
 from crnn_jax.recognizer import preprocess_of
 from crnn_jax.validation import validate
@@ -27,12 +27,14 @@ def describe(config: ConfigDict) -> str:
     preprocess = preprocess_of(config)
     data = open_training_set(config, preprocess)
     total, warmup, _, _ = durations.lengths(config, data.steps_per_epoch)
-    model, tx, _ = train.build(config, data.charset.num_classes, warmup, total)
-    state = jax.jit(lambda: train.create_train_state(config, model, tx))()
+    layout = parallel.choose_layout(config)
+    model, tx, _ = train.build(config, data.charset.num_classes, warmup, total, layout.axis)
+    state = layout.replicate(jax.jit(lambda: train.create_train_state(config, model, tx))())
     widths = data.plan.bucket_widths if data.plan else (preprocess.widest,)
-    loaded, assets = jax.device_put((_batch(config, data, max(widths)), data.assets))
+    loaded = layout.split(_batch(config, data, max(widths)))
+    assets = layout.replicate(data.assets)
     start = time.perf_counter()
-    step_fn = train.compile_train_step(model, tx, config, data.feed)
+    step_fn = train.compile_train_step(model, tx, config, data.feed, layout)
     step = step_fn.lower(state, loaded, assets).compile()
     compiling = time.perf_counter() - start
     memory = step.memory_analysis()
@@ -42,7 +44,7 @@ def describe(config: ConfigDict) -> str:
         state, sums = step(state, loaded, assets)
         jax.block_until_ready(sums)
         seconds.append(time.perf_counter() - start)
-    per_step = float(np.median(seconds[1:]))
+    per_step = float(np.median(seconds[1:])) / config.steps_per_dispatch
     # Time goes with the pixels: the mean padded width stands for the narrower batches.
     epoch = range(data.plan.steps_per_epoch) if data.plan else ()
     mean_width = np.mean([data.plan.step(i)[0] for i in epoch] or widths)
@@ -59,7 +61,10 @@ def describe(config: ConfigDict) -> str:
         ("frames", frames),
         ("steps", f"{total:,} ({_epochs(data)}warm-up {warmup:,})"),
         ("memory", f"{_mega(state_bytes)} state, {_working(memory)} working"),
-        ("device", f"{jax.devices()[0].device_kind} ({jax.default_backend()})"),
+        (
+            "devices",
+            f"{layout.axis.size} x {jax.devices()[0].device_kind} ({jax.default_backend()})",
+        ),
         ("speed", f"{config.batch_size / per_step:,.0f} images/s at the widest batch"),
         ("time", f"about {estimate / 60:,.1f} minutes, evaluation left out"),
     ]

@@ -71,7 +71,30 @@ class Lengths(NamedTuple):
 
 
 def lengths(config: ConfigDict, steps_per_epoch: int | None) -> Lengths:
-    """Returns all durations in steps, see `steps`."""
+    """Returns all durations in steps, see `steps`.
+
+    Raises:
+      UserError: also for intervals that are no multiples of `config.steps_per_dispatch`.
+    """
     total = steps(config, "total", steps_per_epoch)
     others = (steps(config, name, steps_per_epoch, total) for name in Lengths._fields[1:])
-    return Lengths(total, *others)
+    found = Lengths(total, *others)
+    _check_dispatches(config, found)
+    return found
+
+
+def _check_dispatches(config: Any, lengths: Lengths) -> None:
+    """Raises a UserError where something is due in the middle of a program call."""
+    each = config.steps_per_dispatch
+    due = {
+        "the run's length": lengths.total,
+        "the interval of evaluations": lengths.eval_every,
+        "the interval of checkpoints": lengths.checkpoint_every,
+        "config.log_every_steps": config.log_every_steps,
+    }
+    for name, steps in due.items():
+        if steps % each:
+            raise UserError(
+                f"config.steps_per_dispatch is {each}, and {name} {steps} steps: give multiples "
+                f"of {each}"
+            )

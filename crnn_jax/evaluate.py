@@ -27,13 +27,14 @@ _SPACES = dict.fromkeys(map(ord, "\t\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"), " ")
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One image of a set: what it says, what was read, how sure."""
+    """One image of a set: what it says, what was read, how sure, and its loss where it has one."""
 
     key: str
     label: str
     reading: str
     confidence: float
     error: str = ""
+    loss: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +61,8 @@ def evaluate_source(
 ) -> Result | None:
     """Reads every row of a source and scores the readings; None when interrupted.
 
+    Of several processes each reads its share, and all get the whole result.
+
     Args:
       recognizer: the model.
       source: the set.
@@ -72,33 +75,42 @@ def evaluate_source(
     from tqdm import tqdm
 
     from crnn_jax import metrics as metrics_lib
+    from crnn_jax import parallel
 
-    scores = metrics_lib.RecognitionMetrics(protocol)
-    rows: list[Row | None] = [None] * len(source)
-    losses = []
+    process, processes = parallel.place()
+    mine = range(process, len(source), processes)
+    found: dict[int, Row] = {}
     start = time.perf_counter()
     bar = tqdm(
-        total=len(source), desc=source.name, unit="img", delay=3, disable=None if progress else True
+        total=len(mine), desc=source.name, unit="img", delay=3, disable=None if progress else True
     )
     with bar:
-        for i, reading in recognizer.stream(
-            range(len(source)),
+        for position, reading in recognizer.stream(
+            mine,
             lambda i: recognizer.preprocess(source.image_bytes(i)),
             batch_size,
             decoder,
             label=source.label,
         ):
+            i = mine[position]
             if isinstance(reading, DataError):
-                rows[i] = Row(source.key(i), source.label(i), "", 0.0, str(reading))
+                found[i] = Row(source.key(i), source.label(i), "", 0.0, str(reading))
             else:
-                rows[i] = Row(source.key(i), source.label(i), reading.text, reading.confidence)
-                if reading.loss is not None:
-                    losses.append(reading.loss)
-            scores.update(source.label(i), rows[i].reading)
+                texts = source.key(i), source.label(i), reading.text
+                found[i] = Row(*texts, reading.confidence, loss=reading.loss)
             bar.update()
             if interrupted():
-                return None
+                break
+    whole = len(found) == len(mine) and not interrupted()
+    if not all(parallel.collect(whole)):
+        return None
+    shares = parallel.collect([(i, *dataclasses.astuple(row)) for i, row in found.items()])
+    rows = [Row(*row) for _, *row in sorted(row for share in shares for row in share)]
     seconds = time.perf_counter() - start
+    scores = metrics_lib.RecognitionMetrics(protocol)
+    for row in rows:
+        scores.update(row.label, row.reading)
+    losses = [row.loss for row in rows if row.loss is not None]
     metrics = scores.compute() | {
         "loss": sum(losses) / len(losses) if losses else None,
         "unreadable": sum(bool(row.error) for row in rows),

@@ -24,6 +24,10 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--list", action="store_true", help="names the experiments")
     parser.add_argument("--print_config", action="store_true", help="shows every knob and stops")
     parser.add_argument("--dry_run", action="store_true", help="shows sizes and time and stops")
+    group = parser.add_argument_group("several processes (found by themselves under SLURM)")
+    group.add_argument("--coordinator", default="", metavar="HOST:PORT", help="of process 0")
+    group.add_argument("--processes", type=cli.positive_int, default=0, help="how many")
+    group.add_argument("--process", type=int, default=-1, help="which of them this is, from 0")
     overrides, others = cli.split_overrides(argv)
     args = parser.parse_args(others)
     if args.list:
@@ -36,13 +40,17 @@ def main(argv: Sequence[str]) -> int:
 
         print(config_lib.describe(config))
         return cli.DONE
+    from crnn_jax import startup
+
+    startup.settle(config)
     if args.dry_run:
         from crnn_jax import dry_run
 
         print(dry_run.describe(config))
         return cli.DONE
-    from crnn_jax import train
+    from crnn_jax import parallel, train
 
+    parallel.connect(args.coordinator, args.processes, args.process)
     workdir = args.workdir or f"runs/{cli.run_name(args.config)}"
     _, summary = train.train_and_evaluate(config, workdir)
     return cli.DONE if summary else cli.FAILED

@@ -7,10 +7,19 @@ import logging
 import sys
 import time
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from tqdm import tqdm
 
 _LOG = logging.getLogger("crnn_jax")
+
+
+class Pace(NamedTuple):
+    """How fast training is; NaN where no step has been timed."""
+
+    images_per_second: float
+    waiting: float  # share of the time spent waiting for data
+    utilisation: float | None  # of what the devices can do; None where that is not known
 
 
 class Progress:
@@ -20,14 +29,14 @@ class Progress:
       start: steps done before this call of the run.
       total: steps of the run.
       batch_size: images per step.
+      peak: floating-point operations per second that the devices can do; None: not known.
     """
 
-    def __init__(self, start: int, total: int, batch_size: int):
-        self._batch_size = batch_size
+    def __init__(self, start: int, total: int, batch_size: int, peak: float | None = None):
+        self._batch_size, self._peak = batch_size, peak
         self._done, self._total = start, total
-        self._began = self._mark = time.perf_counter()
-        self._away = 0.0  # seconds spent elsewhere since the mark
-        self._marked_step = start
+        self._began = time.perf_counter()
+        self._restart(start)
         self._bar = tqdm(
             total=total * batch_size,
             initial=start * batch_size,
@@ -38,41 +47,58 @@ class Progress:
             dynamic_ncols=True,
         )
 
-    def first_step(self) -> None:
-        """Says how long the first step took: it was compiled in it."""
+    def first_step(self, step: int) -> float:
+        """Leaves the first step, up to `step`, out of the rate; returns the seconds it took."""
         seconds = time.perf_counter() - self._began
-        _LOG.info("first step done after %.1f s (compilation included)", seconds)
-        self._mark, self._away, self._marked_step = time.perf_counter(), 0.0, self._done + 1
+        self._restart(step)
+        return seconds
 
-    def update(self) -> None:
-        """Counts a step."""
-        self._done += 1
-        self._bar.update(self._batch_size)
+    def _restart(self, step: int) -> None:
+        self._mark, self._marked_step = time.perf_counter(), step
+        self._away = self._waited = self._work = 0.0
+
+    def update(self, steps: int = 1, work: float = 0.0) -> None:
+        """Counts steps, and the floating-point operations of each image in them."""
+        self._done += steps
+        self._work += steps * self._batch_size * work
+        self._bar.update(steps * self._batch_size)
 
     def rewind(self, step: int) -> None:
         """Goes back to a step."""
-        self.rate()
         self._bar.update((step - self._done) * self._batch_size)
-        self._done = self._marked_step = step
+        self._done = step
+        self._restart(step)
 
-    def rate(self) -> float:
-        """Returns images per second of training since the last call (NaN before a step is done)."""
-        now = time.perf_counter()
-        seconds = now - self._mark - self._away
+    def pace(self) -> Pace:
+        """Returns how fast training has been since the last call."""
+        seconds = time.perf_counter() - self._mark - self._away
         images = (self._done - self._marked_step) * self._batch_size
-        self._mark, self._away, self._marked_step = now, 0.0, self._done
-        return images / seconds if images and seconds > 0 else float("nan")
+        waited, work = self._waited, self._work
+        self._restart(self._done)
+        if not images or seconds <= 0:
+            return Pace(float("nan"), float("nan"), None)
+        utilisation = work / seconds / self._peak if self._peak else None
+        return Pace(images / seconds, min(waited / seconds, 1.0), utilisation)
 
-    def show(self, step: int, loss: float, rate: float) -> None:
+    def show(self, step: int, loss: float, pace: Pace) -> None:
         """Shows the loss beside the bar, or logs a line where there is no terminal."""
         self._bar.set_postfix_str(f"loss {loss:.3f}")
         if self._bar.disable:
+            rate = pace.images_per_second
             left = (self._total - step) * self._batch_size / rate if rate > 0 else float("nan")
             eta = f"{left // 60:.0f}:{left % 60:02.0f}" if left == left else "?"
+            used = f"  MFU {pace.utilisation:.1%}" if pace.utilisation is not None else ""
             _LOG.info(
-                "step %d of %d  loss %.3f  %.0f images/s  ETA %s",
-                step, self._total, loss, rate, eta,
+                "step %d of %d  loss %.3f  %.0f images/s  waiting for data %.0f %%%s  ETA %s",
+                step, self._total, loss, rate, 100 * pace.waiting, used, eta,
             )  # fmt: skip
+
+    @contextlib.contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Counts what happens inside as waiting for data."""
+        start = time.perf_counter()
+        yield
+        self._waited += time.perf_counter() - start
 
     @contextlib.contextmanager
     def paused(self) -> Iterator[None]:

@@ -95,6 +95,7 @@ class Recognizer:
       charset: classes of the network.
       preprocess: images to model input.
       name: for tables.
+      place: puts a batch on the device, or on those that the weights are on.
     """
 
     model: models.CRNN
@@ -102,6 +103,7 @@ class Recognizer:
     charset: Charset
     preprocess: Preprocess
     name: str = "model"
+    place: Callable[[types.Batch], types.Batch] = jax.device_put
 
     @classmethod
     def load(cls, model: str | pathlib.Path) -> Recognizer:
@@ -173,7 +175,7 @@ class Recognizer:
             if error is not None:
                 yield positions[0], error
                 continue
-            outputs = predict_step(self.model, self.variables, jax.device_put(batch), decoder)
+            outputs = predict_step(self.model, self.variables, self.place(batch), decoder)
             if running is not None:
                 yield from self._readings(*running)
             running = positions, outputs

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from crnn_jax import models, types
 from crnn_jax.ctc.loss import ctc_loss, loss_and_weight
 from crnn_jax.keys import named_key
+from crnn_jax.parallel import ALONE, Axis
 
 # Sums that a step adds to; a log line is their quotients.
 _SUMS_OF_ROWS = ("loss", "loss_weight", "rows", "infeasible", "empty_readings")
@@ -29,6 +30,7 @@ class TrainState:
     """
 
     step: Any  # int32
+    seed: Any  # uint32; of everything that is random in the run
     params: Any
     batch_stats: Any
     opt_state: Any
@@ -47,16 +49,24 @@ class TrainState:
 
 
 def create_train_state(
-    config: ConfigDict, model: models.CRNN, tx: optax.GradientTransformation
+    config: ConfigDict, model: models.CRNN, tx: optax.GradientTransformation, seed: Any = None
 ) -> TrainState:
-    """Returns the state of step 0; jit it, so that weights are born on the device."""
+    """Returns the state of step 0; jit it, so that weights are born on the device.
+
+    Args:
+      config: of the run.
+      model, tx: static.
+      seed: instead of the config's, as a replica has it.
+    """
+    seed = jnp.uint32(config.seed if seed is None else seed)
     data = config.data
     images = jnp.zeros((1, data.height, data.width, data.channels), jnp.uint8)
     widths = jnp.full((1,), data.width, jnp.int32)
-    variables = model.init(named_key(config.seed, "init", 0), images, widths)
+    variables = model.init(named_key(seed, "init", 0), images, widths)
     params = variables["params"]
     return TrainState(
         step=jnp.zeros((), jnp.int32),
+        seed=seed,
         params=params,
         batch_stats=variables.get("batch_stats", {}),
         opt_state=tx.init(params),
@@ -78,6 +88,7 @@ def train_step(
     model: models.CRNN,
     tx: optax.GradientTransformation,
     config: ConfigDict,
+    axis: Axis = ALONE,
 ) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
     """One update; pure, the same for loaded and rendered batches.
 
@@ -85,14 +96,14 @@ def train_step(
 
     Args:
       state: before the step.
-      batch: images, widths, labels; rows of width 0 take part in nothing.
+      batch: images, widths, labels; rows of width 0 take part in nothing. With several devices
+        those of this one.
       model, tx, config: static.
-
+      axis: the devices that share the batch; the model's batch statistics cross them, too.
     Returns:
-      The state after the step, and the sums since the last log line (a copy that outlives the
-      state's donation).
+      The state after the step, and its `report`.
     """
-    grads, batch_stats, sums = _gradients(state, batch, model, config)
+    grads, batch_stats, sums = _gradients(state, batch, model, config, axis)
     sums |= {"grad_norm": optax.tree.norm(grads), "steps": jnp.ones(())}
     updates, opt_state = tx.update(grads, state.opt_state, state.params)
     updates = jax.tree.map(lambda update: state.rate * update, updates)
@@ -124,14 +135,24 @@ def train_step(
         streak=jnp.where(finite, 0, state.streak + 1),
         sums=total,
     )
+    return state, report(state)
+
+
+def report(state: TrainState) -> dict[str, Float[Array, ""]]:
+    """Returns the sums since the last log line, and what the run's course has been.
+
+    Returned beside the state by one program these are copies, which outlive its donation.
+    """
     counts = {name: getattr(state, name) for name in ("skipped", "streak", "rate")}
-    return state, total | {name: count.astype(jnp.float32) for name, count in counts.items()}
+    return state.sums | {name: count.astype(jnp.float32) for name, count in counts.items()}
 
 
 def _gradients(
-    state: TrainState, batch: types.Batch, model: models.CRNN, config: ConfigDict
+    state: TrainState, batch: types.Batch, model: models.CRNN, config: ConfigDict, axis: Axis
 ) -> tuple[Any, Any, dict[str, Any]]:
     """Returns the gradient of the mean loss, the new batch statistics and the step's sums.
+
+    All are those of the rows of all devices.
 
     With `config.accumulate` the batch is computed part after part. The gradient is then that of
     the whole batch, but for batch statistics, which are those of each part.
@@ -145,7 +166,7 @@ def _gradients(
             part.widths,
             train=True,
             mutable=["batch_stats"],
-            rngs={"dropout": named_key(config.seed, "dropout", state.step * count + number)},
+            rngs={"dropout": named_key(state.seed, "dropout", state.step * count + number)},
         )
         losses, feasible = ctc_loss(logits, frames, part.labels, part.label_lengths)
         total, weight = loss_and_weight(losses, feasible, part.label_lengths, config.loss)
@@ -174,6 +195,7 @@ def _gradients(
     # Every part gets rows from all over the batch, so that it is spread over the same devices.
     parts = jax.tree.map(lambda x: jnp.stack([x[i::count] for i in range(count)]), batch)
     grads, batch_stats, sums = fold(add, (nothing, state.batch_stats, sums), parts, count)
+    grads, sums = axis.sum((grads, sums))
     weight = jnp.maximum(sums["loss_weight"], 1.0)
     return jax.tree.map(lambda grad: grad / weight, grads), batch_stats, sums
 

@@ -14,26 +14,39 @@ import jax
 import optax
 from ml_collections import ConfigDict
 
-from crnn_jax import control, durations, evaluate, models, optim, types, writers
-from crnn_jax import workdir as workdir_lib
+from crnn_jax import (
+    control,
+    durations,
+    flops,
+    models,
+    optim,
+    parallel,
+    replicas,
+    startup,
+    types,
+    writers,
+)
 from crnn_jax.charset import Charset
-from crnn_jax.checkpoint import Checkpointer
 from crnn_jax.data.feeds import Feed
 from crnn_jax.data.pipeline import train_batches
 from crnn_jax.data.training_set import TrainingSet, open_training_set
-from crnn_jax.recognizer import Recognizer, default_protocol, preprocess_of
+from crnn_jax.parallel import ALONE, Axis, Layout
+from crnn_jax.progress import Progress
+from crnn_jax.recognizer import Recognizer, preprocess_of
 from crnn_jax.signals import StopSignal
-from crnn_jax.step import TrainState, create_train_state, train_step
+from crnn_jax.step import TrainState, create_train_state, fold, report, train_step
 from crnn_jax.validation import validate
 
 _LOG = logging.getLogger("crnn_jax")
 
 
-def build(config: ConfigDict, num_classes: int, warmup: int, total: int) -> tuple[Any, Any, Any]:
+def build(
+    config: ConfigDict, num_classes: int, warmup: int, total: int, axis: Axis = ALONE
+) -> tuple[Any, Any, Any]:
     """Returns the network, the optimizer and the learning-rate function of a config."""
     data = config.data
     narrowest = data.width if data.fit == "squash" else data.min_width
-    model = models.build_model(config.model, num_classes, data.height, narrowest)
+    model = models.build_model(config.model, num_classes, data.height, narrowest, axis.name)
     learning_rate_fn = optim.create_learning_rate_fn(config, warmup, total)
     return model, optim.create_optimizer(config, learning_rate_fn), learning_rate_fn
 
@@ -48,68 +61,57 @@ def compile_train_step(
     model: models.CRNN,
     tx: optax.GradientTransformation,
     config: ConfigDict,
-    feed: Feed | None = None,
+    feed: Feed = Feed(),  # noqa: B008 (it is immutable)
+    layout: Layout | None = None,
 ) -> Callable[..., Any]:
-    """Returns the jitted step of (state, loaded batch, arrays of the feed).
+    """Returns the compiled step of (state, loaded batch or None, arrays of the feed).
 
-    With a feed the batch is put together, and rendered text drawn, in the same program. The step
-    consumes (donates) the state that it is given.
+    The batch is put together, and rendered text drawn, in the same program; one call makes
+    `config.steps_per_dispatch` steps. The state that it is given is consumed (donated). With
+    several devices the arguments lie on them as `layout` puts them.
     """
+    layout = layout or Layout(devices=jax.local_devices()[:1])
+    axis = layout.axis if config.replicas == 1 else ALONE
 
     def step(state: TrainState, loaded: types.Batch | None, assets: Any = ()) -> Any:
-        batch = loaded if feed is None else feed(assets, state.step, loaded)
-        return train_step(state, batch, model=model, tx=tx, config=config)
+        def one(state: TrainState, _: Any) -> TrainState:
+            batch = feed(assets, state.step, loaded, state.seed, axis)
+            return train_step(state, batch, model=model, tx=tx, config=config, axis=axis)[0]
 
-    return jax.jit(step, donate_argnums=0)
+        def several(state: TrainState) -> Any:
+            state = fold(one, state, None, config.steps_per_dispatch)
+            return state, report(state)
+
+        if config.replicas == 1:
+            return several(state)
+        return replicas.over(several, config.replica_axis)(state)
+
+    return layout.compile(step, split_state=config.replicas > 1)
 
 
 def loaded_batches(
-    data: TrainingSet, config: ConfigDict, start: int, stop: int
+    data: TrainingSet, config: ConfigDict, start: int, stop: int, layout: Layout
 ) -> Iterator[types.Batch | None]:
     """Yields what the host contributes to every step: a batch on its way to the device, or None."""
     if data.index is None:
         return itertools.repeat(None)
-    workers = config.data.workers
-    return to_device(
-        train_batches(
-            data.index, data.plan, data.preprocess, start, stop, data.label_length, workers=workers
-        )
-    )
+    batches = train_batches(
+        data.index, data.plan, data.preprocess, start, stop, data.label_length,
+        workers=config.data.workers,
+        process_index=jax.process_index(), process_count=jax.process_count(),
+    )  # fmt: skip
+    return to_device(batches, layout)
 
 
-def to_device(batches: Iterator[types.Batch]) -> Iterator[types.Batch]:
-    """Sends each batch to the device while the one before it is being computed on."""
+def to_device(batches: Iterator[types.Batch], layout: Layout) -> Iterator[types.Batch]:
+    """Sends each batch to the devices while the one before it is being computed on."""
     ahead = None
     for batch in batches:
-        ahead, ready = jax.device_put(batch), ahead
+        ahead, ready = layout.split(batch), ahead
         if ready is not None:
             yield ready
     if ahead is not None:
         yield ahead
-
-
-def evaluate_all(
-    recognizer: Recognizer,
-    data: TrainingSet,
-    config: ConfigDict,
-    interrupted: Callable[[], bool] = lambda: False,
-) -> dict[str, evaluate.Result] | None:
-    """Evaluates on every validation set of the run; None when interrupted."""
-    protocol = config.protocol or default_protocol(recognizer.charset)
-    results = {}
-    for source in data.eval_sources:
-        result = evaluate.evaluate_source(
-            recognizer,
-            source,
-            protocol,
-            batch_size=config.eval_batch_size,
-            progress=False,
-            interrupted=interrupted,
-        )
-        if result is None:
-            return None
-        results[source.name] = result
-    return results
 
 
 def train_and_evaluate(
@@ -119,117 +121,154 @@ def train_and_evaluate(
 
     Args:
       config: from an experiment.
-      workdir: of the run; created when missing.
+      workdir: of the run; created when missing. Several processes share it.
 
     Returns:
-      The final state and the summary. The summary is None when a signal stopped the run early (it
-      is saved, and the same call goes on), or when gradients were not finite time and again.
+      The final state (of replicas: stacked) and the summary. The summary is None when a signal
+      stopped the run early (it is saved, and the same call goes on), or when gradients were not
+      finite time and again.
 
     Raises:
       UserError: for anything in the config, the data or the workdir that the user can mend.
     """
     validate(config)
     writers.warn_if_accelerator_idle()
+    compilations = startup.Compilations()
+    layout = parallel.choose_layout(config)
     data = open_training_set(config, preprocess_of(config))
+    replicas.check(config, data, layout.axis.size)
     total, warmup, eval_every, save_every = durations.lengths(config, data.steps_per_epoch)
-    model, tx, learning_rate_fn = build(config, data.charset.num_classes, warmup, total)
+    axis = layout.axis if config.replicas == 1 else ALONE
+    model, tx, learning_rate_fn = build(config, data.charset.num_classes, warmup, total, axis)
     create = jax.jit(functools.partial(create_train_state, config, model, tx))
-    shapes = jax.eval_shape(create)  # complains of knobs that do not fit the network
+    jax.eval_shape(create, config.seed)  # complains of knobs that do not fit the network
 
-    run = workdir_lib.Workdir(workdir)
-    run.prepare(config, data)
+    workdir = pathlib.Path(workdir)
     with contextlib.ExitStack() as stack:
-        checkpoints = stack.enter_context(contextlib.closing(Checkpointer(run.path)))
-
-        def newest() -> tuple[int, TrainState]:
-            """Returns the last state that was saved, else the first, and its step."""
-            return checkpoints.restore_latest(shapes) or (0, create())
-
-        step, state = newest()
-        if step:
-            _LOG.info("resuming %s at step %d of %d", run.path, step, total)
-        step_fn = compile_train_step(model, tx, config, data.feed)
-        assets = jax.device_put(data.assets)
-        recognizer = Recognizer(
-            model, state.eval_variables(), data.charset, data.preprocess, run.path.name
+        group = stack.enter_context(
+            contextlib.closing(replicas.Group(config, workdir, data, layout))
         )
-        results: dict[str, evaluate.Result] | None = None
-        pending: tuple[int, Any] | None = None  # metrics are fetched while the next step runs
-        batches = loaded_batches(data, config, step, total)
-        writer = writers.MetricWriter(run.path, step, total, config.batch_size)
-        stack.enter_context(contextlib.closing(writer))
+        step, states = group.newest(create)
+        state = group.place(states)
+        if step:
+            _LOG.info("resuming %s at step %d of %d", workdir, step, total)
+        each = config.steps_per_dispatch
+        step_fn = compile_train_step(model, tx, config, data.feed, layout)
+        assets = layout.replicate(data.assets)
+        batches = loaded_batches(data, config, step, total, layout)
+        group.start(step)
+        progress = stack.enter_context(contextlib.closing(Progress(
+            step, total, config.batch_size * len(group), layout.peak(model.dtype)
+        )))  # fmt: skip
+        work = _Work(config, model, data)
+        trace = stack.enter_context(contextlib.closing(
+            startup.Trace(workdir / "profile", step + 10 * each, config.profile)
+        ))  # fmt: skip
         stop = stack.enter_context(StopSignal())
+        vote = parallel.Vote(layout)
+        here = layout.local()  # evaluation: every process reads its share on its own devices
+        stopping = False
+        pending: tuple[int, Any] | None = None  # metrics are fetched while the next step runs
 
-        def log_pending() -> bool:
-            """Writes the last log line; returns whether too many updates were left out."""
+        def recognizer(state: TrainState) -> Recognizer:
+            variables = here.replicate(state.eval_variables())
+            return Recognizer(
+                model, variables, data.charset, data.preprocess, workdir.name, here.spread
+            )
+
+        def log_pending() -> list[int]:
+            """Writes the last log lines; returns which replicas left out too many updates."""
             nonlocal pending
             if pending is None:
-                return False
+                return []
             at, sums = pending
             pending, sums = None, jax.device_get(sums)
-            writer.write_train(at, sums, float(learning_rate_fn(at - 1)) * float(sums["rate"]))
-            return bool(sums["streak"] >= config.most_skipped)
+            pace = progress.pace()
+            loss, failing = group.log(at, sums, float(learning_rate_fn(at - 1)), pace)
+            progress.show(at, loss, pace)
+            return failing
 
         def is_evaluated(at: int) -> bool:
             return bool(data.eval_sources) and (at % eval_every == 0 or at == total)
 
         def evaluate_and_save(replace: bool = False) -> None:
             """Evaluates where that is due, judges the run by it, and saves the state."""
-            nonlocal state, results, early
-            score = None
-            if is_evaluated(step) and not stop.requested:
-                trained = recognizer.with_variables(state.eval_variables())
-                with writer.progress.paused():
-                    results = evaluate_all(trained, data, config, lambda: bool(stop.requested))
-                    if results is not None:
-                        writer.write_eval(
-                            step, results, data.eval_sources, data.preprocess, config.grid_images
-                        )
-                        first = next(iter(results.values())).metrics
-                        score = first["word_accuracy"] if first["count"] else None
-                        state = control.judge(state, score, config)
-                        early = control.exhausted(state, config)
-            if not int(state.streak):  # else the checkpoint before is the last good one
-                checkpoints.save(step, state, score, replace)
+            nonlocal state, early, stopping
+            states, scores = group.split(state), None
+            if is_evaluated(step) and not stopping:
+                with progress.paused():
+                    stopping = not group.evaluate(recognizer, states, lambda: bool(stop.requested))
+                    if not stopping:
+                        states, scores = group.judge(step, states)
+                        state, early = group.place(states), control.exhausted(states[0], config)
+            group.save(step, states, scores, replace)
 
-        early = control.exhausted(state, config)
-        if is_evaluated(step) and step and not writer.has_evaluation(step):
+        early = control.exhausted(states[0], config)
+        if is_evaluated(step) and step and not group.has_evaluation(step):
             evaluate_and_save(replace=True)  # what a signal had cut short
-        first_step = step + 1
-        while step < total and not stop.requested and not early:
-            step += 1
-            state, sums = step_fn(state, next(batches), assets)
+        first_step = step + each
+        while step < total and not stopping and not early:
+            step += each
+            with jax.transfer_guard("disallow"):
+                with progress.waiting():
+                    batch = next(batches)
+                state, sums = step_fn(state, batch, assets)
             failing = log_pending()
             if step == first_step:
                 jax.block_until_ready(sums)
-                writer.progress.first_step()
-            writer.progress.update()
+                _LOG.info(
+                    "first step done after %.1f s; %d programs compiled or read in %.1f s of it",
+                    progress.first_step(step), compilations.programs, compilations.seconds,
+                )  # fmt: skip
+            progress.update(each, work(batch))
+            trace.after(step, sums)
             if step % config.log_every_steps == 0 or step == total:
                 pending = step, sums
-            if is_evaluated(step) or step % save_every == 0 or step == total or stop.requested:
-                failing |= log_pending()  # a line that belongs to a checkpoint is on disk before it
+            stopping = vote(bool(stop.requested))
+            if is_evaluated(step) or step % save_every == 0 or step == total or stopping:
+                failing += log_pending()  # a line that belongs to a checkpoint is on disk before it
                 if not failing:
                     evaluate_and_save()
             if failing:
                 pending = None
-                good, restored = newest()
-                if int(state.rollbacks):
+                broken = group.split(state)
+                good, states = group.newest(create)
+                if any(int(broken[r].rollbacks) for r in failing):
                     _LOG.error(control.report(step, good, config))
-                    return restored, None
+                    return group.place(states), None
                 _LOG.warning(control.warning(step, good, config))
-                step, state = good, control.roll_back(restored)
-                batches = loaded_batches(data, config, step, total)
-                writer.rewind(step)
-        if stop.requested and not early and (step < total or not results):
+                for r in failing:
+                    states[r] = control.roll_back(states[r])
+                step, state = good, group.place(states)
+                batches = loaded_batches(data, config, step, total, layout)
+                progress.rewind(step)
+                group.start(step)
+        if stopping and not early and (step < total or not group.is_evaluated):
             _LOG.warning(
                 "stopped by %s at step %d of %d; saving, the same command goes on",
-                stop.requested, step, total,
+                stop.requested or "a signal to another process", step, total,
             )  # fmt: skip
             return state, None
-        checkpoints.wait()
-        if not results and data.eval_sources:  # everything was done before this call
-            results = evaluate_all(recognizer.with_variables(state.eval_variables()), data, config)
+        states = group.split(state)
+        if data.eval_sources and not group.is_evaluated:  # all was done before this call
+            group.evaluate(recognizer, states)
         if early:
             _LOG.info(control.early_end(step, config))
-        images = step * config.batch_size
-        return state, run.summarise(step, writer.seconds, images, state.params, results or {})
+        _LOG.info(
+            "%d programs compiled or read, in %.1f s", compilations.programs, compilations.seconds
+        )
+        return state, group.finish(step, states)
+
+
+class _Work:
+    """The floating-point operations of training on an image, by padded width."""
+
+    def __init__(self, config: ConfigDict, model: models.CRNN, data: TrainingSet):
+        self._needed = flops.peak(jax.devices()[0], model.dtype) is not None
+        self._widest = data.preprocess.widest
+        self._count = functools.cache(functools.partial(flops.per_image, config, model))
+
+    def __call__(self, batch: types.Batch | None) -> float:
+        if not self._needed:
+            return 0.0
+        return self._count(self._widest if batch is None else batch.images.shape[-2])

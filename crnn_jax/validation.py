@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ml_collections import ConfigDict
 
+from crnn_jax import parallel, replicas
 from crnn_jax.config import flatten
 from crnn_jax.durations import DURATIONS, given_duration
 from crnn_jax.errors import UserError, unknown_name
@@ -17,17 +18,19 @@ CHOICES = {
     "infeasible": ("error", "skip"),
     "data.fit": ("squash", "keep"),
     "loss": ("mean_per_sample", "mean_per_character"),
+    "parallel": parallel.MODES,
+    "replica_axis": replicas.METHODS,
     "schedule": ("constant", "cosine", "one_cycle", "step", "plateau"),
 }
 _POSITIVE = (
     "batch_size", "eval_batch_size", "log_every_steps", "data.height", "data.width",
     "data.min_width", "data.max_width", "data.buckets", "model.hidden", "optimizer.learning_rate",
     "accumulate", "most_skipped", "step_percent", "step_factor", "plateau_patience",
-    "plateau_factor",
+    "plateau_factor", "steps_per_dispatch", "replicas",
 )  # fmt: skip
 _NOT_NEGATIVE = (
     "seed", "data.workers", "model.projection", "optimizer.weight_decay", "clip_norm",
-    "grid_images", "stop_patience",
+    "grid_images", "stop_patience", "devices", "profile",
 )  # fmt: skip
 _BELOW_ONE = (
     "model.dropout", "ema", "optimizer.momentum", "optimizer.beta1", "optimizer.beta2",

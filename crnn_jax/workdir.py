@@ -13,7 +13,7 @@ import jax
 from ml_collections import ConfigDict
 
 from crnn_jax import config as config_lib
-from crnn_jax import evaluate, files
+from crnn_jax import evaluate, files, parallel
 from crnn_jax.charset import Charset
 from crnn_jax.data.training_set import TrainingSet
 from crnn_jax.errors import UserError
@@ -28,7 +28,8 @@ CONFIG_FILE, CHARSET_FILE, RUN_FILE, SUMMARY_FILE = (
 # Knobs that may change when a run goes on: they decide how long, how often and with how many
 # helpers, not what is learnt.
 _FREE = ("total_", "eval_every_", "checkpoint_every_", "log_every_", "grid_images", "data.workers",
-         "eval_batch_size", "protocol", "data.eval", "data.train", "charset")  # fmt: skip
+         "eval_batch_size", "protocol", "data.eval", "data.train", "charset", "parallel", "devices",
+         "steps_per_dispatch", "replica_axis", "profile")  # fmt: skip
 
 _MOST_CHARACTERS = 8  # named in a message
 
@@ -133,7 +134,8 @@ class Workdir:
                 for name, result in results.items()
             },
         }
-        files.write_json(self.path / SUMMARY_FILE, summary)
+        if parallel.is_main():
+            files.write_json(self.path / SUMMARY_FILE, summary)
         return summary
 
 
@@ -162,6 +164,7 @@ def _provenance(data: TrainingSet) -> dict[str, Any]:
             "platform": device.platform,
             "kind": device.device_kind,
             "count": jax.device_count(),
+            "processes": jax.process_count(),
         },
         "data": data.fingerprints(),
     }

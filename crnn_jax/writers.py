@@ -14,7 +14,7 @@ from crnn_jax import evaluate, files, pictures
 from crnn_jax.data.images import Preprocess
 from crnn_jax.data.sources import Source
 from crnn_jax.errors import UserError
-from crnn_jax.progress import Progress
+from crnn_jax.progress import Pace
 
 _LOG = logging.getLogger("crnn_jax")
 
@@ -24,20 +24,40 @@ _BLANK_IMAGES = 150_000  # images after which that is no longer the usual start 
 
 
 class MetricWriter:
-    """Writes a run's metrics; lines beyond the step from which it goes on are cut off first."""
+    """Writes a run's metrics; lines beyond the step from which it goes on are cut off first.
 
-    def __init__(self, workdir: pathlib.Path, start: int, total: int, batch_size: int):
-        from tensorboardX import SummaryWriter
+    Of several processes only one writes; in the others this does nothing.
+    """
 
+    def __init__(
+        self,
+        workdir: pathlib.Path,
+        start: int,
+        batch_size: int,
+        active: bool = True,
+        name: str = "",
+    ):
+        """Args:
+        workdir: of the run.
+        start: step from which it goes on.
+        batch_size: images per step.
+        active: whether to write at all.
+        name: before what is said, where there are several.
+        """
         self._workdir = workdir
         self._batch_size = batch_size
+        self._active = active
+        self._name = f"{name}: " if name else ""
+        self._file = self._events = None
         self._before = self._open(start)
         self._began = time.perf_counter()
-        self._events = SummaryWriter(
-            str(workdir / "tensorboard"), purge_step=start + 1 if start else None
-        )
+        if active:
+            from tensorboardX import SummaryWriter
+
+            self._events = SummaryWriter(
+                str(workdir / "tensorboard"), purge_step=start + 1 if start else None
+            )
         self._blank: str = ""  # what was last said of empty readings
-        self.progress = Progress(start, total, batch_size)
 
     @property
     def seconds(self) -> float:
@@ -46,6 +66,8 @@ class MetricWriter:
 
     def _open(self, step: int) -> float:
         """Opens the lines up to a step, to append; returns the seconds of the run up to there."""
+        if not self._active:
+            return 0.0
         path = self._workdir / METRICS_FILE
         seconds = cut_metrics(path, step)
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115
@@ -64,20 +86,32 @@ class MetricWriter:
 
     def has_evaluation(self, step: int) -> bool:
         """Returns whether the evaluation of a step has been written."""
+        if not self._active:
+            return False
         lines = (self._workdir / METRICS_FILE).read_text(encoding="utf-8").splitlines()
         return any(line["step"] == step and "eval" in line for line in map(json.loads, lines))
 
     def rewind(self, step: int) -> None:
         """Removes the lines of steps beyond `step`, from where the run goes on once more."""
-        self._file.close()
+        if self._file:
+            self._file.close()
         self._open(step)
-        self.progress.rewind(step)
 
-    def write_train(self, step: int, sums: dict[str, Any], learning_rate: float) -> None:
-        """Writes a log line from the step's sums (see `crnn_jax.step.SUMS`)."""
+    def write_train(
+        self, step: int, sums: dict[str, Any], learning_rate: float, pace: Pace
+    ) -> None:
+        """Writes a log line.
+
+        Args:
+          step: its step.
+          sums: since the line before, see `crnn_jax.step.SUMS`.
+          learning_rate: of the step.
+          pace: since the line before.
+        """
+        if not self._active:
+            return
         sums = {name: float(value) for name, value in sums.items()}
         rows = max(sums["rows"], 1.0)
-        rate = self.progress.rate()
         scalars = {
             "loss": sums["loss"] / max(sums["loss_weight"], 1.0),
             "grad_norm": sums["grad_norm"] / max(sums["steps"], 1.0),
@@ -85,35 +119,37 @@ class MetricWriter:
             "empty_readings": sums["empty_readings"] / rows,
             "infeasible": sums["infeasible"],
             "skipped_updates": sums["skipped"],
-            "images_per_second": round(rate, 1),
+            "images_per_second": round(pace.images_per_second, 1),
+            "waiting": round(pace.waiting, 4),
         }
+        if pace.utilisation is not None:
+            scalars["utilisation"] = round(pace.utilisation, 4)
         self._write({"step": step, **scalars})
         for name, value in scalars.items():
-            if math.isfinite(value):  # the rate is not, before a step has been timed
+            if math.isfinite(value):  # the pace is not, before a step has been timed
                 self._events.add_scalar(f"train/{name}", value, step)
-        self.progress.show(step, scalars["loss"], rate)
         self._watch_blanks(step, scalars["empty_readings"])
 
     def _watch_blanks(self, step: int, share: float) -> None:
         """Explains empty readings: usual at first, a sign of trouble when they last."""
         if share < _BLANK_SHARE:
             if self._blank:
-                _LOG.info("step %d: the network has begun to read", step)
+                _LOG.info("%sstep %d: the network has begun to read", self._name, step)
                 self._blank = ""
         elif not self._blank:
             self._blank = "usual"
             _LOG.info(
-                "step %d: all readings are empty; usual early in CTC training, the network first "
+                "%sstep %d: all readings are empty; usual early in CTC training, the network first "
                 "learns that most frames are blank",
-                step,
-            )
+                self._name, step,
+            )  # fmt: skip
         elif self._blank == "usual" and step * self._batch_size >= _BLANK_IMAGES:
             self._blank = "warned"
             _LOG.warning(
-                "step %d: all readings are still empty after %d images; try a lower learning "
+                "%sstep %d: all readings are still empty after %d images; try a lower learning "
                 "rate or a longer warm-up, check that labels match their images, and start with "
                 "short words",
-                step, step * self._batch_size,
+                self._name, step, step * self._batch_size,
             )  # fmt: skip
 
     def write_eval(
@@ -125,6 +161,8 @@ class MetricWriter:
         images: int,
     ) -> None:
         """Writes an evaluation and a picture of the first readings of every set."""
+        if not self._active:
+            return
         self._write({"step": step, "eval": {k: r.metrics for k, r in results.items()}})
         for source in sources:
             result = results[source.name]
@@ -133,8 +171,8 @@ class MetricWriter:
                     self._events.add_scalar(f"{source.name}/{name}", value, step)
             m = result.metrics
             _LOG.info(
-                "step %d  %s: word accuracy %.4f, CER %.4f on %d images",
-                step, source.name, m["word_accuracy"], m["cer"], m["count"],
+                "%sstep %d  %s: word accuracy %.4f, CER %.4f on %d images",
+                self._name, step, source.name, m["word_accuracy"], m["cer"], m["count"],
             )  # fmt: skip
             if images:
                 name = source.name.replace("/", "_")
@@ -143,9 +181,9 @@ class MetricWriter:
 
     def close(self) -> None:
         """Flushes and closes everything."""
-        self.progress.close()
-        self._file.close()
-        self._events.close()
+        if self._active:
+            self._file.close()
+            self._events.close()
 
 
 def cut_metrics(path: pathlib.Path, step: int) -> float:

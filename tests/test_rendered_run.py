@@ -11,10 +11,12 @@ import jax
 import numpy as np
 
 from crnn_jax import cli, train
+from crnn_jax.checkpoint import Checkpointer
 
 _RUN = """
 import sys
 from crnn_jax import cli, train
+from crnn_jax.checkpoint import Checkpointer
 train.train_and_evaluate(cli.load_experiment("quickstart:smoke"), sys.argv[1])
 print(*sorted({name.partition(".")[0] for name in sys.modules}))
 """
@@ -39,7 +41,7 @@ def test_runs_without_loader_and_goes_on_exactly(tmp_path):
     state, again = train.train_and_evaluate(config, resumed)
     assert again["step"] == 4
     _, shapes = train.abstract_state(config, charset_of(whole))
-    expected = train.Checkpointer(whole).restore(4, shapes)
+    expected = Checkpointer(whole).restore(4, shapes)
     for a, b in zip(jax.tree.leaves(expected), jax.tree.leaves(state), strict=True):
         np.testing.assert_array_equal(a, b)
 

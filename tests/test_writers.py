@@ -13,7 +13,7 @@ import pytest
 from crnn_jax import writers
 from crnn_jax.evaluate import Row
 from crnn_jax.pictures import readings_grid
-from crnn_jax.progress import Progress
+from crnn_jax.progress import Pace, Progress
 from crnn_jax.signals import StopSignal
 from crnn_jax.step import SUMS
 
@@ -33,7 +33,7 @@ def sums(empty: int = 0, loss: float = 6.0) -> dict[str, float]:
 
 @pytest.fixture
 def writer(tmp_path):
-    writer = writers.MetricWriter(tmp_path, start=0, total=10_000, batch_size=64)
+    writer = writers.MetricWriter(tmp_path, start=0, batch_size=64)
     yield writer
     writer.close()
 
@@ -43,7 +43,7 @@ def lines(folder) -> list[dict]:
 
 
 def test_a_train_line_holds_the_quotients_of_the_sums(writer, tmp_path):
-    writer.write_train(50, sums(empty=1), learning_rate=0.25)
+    writer.write_train(50, sums(empty=1), learning_rate=0.25, pace=Pace(9.0, 0.25, None))
     (line,) = lines(tmp_path)
     assert line["step"] == 50
     assert line["loss"] == 2.0
@@ -51,10 +51,11 @@ def test_a_train_line_holds_the_quotients_of_the_sums(writer, tmp_path):
     assert line["empty_readings"] == 0.25
     assert line["learning_rate"] == 0.25
     assert line["skipped_updates"] == 1
+    assert (line["images_per_second"], line["waiting"]) == (9.0, 0.25)
 
 
 def test_a_loss_that_is_no_number_is_written_as_null(writer, tmp_path):
-    writer.write_train(50, sums(loss=float("nan")), learning_rate=0.25)
+    writer.write_train(50, sums(loss=float("nan")), learning_rate=0.25, pace=Pace(9.0, 0.25, None))
     assert lines(tmp_path)[0]["loss"] is None
 
 
@@ -64,8 +65,8 @@ def test_empty_readings_are_explained_first_and_warned_of_when_they_last(
     monkeypatch.setattr(logging.getLogger("crnn_jax"), "propagate", True)
     with caplog.at_level(logging.INFO, logger="crnn_jax"):
         for step in (50, 100, 3000, 3050):
-            writer.write_train(step, sums(empty=4), learning_rate=0.1)
-        writer.write_train(3100, sums(empty=1), learning_rate=0.1)
+            writer.write_train(step, sums(empty=4), learning_rate=0.1, pace=Pace(9.0, 0.25, None))
+        writer.write_train(3100, sums(empty=1), learning_rate=0.1, pace=Pace(9.0, 0.25, None))
     told = [r for r in caplog.records if "readings are" in r.message or "begun" in r.message]
     assert [r.levelname for r in told] == ["INFO", "WARNING", "INFO"]
     assert "usual early in CTC training" in told[0].message
@@ -86,18 +87,21 @@ def test_metrics_beyond_the_checkpoint_are_cut(tmp_path):
 def test_the_rate_leaves_out_what_is_not_training(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr("crnn_jax.progress.time.perf_counter", lambda: clock[0])
-    progress = Progress(start=0, total=100, batch_size=8)
+    progress = Progress(start=0, total=100, batch_size=8, peak=100.0)
     clock[0] = 30.0  # compilation
-    progress.first_step()
+    progress.first_step(1)
     progress.update()
     for _ in range(5):
         clock[0] += 1.0
         progress.update()
     with progress.paused():
         clock[0] += 100.0
-    assert progress.rate() == 8.0
+    with progress.waiting():
+        clock[0] += 1.0
+    progress.update(work=10.0)
+    assert progress.pace() == (8.0, 1 / 6, 80 / 6 / 100)
     clock[0] += 1.0
-    assert np.isnan(progress.rate())  # no step since
+    assert np.isnan(progress.pace().images_per_second)  # no step since
     progress.close()
 
 

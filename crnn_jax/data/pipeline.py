@@ -105,7 +105,7 @@ def train_batches(
       stop_step: step that is not run any more.
       label_length: ids that every label is padded to.
       workers: processes that decode; 0 decodes in threads of this process.
-      process_index: which host this is; it loads `rows[process_index::process_count]`.
+      process_index: which host this is; it loads that part of the rows of each batch.
       process_count: how many hosts share each batch.
     """
     _check_labels(index, label_length)
@@ -118,7 +118,8 @@ def train_batches(
         )
     if workers < 0:
         raise UserError(f"workers={workers}: 0 (threads) or the number of processes")
-    share = slice(process_index, None, process_count)
+    each = plan.batch_size // process_count
+    share = slice(process_index * each, (process_index + 1) * each)
     load = functools.partial(_load_step, index, plan, preprocess, label_length, share)
     return _execute(load, start_step, stop_step, workers)
 

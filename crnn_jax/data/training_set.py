@@ -102,6 +102,12 @@ def open_training_set(config: Any, preprocess: Preprocess) -> TrainingSet:
     on_device = [spec.kind in _ON_DEVICE for spec in specs]
     sources = [open_source(s) for s, device in zip(specs, on_device, strict=True) if not device]
     banks = {i: open_source(spec) for i, spec in enumerate(specs) if spec.kind == "bank"}
+    if sources and config.steps_per_dispatch > 1:
+        raise UserError(
+            f"config.steps_per_dispatch is {config.steps_per_dispatch}, and {sources[0].name} is "
+            "loaded by the host, step by step: give 1, or make it a bank "
+            "(python -m crnn_jax.synth.bank)"
+        )
     labelled = [*sources, *banks.values()]
     charset = build_charset(config.charset, config.case, _labels(labelled) if labelled else None)
     index = plan = None
@@ -135,7 +141,7 @@ def open_training_set(config: Any, preprocess: Preprocess) -> TrainingSet:
         index=index,
         plan=plan,
         label_length=label_length,
-        feed=Feed(tuple(parts), config.seed, knobs),
+        feed=Feed(tuple(parts), knobs, plan.batch_size if plan else 0),
         assets=tuple(assets),
         steps_per_epoch=plan.steps_per_epoch if plan else _epoch(parts),
         eval_sources=_validation_sets(config),
@@ -218,9 +224,8 @@ def _rendered(
     renderer, assets = build_renderer(
         _knobs(config, spec.location), charset, canvas, _frames(config)
     )
-    seed = config.seed if spec.seed is None else spec.seed
     name = spec.name or spec.location
-    return RenderedRows(name, renderer, rows, seed, spec.limit), assets
+    return RenderedRows(name, renderer, rows, spec.seed, spec.limit), assets
 
 
 def _bank(
@@ -250,7 +255,7 @@ def _bank(
     arrays = BankArrays(
         bank.images[chosen], bank.widths[chosen], labels, index.labels.lengths.astype(np.int32)
     )
-    return BankRows(source.name, rows, config.seed, knobs), arrays
+    return BankRows(source.name, rows, knobs), arrays
 
 
 def _epoch(parts: Sequence[Any]) -> int | None:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from crnn_jax import types
 from crnn_jax.models.encoders import ConvEncoder, Layer
-from crnn_jax.models.layers import standardize, width_mask
+from crnn_jax.models.layers import RowDropout, standardize, width_mask
 from crnn_jax.models.recurrent import RecurrentLayer
 
 
@@ -32,7 +32,8 @@ class CRNN(nn.Module):
       standardize: whether every image is given mean 0 and variance 1 first; else pixels are scaled
         to -1..1, as in the paper.
       dropout: rate on the input of every recurrent layer and of the classifier.
-      axis_name: mapped device axis over which batch statistics are summed, if any.
+      axis_name: mapped device axis that the rows of a batch are split over, if any; batch
+        statistics cross it.
       dtype: of the computation; parameters and logits are float32.
     """
 
@@ -71,7 +72,7 @@ class CRNN(nn.Module):
         )(x, widths, train)
         depth = 0 if self.recurrence == "none" else self.layers
         for i in range(depth):
-            x = nn.Dropout(self.dropout, deterministic=not train)(x)
+            x = RowDropout(self.dropout, self.axis_name)(x, train)
             x = RecurrentLayer(
                 self.recurrence,
                 self.hidden,
@@ -81,7 +82,7 @@ class CRNN(nn.Module):
             )(x, frames)
             if self.projection and i + 1 < depth:
                 x = nn.Dense(self.projection, dtype=self.dtype, name=f"projection_{i + 1}")(x)
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        x = RowDropout(self.dropout, self.axis_name)(x, train)
         # The product in the compute dtype, its sum and everything after it in float32.
         logits = nn.Dense(self.num_classes, dtype=self.dtype, name="classifier")(x)
         return logits.astype(jnp.float32), frames

@@ -75,6 +75,28 @@ def max_pool(x: types.Features, window: Pair, stride: Pair, padding: Pair) -> ty
     return out
 
 
+class RowDropout(nn.Module):
+    """Dropout (Srivastava et al., 2014) whose mask of a row follows from the row's number.
+
+    Rows keep their masks however many devices share the batch.
+    """
+
+    rate: float
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: types.Frames, train: bool) -> types.Frames:
+        """Sets elements of x (B, T, D) to 0 with the probability `rate` and scales the others."""
+        if not train or not self.rate:
+            return x
+        rows = jnp.arange(len(x))
+        if self.axis_name is not None:
+            rows = rows + jax.lax.axis_index(self.axis_name) * len(x)
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(self.make_rng("dropout"), rows)
+        keep = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - self.rate, x.shape[1:]))(keys)
+        return jnp.where(keep, x / (1 - self.rate), 0)
+
+
 class MaskedBatchNorm(nn.Module):
     """Batch normalisation (Ioffe and Szegedy, 2015) over the real columns of all rows alone.
 

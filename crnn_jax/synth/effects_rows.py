@@ -40,6 +40,11 @@ class Place(NamedTuple):
 EVERYWHERE = Place(-1)
 
 
+def unit(batch: int) -> int:
+    """Returns the rows that effects see as one: a batch cut between such units stays as it was."""
+    return 64 if batch % 64 == 0 else 8
+
+
 def change(
     images: Pictures,
     draws: Draws,

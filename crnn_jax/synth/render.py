@@ -185,7 +185,14 @@ def paint(
         picture = _over(picture, tone[..., None], halo[..., None])
     if knobs.outline_share:
         picture, colour_ink = _outlined(
-            picture, colour_ink, colour_ground, distance, (weight, outline), (sign, half), draws, knobs
+            picture,
+            colour_ink,
+            colour_ground,
+            distance,
+            (weight, outline),
+            (sign, half),
+            draws,
+            knobs,
         )
     return jnp.clip(_over(picture, colour_ink, fill[..., None]), 0.0, 1.0)
 

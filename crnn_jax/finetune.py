@@ -1,0 +1,127 @@
+"""A run that goes on from a trained model: its first state, and what became of every character."""
+
+from __future__ import annotations
+
+import logging
+import pathlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from crnn_jax import bundle, bundle_file, compare, evaluate, files, parallel, surgery
+from crnn_jax.charset import Charset
+from crnn_jax.recognizer import Recognizer, default_protocol, load_run
+from crnn_jax.step import TrainState
+
+if TYPE_CHECKING:
+    from crnn_jax.data.training_set import TrainingSet
+
+BUNDLE_FILE = "model.crnn"
+_BEFORE = "before.json"  # readings of the model that the run began with
+_LOG = logging.getLogger("crnn_jax")
+
+
+class Origin:
+    """The model that a run begins with.
+
+    Attributes:
+      charset: of the model.
+      lineage: trainings that led to it, as `run.json` keeps them.
+    """
+
+    def __init__(self, config: ConfigDict):
+        """Reads the model; raises a UserError when it cannot be, or is of another network."""
+        self._bundle = bundle.open_model(config.init_from)
+        self.charset = self._bundle.charset
+        self.lineage = [ancestor.to_json() for ancestor in self._bundle.lineage]
+        surgery.check_same_network(self._bundle.config, config)
+        shown = surgery.differing_knobs(self._bundle.config, config, surgery.INPUT_KNOBS)
+        if shown:
+            _LOG.warning(
+                "the model in config.init_from was trained on other input: %s there; what it has "
+                "learnt may not help",
+                ", ".join(shown),
+            )
+
+    def adapt(self, state: TrainState, charset: Charset) -> TrainState:
+        """Returns a first state with the model's weights, for the charset of the run."""
+        fresh = {"params": state.params, "batch_stats": state.batch_stats}
+        variables, report = surgery.adapt(self._bundle.variables, self.charset, charset, fresh)
+        _LOG.info("going on from %s; %s", self._bundle.name, report)
+        variables = jax.tree.map(jnp.asarray, variables)
+        ema = jax.tree.map(jnp.copy, variables["params"]) if state.ema else {}
+        return state.replace(
+            params=variables["params"], batch_stats=variables["batch_stats"], ema=ema
+        )
+
+    def read(self, config: ConfigDict, data: TrainingSet, folders: Sequence[pathlib.Path]) -> None:
+        """Reads the validation sets before anything is learnt, and keeps that in folders."""
+        results = _evaluate(self._bundle.recognizer(), config, data)
+        kept = {"charset": list(self.charset.classes), "sets": {}}
+        for result in results:
+            _LOG.info(
+                "before  %s: word accuracy %.4f on %d images",
+                result.name, result.metrics["word_accuracy"] or 0.0, result.metrics["count"],
+            )  # fmt: skip
+            kept["sets"][result.name] = {
+                "metrics": result.metrics,
+                "rows": [[row.key, row.label, row.reading] for row in result.rows],
+            }
+        if parallel.is_main():
+            for folder in folders:
+                files.write_json(folder / _BEFORE, kept)
+
+
+def finish(config: ConfigDict, data: TrainingSet, folder: pathlib.Path) -> None:
+    """Compares a finished run's best checkpoint with the model it began with, and bundles it.
+
+    Writes `characters_SET.tsv` for every validation set and `model.crnn`, and says what changed.
+    """
+    recognizer, _, step = load_run(folder)
+    if (folder / _BEFORE).is_file():
+        kept = files.read_json(folder / _BEFORE)
+        old = Charset(tuple(kept["charset"]), data.charset.case)
+        for result in _evaluate(recognizer, config, data):
+            if result.name not in kept["sets"]:
+                continue
+            rows = [evaluate.Row(*row, confidence=0.0) for row in kept["sets"][result.name]["rows"]]
+            before = evaluate.Result(result.name, kept["sets"][result.name]["metrics"], rows)
+            changes = compare.compare(before, result, old, _protocol(config, data))
+            path = folder / f"characters_{result.name.replace('/', '_')}.tsv"
+            if parallel.is_main():
+                changes.write_tsv(path)
+            _LOG.info(
+                "%s, before and after (step %d): word accuracy %.4f and %.4f\n%s\nall characters: "
+                "%s",
+                result.name, step, before.metrics["word_accuracy"] or 0.0,
+                result.metrics["word_accuracy"] or 0.0, changes.table(), path,
+            )  # fmt: skip
+    if not parallel.is_main():
+        return
+    found = bundle.bundle_of_run(folder)
+    bundle_file.save_bundle(folder / BUNDLE_FILE, found)
+    _LOG.info("%s: licence %s", folder / BUNDLE_FILE, found.licence)
+    for note in found.other_licences():
+        _LOG.warning("%s", note)
+
+
+def _evaluate(
+    recognizer: Recognizer, config: ConfigDict, data: TrainingSet
+) -> list[evaluate.Result]:
+    return [
+        evaluate.evaluate_source(
+            recognizer,
+            source,
+            _protocol(config, data),
+            batch_size=config.eval_batch_size,
+            progress=False,
+        )
+        for source in data.eval_sources
+    ]
+
+
+def _protocol(config: ConfigDict, data: TrainingSet) -> str:
+    return config.protocol or default_protocol(data.charset)

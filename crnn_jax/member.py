@@ -1,0 +1,99 @@
+"""What a run, or one of its replicas, leaves behind while it trains, and what it is judged by."""
+
+from __future__ import annotations
+
+import logging
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from crnn_jax import control, evaluate, parallel, writers
+from crnn_jax import workdir as workdir_lib
+from crnn_jax.checkpoint import Checkpointer
+from crnn_jax.data.training_set import TrainingSet
+from crnn_jax.progress import Pace
+from crnn_jax.recognizer import Recognizer, default_protocol
+from crnn_jax.step import TrainState
+
+_LOG = logging.getLogger("crnn_jax")
+
+
+class Member:
+    """The folder, checkpoints, metrics and evaluations of one state.
+
+    Attributes:
+      run: the folder.
+      checkpoints: in it.
+      results: of the last evaluation, by set; None before the first, or when it was cut short.
+    """
+
+    def __init__(self, path: pathlib.Path, config: ConfigDict, data: TrainingSet, name: str = ""):
+        """Opens the folder; raises a UserError when it holds another run."""
+        self._config, self._data, self._name = config, data, name
+        self.run = workdir_lib.Workdir(path)
+        parallel.main_first(lambda: self.run.prepare(config, data))
+        self.checkpoints = Checkpointer(path)
+        self.results: dict[str, evaluate.Result] | None = None
+        self._writer: writers.MetricWriter | None = None
+
+    def start(self, step: int) -> None:
+        """Begins to write, from a step on; lines beyond it are cut off."""
+        if self._writer is None:
+            batch_size, active = self._config.batch_size, parallel.is_main()
+            self._writer = writers.MetricWriter(self.run.path, step, batch_size, active, self._name)
+        else:
+            self._writer.rewind(step)
+
+    def has_evaluation(self, step: int) -> bool:
+        """Returns whether the evaluation of a step has been written."""
+        return parallel.agree(self._writer.has_evaluation(step))
+
+    def log(self, step: int, sums: dict[str, Any], learning_rate: float, pace: Pace) -> None:
+        """Writes a log line, see `writers.MetricWriter.write_train`."""
+        self._writer.write_train(step, sums, learning_rate, pace)
+
+    def evaluate(
+        self, recognizer: Recognizer, interrupted: Callable[[], bool] = lambda: False
+    ) -> bool:
+        """Evaluates on every validation set of the run; returns False when interrupted."""
+        protocol = self._config.protocol or default_protocol(recognizer.charset)
+        self.results = None
+        results = {}
+        for source in self._data.eval_sources:
+            result = evaluate.evaluate_source(
+                recognizer,
+                source,
+                protocol,
+                batch_size=self._config.eval_batch_size,
+                progress=False,
+                interrupted=interrupted,
+            )
+            if result is None:
+                return False
+            results[source.name] = result
+        self.results = results
+        return True
+
+    def judge(self, step: int, state: TrainState) -> tuple[TrainState, float | None]:
+        """Writes the last evaluation; returns the state that it leads to, and the score."""
+        data = self._data
+        self._writer.write_eval(
+            step, self.results, data.eval_sources, data.preprocess, self._config.grid_images
+        )
+        first = next(iter(self.results.values())).metrics
+        score = first["word_accuracy"] if first["count"] else None
+        return control.judge(state, score, self._config), score
+
+    def summarise(self, step: int, state: TrainState) -> dict[str, Any]:
+        """Writes and returns `summary.json`."""
+        images = step * self._config.batch_size
+        seconds = self._writer.seconds
+        return self.run.summarise(step, seconds, images, state.params, self.results or {})
+
+    def close(self) -> None:
+        """Finishes writing."""
+        self.checkpoints.close()
+        if self._writer is not None:
+            self._writer.close()

@@ -1,0 +1,35 @@
+"""Several networks that read as one."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from crnn_jax import types
+from crnn_jax.models.crnn import CRNN
+
+
+@dataclasses.dataclass(frozen=True)
+class Ensemble:
+    """The networks of replicas as one: the mean of their frame posteriors; static.
+
+    Attributes:
+      model: of every replica.
+      count: of replicas.
+    """
+
+    model: CRNN
+    count: int
+
+    def apply(
+        self, variables: types.Variables, images: types.Images, widths: types.Widths
+    ) -> tuple[types.Logits, types.FrameCounts]:
+        """Returns log posteriors (B, T, K) and frames, of stacked variables."""
+        logs = []
+        for r in range(self.count):
+            own = jax.tree.map(lambda array, r=r: array[r], variables)
+            logits, frames = self.model.apply(own, images, widths)
+            logs.append(jax.nn.log_softmax(logits))
+        return jax.nn.logsumexp(jnp.stack(logs), axis=0) - jnp.log(float(self.count)), frames

@@ -1,0 +1,350 @@
+"""How a run is spread over devices and processes.
+
+Every device computes its own rows of a batch, and all of them the same update: the state is
+replicated, rows are split, sums cross the devices. One function of a device's rows is compiled by
+`jit` over a mesh of devices (the default) or by `pmap`, and gives the same numbers. What a row
+holds and which random numbers it gets follow from its number in the whole batch, so that the
+layout changes nothing but rounding.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding, PartitionSpec, Sharding, SingleDeviceSharding
+
+from crnn_jax import flops
+from crnn_jax.errors import UserError, unknown_name
+
+AXIS = "data"  # of the mesh, and of rows
+MODES = ("jit", "pmap")
+_LOG = logging.getLogger("crnn_jax")
+
+
+@dataclasses.dataclass(frozen=True)
+class Axis:
+    """The devices that share a batch, as the program of one of them sees them; static.
+
+    Attributes:
+      size: their number; with 1 there is nothing to share, and no axis to name.
+      processes: that these devices belong to, in equal parts.
+    """
+
+    size: int = 1
+    processes: int = 1
+
+    @property
+    def name(self) -> str | None:
+        """The axis' name, for modules that sum over it; None where there is none."""
+        return AXIS if self.size > 1 else None
+
+    def index(self) -> Any:
+        """Returns which of the devices this is."""
+        return jax.lax.axis_index(AXIS) if self.size > 1 else 0
+
+    def sum(self, tree: Any) -> Any:
+        """Returns the sums over the devices."""
+        return jax.lax.psum(tree, AXIS) if self.size > 1 else tree
+
+    def gather(self, rows: Any) -> Any:
+        """Returns the rows of all devices, in the order of the whole batch."""
+        if self.size == 1:
+            return rows
+        return jax.lax.all_gather(rows, AXIS, tiled=True)
+
+    def own(self, rows: Any) -> Any:
+        """Returns this device's share of rows that all devices have."""
+        if self.size == 1:
+            return rows
+
+        def take(array: Any) -> Any:
+            count = len(array) // self.size
+            return jax.lax.dynamic_slice_in_dim(array, self.index() * count, count)
+
+        return jax.tree.map(take, rows)
+
+
+ALONE = Axis()
+
+
+class Layout:
+    """The devices of a run and how its programs are compiled for them.
+
+    Attributes:
+      axis: what a step has to know of it.
+    """
+
+    def __init__(self, mode: str = "jit", devices: Any = None):
+        """Args:
+          mode: one of MODES.
+          devices: to use; all that there are, of all processes, by default.
+
+        Raises:
+          UserError: for another mode.
+        """
+        if mode not in MODES:
+            raise unknown_name("value of config.parallel", mode, MODES)
+        devices = np.array(jax.devices() if devices is None else devices)
+        self._mode = mode
+        self._mesh = Mesh(devices, (AXIS,))
+        self.axis = Axis(devices.size, len({d.process_index for d in devices}))
+
+    @property
+    def replicated(self) -> Sharding:
+        """The sharding of what every device has whole."""
+        return self._sharding(PartitionSpec())
+
+    @property
+    def rows(self) -> Sharding:
+        """The sharding of rows that are split among the devices."""
+        return self._sharding(PartitionSpec(AXIS))
+
+    def _sharding(self, spec: PartitionSpec) -> Sharding:
+        if self.axis.size == 1:  # as programs without a mesh leave their results
+            return SingleDeviceSharding(self._mesh.devices.item())
+        return NamedSharding(self._mesh, spec)
+
+    def peak(self, dtype: Any) -> float | None:
+        """Returns what all devices can do per second in a dtype, where that is known."""
+        each = flops.peak(self._mesh.devices.flat[0], dtype)
+        return each and each * self.axis.size
+
+    def check_batch(self, batch_size: int) -> None:
+        """Raises a UserError for a batch that does not split evenly."""
+        if batch_size % self.axis.size:
+            raise UserError(
+                f"config.batch_size is {batch_size}, and {self.axis.size} devices share a batch: "
+                f"give a multiple of {self.axis.size}, or fewer devices (config.devices)"
+            )
+
+    def replicate(self, tree: Any) -> Any:
+        """Returns a tree of arrays on every device; arrays that are there already stay."""
+        return jax.tree.map(self._replicate, tree)
+
+    def _replicate(self, array: Any) -> jax.Array:
+        if isinstance(array, jax.Array) and array.sharding == self.replicated:
+            return array
+        if jax.process_count() == 1:
+            return jax.device_put(array, self.replicated)
+        if isinstance(array, jax.Array):
+            array = np.asarray(array.addressable_data(0))
+        return jax.make_array_from_callback(np.shape(array), self.replicated, lambda i: array[i])
+
+    def split(self, rows: Any) -> Any:
+        """Returns this process's rows, a tree of host arrays, as arrays over all devices.
+
+        Rows that do not split evenly are followed by zeros, which are rows without a width.
+        """
+        if self.axis.size == 1:
+            return jax.device_put(rows, self.rows)
+        if self.axis.processes == 1:
+            return jax.device_put(jax.tree.map(self._by_device, rows), self.rows)
+        return jax.tree.map(
+            lambda array: jax.make_array_from_process_local_data(self.rows, self._by_device(array)),
+            rows,
+        )
+
+    def local(self) -> Layout:
+        """Returns the layout of this process's devices alone, by `jit`."""
+        if jax.process_count() == 1:
+            return Layout("jit", self._mesh.devices)
+        mine = [d for d in self._mesh.devices.flat if d.process_index == jax.process_index()]
+        return Layout("jit", mine)
+
+    def spread(self, rows: Any) -> Any:
+        """Returns rows of this process on its devices, split among them if they split evenly."""
+        even = not len(jax.tree.leaves(rows)[0]) % self.axis.size
+        return jax.device_put(rows, self.rows if even else self.replicated)
+
+    def _by_device(self, array: Any) -> Any:
+        """Returns rows for this process's devices; for `pmap` with an axis of these before them."""
+        local = self.axis.size // self.axis.processes
+        array = np.pad(array, [(0, -len(array) % local), *[(0, 0)] * (array.ndim - 1)])
+        if self._mode == "jit":
+            return array
+        return array.reshape(local, -1, *array.shape[1:])
+
+    def compile(self, step: Callable[..., Any], split_state: bool = False) -> Callable[..., Any]:
+        """Returns the compiled form of `step(state, rows, whole)`, which gives (state, sums).
+
+        Args:
+          step: for one device: the state, its rows (a tree, or None), what every device has; the
+            new state and sums must be the same on every device. The state is consumed (donated).
+          split_state: whether the state and sums are rows themselves (replicas), and differ.
+        """
+        if self.axis.size == 1:
+            return jax.jit(step, donate_argnums=0)
+        if self._mode == "pmap" and not split_state:
+            return _Mapped(
+                step, self.split(np.zeros(self.axis.size // self.axis.processes, np.int32))
+            )
+        whole, split = PartitionSpec(), PartitionSpec(AXIS)
+        state = split if split_state else whole
+        # Sums cross the devices where the step says so; JAX is not to add any of its own.
+        return jax.jit(
+            jax.shard_map(
+                step,
+                mesh=self._mesh,
+                in_specs=(state, split, whole),
+                out_specs=(state, state),
+                check_vma=False,
+            ),
+            donate_argnums=0,
+        )
+
+
+class _Mapped:
+    """A step compiled by `pmap`."""
+
+    def __init__(self, step: Callable[..., Any], each: jax.Array):
+        """Args:
+        step: as in `Layout.compile`.
+        each: a number per device: `pmap` wants an argument to map over, and rows may be None.
+        """
+        self._each = each
+        self._function = jax.pmap(
+            lambda _, *arguments: step(*arguments),
+            AXIS,
+            in_axes=(0, None, 0, None),
+            out_axes=(None, None),
+            donate_argnums=1,
+        )
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self._function(self._each, *arguments)
+
+    def lower(self, *arguments: Any) -> Any:
+        """Returns the lowered program, as `jax.jit` does."""
+        return self._function.lower(self._each, *arguments)
+
+
+def choose_layout(config: Any) -> Layout:
+    """Returns the layout that a config asks for.
+
+    Raises:
+      UserError: when there are fewer devices, or they cannot share a batch evenly.
+    """
+    devices = jax.devices()
+    if config.devices > len(devices):
+        raise UserError(
+            f"config.devices is {config.devices}, and there are {len(devices)}: give at most as "
+            "many, or 0 for all"
+        )
+    if config.devices and jax.process_count() > 1 and config.devices < len(devices):
+        raise UserError(
+            f"config.devices is {config.devices}: several processes use all of their "
+            f"{len(devices)} devices; give 0, or hide devices from the processes"
+        )
+    layout = Layout(config.parallel, devices[: config.devices or None])
+    if config.replicas == 1:
+        layout.check_batch(config.batch_size)
+    return layout
+
+
+class Vote:
+    """Whether any process wants to stop: all of them learn of it at the same step."""
+
+    def __init__(self, layout: Layout):
+        self._last: jax.Array | None = None
+        if jax.process_count() > 1:
+            local = jax.local_device_count()
+            self._wishes = [layout.split(np.full(local, wish, np.int32)) for wish in (0, 1)]
+            self._sum = jax.jit(jnp.sum, out_shardings=layout.replicated)
+
+    def __call__(self, wish: bool) -> bool:
+        """Returns whether any process wished so; with several, at the call before this one.
+
+        That answer is there already, so that no device waits for the host.
+        """
+        if jax.process_count() == 1:
+            return wish
+        before, self._last = self._last, self._sum(self._wishes[wish])
+        return before is not None and bool(jax.device_get(before))
+
+
+def connect(coordinator: str = "", processes: int = 0, process: int = -1) -> None:
+    """Joins the processes of a run; without arguments those that SLURM has started, if any.
+
+    Args:
+      coordinator: HOST:PORT of process 0.
+      processes: how many there are.
+      process: which of them this is, from 0.
+
+    Raises:
+      UserError: when only some of the three are given, or the others cannot be reached.
+    """
+    given = (bool(coordinator), processes > 0, process >= 0)
+    if any(given) and not all(given):
+        raise UserError(
+            "--coordinator, --processes and --process belong together: give all three, as in "
+            "--coordinator=node1:9876 --processes=2 --process=0, or none under SLURM"
+        )
+    if not any(given) and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) < 2:
+        return
+    if any(given) and not process < processes:
+        raise UserError(f"--process={process}: give a number from 0 to {processes - 1}")
+    arguments = (coordinator, processes, process) if any(given) else ()
+    try:
+        jax.distributed.initialize(*arguments)
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(
+            f"the processes of the run cannot be joined ({reason}): check that every node reaches "
+            "the coordinator, and that each process has a number of its own"
+        ) from None
+    if jax.process_index():
+        _LOG.setLevel(logging.WARNING)
+    _LOG.info("%d processes, %d devices", jax.process_count(), jax.device_count())
+
+
+def is_main() -> bool:
+    """Returns whether this process is the one that writes."""
+    return jax.process_index() == 0
+
+
+def place() -> tuple[int, int]:
+    """Returns which process this is and how many there are."""
+    return jax.process_index(), jax.process_count()
+
+
+def collect(value: Any) -> list[Any]:
+    """Returns what each process gives, by its number; anything that JSON holds."""
+    if jax.process_count() == 1:
+        return [value]
+    data = np.frombuffer(json.dumps(value).encode(), np.uint8)
+    sizes = multihost_utils.process_allgather(np.array([len(data)]))[:, 0]
+    data = np.pad(data, (0, int(sizes.max()) - len(data)))
+    found = multihost_utils.process_allgather(data)
+    return [json.loads(bytes(row[:size])) for row, size in zip(found, sizes, strict=True)]
+
+
+def agree(value: Any) -> Any:
+    """Returns the value of the process that writes."""
+    return collect(value)[0]
+
+
+def main_first(function: Callable[[], Any]) -> Any:
+    """Calls a function in the process that writes, then in the others; returns what it gives.
+
+    Raises:
+      UserError: in every process, if it did so in the first.
+    """
+    result, reason = None, ""
+    if is_main():
+        try:
+            result = function()
+        except UserError as error:
+            reason = str(error)
+    reason = agree(reason)
+    if reason:
+        raise UserError(reason)
+    return result if is_main() else function()

@@ -1,0 +1,268 @@
+"""Several seeds in one run: replica r is the run that `config.seed + r` would be.
+
+Replicas share the program and nothing else; each has a folder of its own, which is a run like any
+other. How a program goes through them is chosen by what was measured, see
+`benchmarks/replica_cost.py`.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import pathlib
+import statistics
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from ml_collections import ConfigDict
+
+from crnn_jax import files, models, types
+from crnn_jax.checkpoint import restore_newest
+from crnn_jax.errors import UserError
+from crnn_jax.member import Member
+from crnn_jax.parallel import Layout
+from crnn_jax.progress import Pace
+from crnn_jax.recognizer import Recognizer
+from crnn_jax.step import TrainState
+from crnn_jax.workdir import SUMMARY_FILE, Workdir
+
+FOLDER = "replica_"  # and its number
+METHODS = ("auto", "unrolled", "vmap", "map")
+
+
+def check(config: ConfigDict, data: Any, devices: int) -> None:
+    """Raises a UserError for what replicas cannot do."""
+    count = config.replicas
+    if count == 1:
+        return
+    if data.index is not None:
+        raise UserError(
+            f"config.replicas is {count}: replicas train on rendered text or a bank alone, and "
+            "config.data.train has a set that the host loads; give one run per seed instead"
+        )
+    if config.stop_patience:
+        raise UserError(
+            f"config.replicas is {count} and config.stop_patience {config.stop_patience}: replicas "
+            "end together; give config.stop_patience=0"
+        )
+    if jax.process_count() > 1:
+        raise UserError(f"config.replicas is {count}: replicas train in one process")
+    if count % devices:
+        raise UserError(
+            f"config.replicas is {count}, and {devices} devices share them: give a multiple of "
+            f"{devices}, or fewer devices (config.devices)"
+        )
+
+
+def stack(states: Sequence[Any]) -> Any:
+    """Returns one state of all replicas."""
+    return jax.tree.map(lambda *arrays: jnp.stack(arrays), *states)
+
+
+def unstack(states: Any, count: int) -> list[Any]:
+    """Returns the state of every replica."""
+    return [jax.tree.map(lambda array, r=r: array[r], states) for r in range(count)]
+
+
+def over(function: Callable[[Any], Any], method: str) -> Callable[[Any], Any]:
+    """Returns a function of stacked states from one of a single state.
+
+    Args:
+      function: pure.
+      method: `unrolled` computes one replica after another in one program, `map` in a loop, `vmap`
+        all at once; `auto` takes the quickest on this platform.
+    """
+    if method == "auto":
+        # On a CPU a loop slows convolution gradients down, and vmap makes grouped convolutions.
+        method = "unrolled"
+    if method == "vmap":
+        return jax.vmap(function)
+    if method == "map":
+        return lambda states: jax.lax.map(function, states)
+
+    def unrolled(states: Any) -> Any:
+        count = len(jax.tree.leaves(states)[0])
+        return stack([function(one) for one in unstack(states, count)])
+
+    return unrolled
+
+
+@dataclasses.dataclass(frozen=True)
+class Ensemble:
+    """The networks of replicas as one: the mean of their frame posteriors; static.
+
+    Attributes:
+      model: of every replica.
+      count: of replicas.
+    """
+
+    model: models.CRNN
+    count: int
+
+    def apply(
+        self, variables: types.Variables, images: types.Images, widths: types.Widths
+    ) -> tuple[types.Logits, types.FrameCounts]:
+        """Returns log posteriors (B, T, K) and frames, of stacked variables."""
+        logs = []
+        for own in unstack(variables, self.count):
+            logits, frames = self.model.apply(own, images, widths)
+            logs.append(jax.nn.log_softmax(logits))
+        return jax.nn.logsumexp(jnp.stack(logs), axis=0) - jnp.log(float(self.count)), frames
+
+
+def _open_members(config: ConfigDict, workdir: pathlib.Path, data: Any) -> list[Member]:
+    if config.replicas == 1:
+        return [Member(workdir, config, data)]
+    Workdir(workdir).prepare(config, data)
+    members = []
+    for r in range(config.replicas):
+        own = copy.deepcopy(config)
+        own.seed, own.replicas = config.seed + r, 1
+        members.append(Member(workdir / f"{FOLDER}{r}", own, data, f"replica {r}"))
+    return members
+
+
+class Group:
+    """The replicas of a run, which train together; of a run without, its only one.
+
+    Several have stacked states, split among the devices, and folders in the workdir.
+    """
+
+    def __init__(self, config: ConfigDict, workdir: pathlib.Path, data: Any, layout: Layout):
+        """Opens the folders.
+
+        Raises:
+          UserError: when one of them holds another run.
+        """
+        self._config, self._workdir, self._layout = config, workdir, layout
+        self._members = _open_members(config, workdir, data)
+
+    def __len__(self) -> int:
+        return len(self._members)
+
+    def split(self, state: Any) -> list[Any]:
+        """Returns the state, or whatever else has an axis of replicas, of each of them."""
+        return unstack(state, len(self)) if len(self) > 1 else [state]
+
+    def place(self, states: Sequence[TrainState]) -> TrainState:
+        """Returns the replicas' states as one, on the devices."""
+        if len(self) == 1:
+            return self._layout.replicate(states[0])
+        return jax.device_put(stack(states), self._layout.rows)
+
+    def newest(self, create: Callable[..., TrainState]) -> tuple[int, list[TrainState]]:
+        """Returns the last step that all have saved, else the first, and the states there.
+
+        Args:
+          create: of a first state, from its seed.
+        """
+        found = restore_newest(
+            [member.checkpoints for member in self._members], jax.eval_shape(create, 0)
+        )
+        if found is None:
+            return 0, [create(self._config.seed + r) for r in range(len(self))]
+        return found
+
+    def start(self, step: int) -> None:
+        """Begins to write, from a step on; lines beyond it are cut off."""
+        for member in self._members:
+            member.start(step)
+
+    def log(
+        self, step: int, sums: Any, learning_rate: float, pace: Pace
+    ) -> tuple[float, list[int]]:
+        """Writes log lines; returns the mean loss, and who has left out too many updates."""
+        found = self.split(sums)
+        own_pace = pace._replace(images_per_second=pace.images_per_second / len(self))
+        for member, own in zip(self._members, found, strict=True):
+            member.log(step, own, learning_rate * float(own["rate"]), own_pace)
+        losses = [float(own["loss"]) / max(float(own["loss_weight"]), 1.0) for own in found]
+        most = self._config.most_skipped
+        return statistics.fmean(losses), [r for r, x in enumerate(found) if x["streak"] >= most]
+
+    def has_evaluation(self, step: int) -> bool:
+        """Returns whether all evaluations of a step have been written."""
+        return all(member.has_evaluation(step) for member in self._members)
+
+    def evaluate(
+        self,
+        recognizer: Callable[[TrainState], Recognizer],
+        states: Sequence[TrainState],
+        interrupted: Callable[[], bool] = lambda: False,
+    ) -> bool:
+        """Evaluates all on every validation set; returns False when interrupted."""
+        return all(
+            member.evaluate(recognizer(own), interrupted)
+            for member, own in zip(self._members, states, strict=True)
+        )
+
+    @property
+    def is_evaluated(self) -> bool:
+        """Whether all have results of this call."""
+        return all(member.results for member in self._members)
+
+    def judge(
+        self, step: int, states: Sequence[TrainState]
+    ) -> tuple[list[TrainState], list[float | None]]:
+        """Writes the last evaluations; returns the states that they lead to, and the scores."""
+        judged = [m.judge(step, own) for m, own in zip(self._members, states, strict=True)]
+        return [state for state, _ in judged], [score for _, score in judged]
+
+    def save(
+        self,
+        step: int,
+        states: Sequence[TrainState],
+        scores: Sequence[float | None] | None,
+        replace: bool,
+    ) -> None:
+        """Saves all states, see `Checkpointer.save`.
+
+        None while a gradient of the last steps was not finite: the checkpoint before is then the
+        last good one.
+        """
+        if any(int(own.streak) for own in states):
+            return
+        scores = scores or [None] * len(self)
+        for member, own, score in zip(self._members, states, scores, strict=True):
+            member.checkpoints.save(step, own, score, replace)
+
+    def finish(self, step: int, states: Sequence[TrainState]) -> dict[str, Any]:
+        """Waits for checkpoints; writes and returns the summary, of several with their spread."""
+        summaries = []
+        for member, own in zip(self._members, states, strict=True):
+            member.checkpoints.wait()
+            summaries.append(member.summarise(step, own))
+        return summaries[0] if len(self) == 1 else _summarise(self._workdir, summaries)
+
+    def close(self) -> None:
+        """Finishes writing."""
+        for member in self._members:
+            member.close()
+
+
+def _summarise(workdir: pathlib.Path, summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Writes and returns the `summary.json` of all replicas: mean and standard deviation."""
+    sets = {}
+    for name, first in summaries[0]["eval"].items():
+        found = {key: [s["eval"][name][key] for s in summaries] for key in first}
+        count = found.pop("count")[0]
+        sets[name] = {"count": count} | {key: _spread(values) for key, values in found.items()}
+    first = summaries[0]
+    summary = {
+        "step": first["step"],
+        "seconds": first["seconds"],
+        "images_per_second": round(sum(s["images_per_second"] for s in summaries), 1),
+        "parameters": first["parameters"],
+        "replicas": len(summaries),
+        "eval": sets,
+    }
+    files.write_json(workdir / SUMMARY_FILE, summary)
+    return summary
+
+
+def _spread(values: Sequence[float | None]) -> dict[str, float | None]:
+    if None in values:  # no row could be scored
+        return {"mean": None, "std": None}
+    return {"mean": statistics.fmean(values), "std": statistics.stdev(values)}

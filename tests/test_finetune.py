@@ -1,0 +1,121 @@
+"""A run that goes on from a trained model, with characters of its own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+from small import small_config
+
+from crnn_jax import bundle_file, cli, train
+from crnn_jax.errors import UserError
+from crnn_jax.recognizer import Recognizer
+
+NEW = "%€"
+
+
+@pytest.fixture(scope="module")
+def words(tmp_path_factory):
+    """A few images whose labels have characters that the model does not know."""
+    folder = tmp_path_factory.mktemp("words")
+    rng = np.random.default_rng(0)
+    lines = []
+    for i in range(12):
+        Image.fromarray(rng.integers(0, 256, (20, 60), np.uint8)).save(folder / f"{i}.png")
+        lines.append(f"{i}.png\t{i}{NEW[i % 2]}Ab\n")
+    (folder / "labels.tsv").write_text("".join(lines), encoding="utf-8")
+    return f"tsv:{folder}/labels.tsv"
+
+
+def config_of(words, model, **changes):
+    return small_config(
+        **{
+            "init_from": model,
+            "charset": "from_data",
+            "data.train": f"{words}::split=0:70",
+            "data.eval": f"{words}::split=70:100,name=mine",
+            "licence": "CC0-1.0",
+            "total_steps": 4,
+            "eval_every_steps": 2,
+            "checkpoint_every_steps": 2,
+            **changes,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def tuned(words, smoke_run, tmp_path_factory):
+    """Workdir of a finished run that began with the smoke run's model."""
+    workdir = tmp_path_factory.mktemp("tuned")
+    train.train_and_evaluate(config_of(words, smoke_run), workdir)
+    return workdir
+
+
+def test_old_characters_keep_their_rows(tuned, smoke_run):
+    old, new = Recognizer.load(smoke_run), Recognizer.load(tuned)
+    assert new.charset.classes[: len(old.charset.classes)] == old.charset.classes
+    assert set(NEW) <= set(new.charset.classes)
+    before = old.variables["params"]["classifier"]["kernel"]
+    after = new.variables["params"]["classifier"]["kernel"][:, : before.shape[1]]
+    assert np.abs(before - after).max() < 0.05  # a few small steps away, and not drawn anew
+
+
+def test_a_run_says_what_became_of_every_character_and_bundles_the_model(tuned, smoke_run):
+    table = (tuned / "characters_mine.tsv").read_text("utf-8").splitlines()
+    assert table[0].split("\t") == ["character", "count", "before", "after", "change"]
+    assert table[-1].startswith("all characters\t")
+    assert any(line.startswith("new characters\t") for line in table)
+    found = bundle_file.load_bundle(tuned / "model.crnn")
+    assert [ancestor.name for ancestor in found.lineage] == [smoke_run.name, tuned.name]
+    assert found.licence == "CC0-1.0"
+    assert found.other_licences()
+    image = np.zeros((32, 64), np.uint8)
+    read = [Recognizer.load(model).read([image]) for model in (tuned, tuned / "model.crnn")]
+    assert read[0] == read[1]
+
+
+def test_a_run_goes_on_without_the_model_it_came_from(words, smoke_run, tuned, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(smoke_run, model)
+    workdir = tmp_path / "run"
+    train.train_and_evaluate(config_of(words, model, total_steps=2), workdir)
+    shutil.rmtree(model)
+    state, summary = train.train_and_evaluate(config_of(words, model, total_steps=4), workdir)
+    assert summary["step"] == int(state.step) == 4
+    lineage = json.loads((workdir / "run.json").read_text())["lineage"]
+    assert [ancestor["name"] for ancestor in lineage] == ["model"]
+
+
+def test_replicas_begin_with_the_same_weights(smoke_run, tmp_path):
+    changes = {"data.train": "synth:plain", "data.eval": "", "replicas": 2, "charset": "alnum62"}
+    config = config_of("", smoke_run, **changes, total_steps=2)
+    state, _ = train.train_and_evaluate(config, tmp_path)
+    kernel = state.params["encoder"]["conv_1"]["kernel"]
+    assert np.abs(kernel[0] - kernel[1]).max() < 0.05
+    assert not np.array_equal(kernel[0], kernel[1])
+    assert (tmp_path / "replica_1" / "model.crnn").is_file()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model.hidden": 8}, "set config.model.hidden=16"),
+        ({"init_from": "nowhere"}, "not a model; give the workdir of a run"),
+        ({"init_charset": "join"}, "value of config.init_charset"),
+    ],
+)
+def test_what_cannot_be_gone_on_from_is_said(words, smoke_run, changes, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        train.train_and_evaluate(config_of(words, smoke_run, **changes), tmp_path)
+
+
+def test_the_experiment_takes_network_and_size_from_the_model(words, smoke_run):
+    config = cli.load_experiment(f"finetune:model={smoke_run},data={words}")
+    assert config.init_from == str(smoke_run)
+    assert config.model.hidden == 16
+    assert config.data.width == 64
+    assert config.data.train.endswith("+ 0.5*synth:scene")
+    assert config.total_examples == 3000

@@ -1,0 +1,122 @@
+"""Replicas: each is the single run of its own seed."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from crnn_jax import cli, replicas, train
+from crnn_jax.errors import UserError
+
+RUN = {
+    "batch_size": 8,
+    "seed": 3,
+    "optimizer.name": "sgd",
+    "optimizer.learning_rate": 0.0005,
+    "schedule": "plateau",
+    "plateau_patience": 1,
+    "ema": 0.9,
+    "log_every_steps": 5,
+    "total_steps": 20,
+    "eval_every_steps": 10,
+    "checkpoint_every_steps": 5,
+    "data.eval": "synth:plain::limit=16,charset=alnum62",
+}
+
+
+def config_of(**changes):
+    pairs = [(key.replace("__", "."), str(value)) for key, value in {**RUN, **changes}.items()]
+    return cli.load_experiment("quickstart:smoke", pairs)
+
+
+def course(workdir):
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    losses = [line["loss"] for line in lines if "loss" in line]
+    return losses, [line["eval"]["plain"]["cer"] for line in lines if "eval" in line]
+
+
+@pytest.fixture(scope="module")
+def both(tmp_path_factory):
+    """Workdir of a run of two replicas."""
+    workdir = tmp_path_factory.mktemp("both")
+    train.train_and_evaluate(config_of(replicas=2), workdir)
+    return workdir
+
+
+def test_a_replica_is_the_single_run_of_its_seed(both, tmp_path):
+    state, _ = train.train_and_evaluate(config_of(seed=4), tmp_path)
+    losses, readings = course(tmp_path)
+    assert len(losses) == 4
+    found, found_readings = course(both / "replica_1")
+    np.testing.assert_allclose(found, losses, rtol=1e-4)
+    assert found_readings == readings
+    assert course(both / "replica_0")[0] != found
+    # Its folder is a run: the single run finds itself there, finished.
+    shutil.copytree(both / "replica_1", tmp_path / "taken")
+    taken, summary = train.train_and_evaluate(config_of(seed=4), tmp_path / "taken")
+    assert summary["step"] == 20
+    for a, b in zip(jax.tree.leaves(state.params), jax.tree.leaves(taken.params), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+def test_the_summary_has_mean_and_deviation(both):
+    summary = json.loads((both / "summary.json").read_text())
+    own = [json.loads((both / f"replica_{r}" / "summary.json").read_text()) for r in range(2)]
+    cers = [found["eval"]["plain"]["cer"] for found in own]
+    assert summary["replicas"] == 2
+    assert summary["eval"]["plain"]["cer"]["mean"] == pytest.approx(np.mean(cers))
+    assert summary["eval"]["plain"]["cer"]["std"] == pytest.approx(np.std(cers, ddof=1))
+
+
+def test_replicas_go_on_where_all_of_them_were_saved(both, tmp_path):
+    """As after a kill between the checkpoints of one step."""
+    shutil.copytree(both, tmp_path, dirs_exist_ok=True)
+    shutil.rmtree(tmp_path / "replica_1" / "checkpoints" / "20")
+    (tmp_path / "summary.json").unlink()
+    state, summary = train.train_and_evaluate(config_of(replicas=2), tmp_path)
+    assert summary["step"] == 20
+    assert state.step.tolist() == [20, 20]
+    for r in range(2):
+        assert course(tmp_path / f"replica_{r}") == course(both / f"replica_{r}")
+
+
+@pytest.mark.parametrize("method", ["vmap", "map"])
+def test_all_ways_through_the_replicas_agree(method):
+    states = {"a": jnp.arange(3.0), "b": jnp.ones((3, 2))}
+
+    def double(state):
+        return {"a": state["a"] + 1, "b": 2 * state["b"]}, state["a"]
+
+    expected = replicas.over(double, "unrolled")(states)
+    found = replicas.over(double, method)(states)
+    jax.tree.map(np.testing.assert_array_equal, expected, found)
+
+
+@pytest.mark.slow
+def test_replicas_are_spread_over_devices(both, tmp_path):
+    state, _ = train.train_and_evaluate(config_of(replicas=2, devices=2), tmp_path)
+    assert len(state.step.sharding.device_set) == 2
+    for r in range(2):
+        losses, readings = course(tmp_path / f"replica_{r}")
+        expected, expected_readings = course(both / f"replica_{r}")
+        np.testing.assert_allclose(losses, expected, rtol=1e-4)
+        assert readings == expected_readings
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data__train": "tfds:rendered_words/tiny/train"}, "replicas train on rendered text"),
+        ({"stop_patience": 2}, "replicas end together"),
+        ({"devices": 4}, "replicas is 2, and 4 devices share them"),
+        ({"replica_axis": "vmpa"}, "did you mean 'vmap'"),
+    ],
+)
+def test_what_replicas_cannot_do_is_said(changes, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        train.train_and_evaluate(config_of(replicas=2, **changes), tmp_path)
