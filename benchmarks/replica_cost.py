@@ -3,8 +3,8 @@
     python benchmarks/replica_cost.py --replicas=1,2,4,8
 
 Trains the quickstart network on rendered scenes for some steps with every number of replicas and
-every method of `config.replica_axis`, in turns, and prints the median time per step and per replica,
-against a run of one seed. The table is Markdown; the last line is JSON.
+every method of `config.replica_axis`, in turns, and prints the median time per step and per
+replica, against a run of one seed. The table is Markdown; the last line is JSON.
 """
 
 from __future__ import annotations

@@ -27,7 +27,11 @@ _PATHS = ("charset", "init_from", "synth.atlas", "synth.text_file", "synth.textu
 
 
 def bundle_of_run(
-    workdir: str | pathlib.Path, licence: str = "", name: str = "", card: str = ""
+    workdir: str | pathlib.Path,
+    licence: str = "",
+    name: str = "",
+    card: str = "",
+    average: int = 1,
 ) -> Bundle:
     """Returns the best checkpoint of a run as a bundle.
 
@@ -36,6 +40,8 @@ def bundle_of_run(
       licence: of the model; empty: that of the run's config, else "unknown".
       name: of the model; empty: that of the workdir.
       card: Markdown that describes it.
+      average: above 1 the mean of so many of the newest checkpoints, instead of the best one; it
+        has no scores yet.
 
     Raises:
       UserError: when there is no such run or it cannot be read.
@@ -44,7 +50,7 @@ def bundle_of_run(
     from crnn_jax import workdir as workdir_lib
 
     folder = pathlib.Path(workdir)
-    model, config, step = recognizer.load_run(folder)
+    model, config, step = recognizer.load_run(folder, average)
     knobs = config_lib.flatten(config)
     run = files.read_json(folder / workdir_lib.RUN_FILE)
     data, ancestors = run.get("data"), run.get("lineage", [])
@@ -65,7 +71,7 @@ def bundle_of_run(
         charset=model.charset,
         variables=jax.device_get(model.variables),
         lineage=(*map(Ancestor.from_json, ancestors), own),
-        metrics=_metrics(folder, step),
+        metrics=_metrics(folder, step) if average < 2 else {},
         card=card,
     )
 
@@ -131,6 +137,13 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--name", default="", help="of the model; default: the workdir's")
     parser.add_argument("--card", metavar="FILE.md", help="text that describes the model")
     parser.add_argument("--bf16", action="store_true", help="half the size, a little less exact")
+    parser.add_argument(
+        "--average",
+        type=cli.positive_int,
+        default=1,
+        metavar="N",
+        help="the mean of the weights of the N newest checkpoints, instead of the best one",
+    )
     parser.add_argument("--show", metavar="FILE.crnn", help="prints what is inside a bundle")
     args = parser.parse_args(argv)
     if args.show:
@@ -140,7 +153,7 @@ def main(argv: Sequence[str]) -> int:
         raise UserError("give --run=WORKDIR and --out=FILE.crnn to write, or --show=FILE.crnn")
     cli.check_output(args.out)
     card = _read_card(args.card) if args.card else ""
-    bundle = bundle_of_run(args.run, args.licence, args.name, card)
+    bundle = bundle_of_run(args.run, args.licence, args.name, card, args.average)
     size = save_bundle(args.out, bundle, args.bf16)
     hint = "" if bundle.licence != UNKNOWN else " (say what others may do with it: --licence=...)"
     print(

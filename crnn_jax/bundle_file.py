@@ -134,7 +134,7 @@ class Bundle:
 
         from crnn_jax.recognizer import Recognizer, network_of, preprocess_of
 
-        network = network_of(self.config, self.charset)
+        network = network_of(self.config, self.charset.num_classes)
         preprocess = preprocess_of(self.config)
         shape = (1, preprocess.height, preprocess.widest, preprocess.channels)
         expected = jax.eval_shape(

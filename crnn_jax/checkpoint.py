@@ -34,16 +34,19 @@ _MOST_REASON = 120  # characters of an error of Orbax, whose end is about its in
 
 
 class Checkpointer:
-    """Saves and restores whole states in `workdir/checkpoints`, keeping the latest and the best."""
+    """Saves and restores whole states in `workdir/checkpoints`.
 
-    def __init__(self, workdir: str | pathlib.Path, read_only: bool = False):
+    The best and the `keep` latest stay; at least two, so that there is one to fall back on.
+    """
+
+    def __init__(self, workdir: str | pathlib.Path, read_only: bool = False, keep: int = 2):
         # Orbax narrates every step, and logs whatever it raises, too.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
         folder = (pathlib.Path(workdir) / FOLDER).absolute()
         self._folder = folder
-        keep = checkpoint_managers.AnyPreservationPolicy(
+        policy = checkpoint_managers.AnyPreservationPolicy(
             [
-                checkpoint_managers.LatestN(2),  # one to fall back on
+                checkpoint_managers.LatestN(max(keep, 2)),
                 checkpoint_managers.BestN(
                     get_metric_fn=lambda metrics: metrics[_SCORE],
                     n=1,
@@ -52,7 +55,7 @@ class Checkpointer:
             ]
         )
         self._options = ocp.CheckpointManagerOptions(
-            preservation_policy=keep,
+            preservation_policy=policy,
             best_fn=lambda metrics: metrics[_SCORE],
             create=not read_only,
             read_only=read_only,

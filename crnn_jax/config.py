@@ -35,6 +35,11 @@ def default_config() -> ConfigDict:
     config.devices = 0  # that share it; 0: all
     config.steps_per_dispatch = 1  # steps in one program call; above 1 for rendered text alone
 
+    # What a run begins with, and what becomes of it.
+    config.init_from = ""  # a trained model, a run or a bundle, whose weights it begins with
+    config.init_charset = "union"  # its characters: union: kept, too | replace: the data's alone
+    config.licence = ""  # of the model that comes out, as in CC0-1.0; goes into its bundle
+
     # What is read.
     config.charset = "alnum36"  # preset (+space), characters, chars:STRING, file:PATH or from_data
     config.case = "auto"  # keep | fold labels to lower case | auto: fold for alnum36, else keep
@@ -108,6 +113,7 @@ def default_config() -> ConfigDict:
     config.checkpoint_every_epochs = placeholder(float)  # checkpoints, in passes over the data
     config.checkpoint_every_examples = placeholder(int)  # checkpoints, in images
     config.checkpoint_every_percent = 5.0  # checkpoints, in percent of the run
+    config.keep_checkpoints = 2  # newest ones that stay, beside the best; more can be averaged
     config.log_every_steps = 50  # a line in metrics.jsonl and TensorBoard
 
     config.profile = 0  # steps recorded into WORKDIR/profile, after the tenth; 0: none

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -29,12 +29,19 @@ class Member:
       results: of the last evaluation, by set; None before the first, or when it was cut short.
     """
 
-    def __init__(self, path: pathlib.Path, config: ConfigDict, data: TrainingSet, name: str = ""):
+    def __init__(
+        self,
+        path: pathlib.Path,
+        config: ConfigDict,
+        data: TrainingSet,
+        lineage: Sequence[dict[str, Any]] = (),
+        name: str = "",
+    ):
         """Opens the folder; raises a UserError when it holds another run."""
         self._config, self._data, self._name = config, data, name
         self.run = workdir_lib.Workdir(path)
-        parallel.main_first(lambda: self.run.prepare(config, data))
-        self.checkpoints = Checkpointer(path)
+        parallel.main_first(lambda: self.run.prepare(config, data, lineage))
+        self.checkpoints = Checkpointer(path, keep=config.keep_checkpoints)
         self.results: dict[str, evaluate.Result] | None = None
         self._writer: writers.MetricWriter | None = None
 

@@ -131,7 +131,8 @@ class Layout:
         return jax.tree.map(self._replicate, tree)
 
     def _replicate(self, array: Any) -> jax.Array:
-        if isinstance(array, jax.Array) and array.sharding == self.replicated:
+        # What lies there without having been put there would be compiled for once more.
+        if isinstance(array, jax.Array) and array.committed and array.sharding == self.replicated:
             return array
         if jax.process_count() == 1:
             return jax.device_put(array, self.replicated)

@@ -20,6 +20,7 @@ from crnn_jax.data.images import Preprocess
 from crnn_jax.data.stream import stream_batches
 from crnn_jax.decode import DECODERS
 from crnn_jax.errors import DataError, UserError, unknown_name
+from crnn_jax.models.ensemble import Ensemble
 
 T = TypeVar("T")
 
@@ -70,11 +71,17 @@ def preprocess_of(config: Any) -> Preprocess:
     )
 
 
-def network_of(config: Any, charset: Charset) -> models.CRNN:
-    """Returns the network that a config and a charset describe."""
+def network_of(config: Any, num_classes: int, axis_name: str | None = None) -> models.CRNN:
+    """Returns the network that a config describes.
+
+    Args:
+      config: of a run.
+      num_classes: classes, the blank included.
+      axis_name: see `models.build_model`.
+    """
     data = config.data
     narrowest = data.width if data.fit == "squash" else data.min_width
-    return models.build_model(config.model, charset.num_classes, data.height, narrowest)
+    return models.build_model(config.model, num_classes, data.height, narrowest, axis_name)
 
 
 def default_protocol(charset: Charset) -> str:
@@ -98,7 +105,7 @@ class Recognizer:
       place: puts a batch on the device, or on those that the weights are on.
     """
 
-    model: models.CRNN
+    model: models.CRNN | Ensemble
     variables: types.Variables
     charset: Charset
     preprocess: Preprocess
@@ -110,7 +117,8 @@ class Recognizer:
         """Loads the best checkpoint of a run, or a bundle.
 
         Args:
-          model: the run's workdir, or a bundle (a file that `crnn_jax.bundle` wrote).
+          model: the run's workdir, or a bundle (a file that `crnn_jax.bundle` wrote). A run of
+            replicas reads with all of them: the mean of their frame posteriors.
 
         Raises:
           UserError: when there is no such model or it cannot be read.
@@ -120,6 +128,15 @@ class Recognizer:
             from crnn_jax import bundle_file
 
             return bundle_file.load_bundle(path).recognizer()
+        if folders := replica_folders(path):
+            members = [load_run(folder)[0] for folder in folders]
+            stacked = jax.tree.map(
+                lambda *arrays: jnp.stack(arrays), *(m.variables for m in members)
+            )
+            ensemble = Ensemble(members[0].model, len(members))
+            return dataclasses.replace(
+                members[0], model=ensemble, variables=stacked, name=path.name
+            )
         return load_run(path)[0]
 
     def with_variables(self, variables: types.Variables) -> Recognizer:
@@ -202,8 +219,20 @@ class Recognizer:
             yield position, Reading(text, float(np.exp(host.log_probability[row])), loss)
 
 
-def load_run(workdir: pathlib.Path) -> tuple[Recognizer, Any, int]:
+def replica_folders(workdir: pathlib.Path) -> list[pathlib.Path]:
+    """Returns the folders of a run's replicas, by their number; none for a run without."""
+    if not (workdir / "config.json").is_file():
+        return []
+    count = config_lib.load(workdir / "config.json").replicas
+    return [workdir / f"replica_{r}" for r in range(count)] if count > 1 else []
+
+
+def load_run(workdir: pathlib.Path, average: int = 1) -> tuple[Recognizer, Any, int]:
     """Returns the best checkpoint of a run as a recogniser, the run's config, and its step.
+
+    Args:
+      workdir: of the run.
+      average: above 1 the mean of the weights of so many of the newest checkpoints instead.
 
     Raises:
       UserError: when there is no such run or it cannot be read.
@@ -215,6 +244,10 @@ def load_run(workdir: pathlib.Path) -> tuple[Recognizer, Any, int]:
             f"{workdir}: not a model; give the workdir of a run (it holds config.json), as in "
             "--model=runs/quickstart, or a bundle, as in --model=mine.crnn"
         )
+    if folders := replica_folders(workdir):
+        raise UserError(
+            f"{workdir} holds {len(folders)} replicas: name one of them, as in {folders[0]}"
+        )
     config = config_lib.load(workdir / "config.json")
     charset = Charset.load(workdir / "charset.json")
     saved = checkpoint.Checkpointer(workdir, read_only=True)
@@ -225,9 +258,18 @@ def load_run(workdir: pathlib.Path) -> tuple[Recognizer, Any, int]:
                 f"{workdir}: the run has no checkpoint yet; train it further with "
                 f"python -m crnn_jax.main --config=NAME --workdir={workdir}"
             )
-        network, state = train.abstract_state(config, charset)
-        state = saved.restore(step, state)
+        network, shapes = train.abstract_state(config, charset)
+        steps = saved.steps()[-average:] if average > 1 else [step]
+        if len(steps) < average:
+            raise UserError(
+                f"{workdir}: {average} checkpoints are to be averaged, and there are "
+                f"{len(steps)}; keep more of them with config.keep_checkpoints"
+            )
+        found = [saved.restore(step, shapes).eval_variables() for step in steps]
     finally:
         saved.close()
-    variables, preprocess = state.eval_variables(), preprocess_of(config)
+    step, preprocess = steps[-1], preprocess_of(config)
+    variables = found[0]
+    if average > 1:
+        variables = jax.tree.map(lambda *arrays: sum(arrays) / len(arrays), *found)
     return Recognizer(network, variables, charset, preprocess, workdir.name), config, step

@@ -8,7 +8,6 @@ other. How a program goes through them is chosen by what was measured, see
 from __future__ import annotations
 
 import copy
-import dataclasses
 import pathlib
 import statistics
 from collections.abc import Callable, Sequence
@@ -18,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from crnn_jax import files, models, types
+from crnn_jax import files
 from crnn_jax.checkpoint import restore_newest
 from crnn_jax.errors import UserError
 from crnn_jax.member import Member
@@ -28,7 +27,6 @@ from crnn_jax.recognizer import Recognizer
 from crnn_jax.step import TrainState
 from crnn_jax.workdir import SUMMARY_FILE, Workdir
 
-FOLDER = "replica_"  # and its number
 METHODS = ("auto", "unrolled", "vmap", "map")
 
 
@@ -89,38 +87,18 @@ def over(function: Callable[[Any], Any], method: str) -> Callable[[Any], Any]:
     return unrolled
 
 
-@dataclasses.dataclass(frozen=True)
-class Ensemble:
-    """The networks of replicas as one: the mean of their frame posteriors; static.
-
-    Attributes:
-      model: of every replica.
-      count: of replicas.
-    """
-
-    model: models.CRNN
-    count: int
-
-    def apply(
-        self, variables: types.Variables, images: types.Images, widths: types.Widths
-    ) -> tuple[types.Logits, types.FrameCounts]:
-        """Returns log posteriors (B, T, K) and frames, of stacked variables."""
-        logs = []
-        for own in unstack(variables, self.count):
-            logits, frames = self.model.apply(own, images, widths)
-            logs.append(jax.nn.log_softmax(logits))
-        return jax.nn.logsumexp(jnp.stack(logs), axis=0) - jnp.log(float(self.count)), frames
-
-
-def _open_members(config: ConfigDict, workdir: pathlib.Path, data: Any) -> list[Member]:
+def _open_members(
+    config: ConfigDict, workdir: pathlib.Path, data: Any, lineage: Sequence[dict[str, Any]]
+) -> list[Member]:
     if config.replicas == 1:
-        return [Member(workdir, config, data)]
-    Workdir(workdir).prepare(config, data)
+        return [Member(workdir, config, data, lineage)]
+    Workdir(workdir).prepare(config, data, lineage)
     members = []
     for r in range(config.replicas):
         own = copy.deepcopy(config)
         own.seed, own.replicas = config.seed + r, 1
-        members.append(Member(workdir / f"{FOLDER}{r}", own, data, f"replica {r}"))
+        found = workdir / f"replica_{r}"  # where `recognizer.replica_folders` looks
+        members.append(Member(found, own, data, lineage, f"replica {r}"))
     return members
 
 
@@ -130,14 +108,21 @@ class Group:
     Several have stacked states, split among the devices, and folders in the workdir.
     """
 
-    def __init__(self, config: ConfigDict, workdir: pathlib.Path, data: Any, layout: Layout):
-        """Opens the folders.
+    def __init__(
+        self,
+        config: ConfigDict,
+        workdir: pathlib.Path,
+        data: Any,
+        layout: Layout,
+        lineage: Sequence[dict[str, Any]] = (),
+    ):
+        """Opens the folders, see `workdir.Workdir.prepare`.
 
         Raises:
           UserError: when one of them holds another run.
         """
         self._config, self._workdir, self._layout = config, workdir, layout
-        self._members = _open_members(config, workdir, data)
+        self._members = _open_members(config, workdir, data, lineage)
 
     def __len__(self) -> int:
         return len(self._members)
@@ -152,15 +137,21 @@ class Group:
             return self._layout.replicate(states[0])
         return jax.device_put(stack(states), self._layout.rows)
 
-    def newest(self, create: Callable[..., TrainState]) -> tuple[int, list[TrainState]]:
+    @property
+    def folders(self) -> list[pathlib.Path]:
+        """The folder of every replica."""
+        return [member.run.path for member in self._members]
+
+    def newest(
+        self, create: Callable[[int], TrainState], shapes: TrainState
+    ) -> tuple[int, list[TrainState]]:
         """Returns the last step that all have saved, else the first, and the states there.
 
         Args:
           create: of a first state, from its seed.
+          shapes: of a state.
         """
-        found = restore_newest(
-            [member.checkpoints for member in self._members], jax.eval_shape(create, 0)
-        )
+        found = restore_newest([member.checkpoints for member in self._members], shapes)
         if found is None:
             return 0, [create(self._config.seed + r) for r in range(len(self))]
         return found

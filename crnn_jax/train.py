@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 from crnn_jax import (
     control,
     durations,
+    finetune,
     flops,
     models,
     optim,
@@ -26,13 +27,14 @@ from crnn_jax import (
     types,
     writers,
 )
+from crnn_jax import workdir as workdir_lib
 from crnn_jax.charset import Charset
 from crnn_jax.data.feeds import Feed
 from crnn_jax.data.pipeline import train_batches
 from crnn_jax.data.training_set import TrainingSet, open_training_set
 from crnn_jax.parallel import ALONE, Axis, Layout
 from crnn_jax.progress import Progress
-from crnn_jax.recognizer import Recognizer, preprocess_of
+from crnn_jax.recognizer import Recognizer, network_of, preprocess_of
 from crnn_jax.signals import StopSignal
 from crnn_jax.step import TrainState, create_train_state, fold, report, train_step
 from crnn_jax.validation import validate
@@ -44,9 +46,7 @@ def build(
     config: ConfigDict, num_classes: int, warmup: int, total: int, axis: Axis = ALONE
 ) -> tuple[Any, Any, Any]:
     """Returns the network, the optimizer and the learning-rate function of a config."""
-    data = config.data
-    narrowest = data.width if data.fit == "squash" else data.min_width
-    model = models.build_model(config.model, num_classes, data.height, narrowest, axis.name)
+    model = network_of(config, num_classes, axis.name)
     learning_rate_fn = optim.create_learning_rate_fn(config, warmup, total)
     return model, optim.create_optimizer(config, learning_rate_fn), learning_rate_fn
 
@@ -135,20 +135,33 @@ def train_and_evaluate(
     writers.warn_if_accelerator_idle()
     compilations = startup.Compilations()
     layout = parallel.choose_layout(config)
-    data = open_training_set(config, preprocess_of(config))
+    workdir = pathlib.Path(workdir)
+    begun, origin, known = workdir_lib.Workdir(workdir), None, None
+    if config.init_from and begun.begun:  # the model it came from may be gone
+        known = Charset.load(workdir / workdir_lib.CHARSET_FILE)
+    elif config.init_from:
+        origin = finetune.Origin(config)
+        known = origin.charset
+    data = open_training_set(config, preprocess_of(config), known)
     replicas.check(config, data, layout.axis.size)
     total, warmup, eval_every, save_every = durations.lengths(config, data.steps_per_epoch)
     axis = layout.axis if config.replicas == 1 else ALONE
     model, tx, learning_rate_fn = build(config, data.charset.num_classes, warmup, total, axis)
-    create = jax.jit(functools.partial(create_train_state, config, model, tx))
-    jax.eval_shape(create, config.seed)  # complains of knobs that do not fit the network
+    fresh = jax.jit(functools.partial(create_train_state, config, model, tx))
+    shapes = jax.eval_shape(fresh, config.seed)  # complains of knobs that do not fit the network
 
-    workdir = pathlib.Path(workdir)
+    def create(seed: int) -> TrainState:
+        return origin.adapt(fresh(seed), data.charset) if origin else fresh(seed)
+
     with contextlib.ExitStack() as stack:
         group = stack.enter_context(
-            contextlib.closing(replicas.Group(config, workdir, data, layout))
+            contextlib.closing(
+                replicas.Group(config, workdir, data, layout, origin.lineage if origin else ())
+            )
         )
-        step, states = group.newest(create)
+        step, states = group.newest(create, shapes)
+        if origin:
+            origin.read(config, data, group.folders)
         state = group.place(states)
         if step:
             _LOG.info("resuming %s at step %d of %d", workdir, step, total)
@@ -232,7 +245,7 @@ def train_and_evaluate(
             if failing:
                 pending = None
                 broken = group.split(state)
-                good, states = group.newest(create)
+                good, states = group.newest(create, shapes)
                 if any(int(broken[r].rollbacks) for r in failing):
                     _LOG.error(control.report(step, good, config))
                     return group.place(states), None
@@ -257,7 +270,11 @@ def train_and_evaluate(
         _LOG.info(
             "%d programs compiled or read, in %.1f s", compilations.programs, compilations.seconds
         )
-        return state, group.finish(step, states)
+        summary = group.finish(step, states)
+        if config.init_from:
+            for folder in group.folders:
+                finetune.finish(config, data, folder)
+        return state, summary
 
 
 class _Work:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ml_collections import ConfigDict
 
-from crnn_jax import parallel, replicas
+from crnn_jax import parallel, replicas, surgery
 from crnn_jax.config import flatten
 from crnn_jax.durations import DURATIONS, given_duration
 from crnn_jax.errors import UserError, unknown_name
@@ -18,6 +18,7 @@ CHOICES = {
     "infeasible": ("error", "skip"),
     "data.fit": ("squash", "keep"),
     "loss": ("mean_per_sample", "mean_per_character"),
+    "init_charset": surgery.HOWS,
     "parallel": parallel.MODES,
     "replica_axis": replicas.METHODS,
     "schedule": ("constant", "cosine", "one_cycle", "step", "plateau"),
@@ -27,6 +28,7 @@ _POSITIVE = (
     "data.min_width", "data.max_width", "data.buckets", "model.hidden", "optimizer.learning_rate",
     "accumulate", "most_skipped", "step_percent", "step_factor", "plateau_patience",
     "plateau_factor", "steps_per_dispatch", "replicas",
+    "keep_checkpoints",
 )  # fmt: skip
 _NOT_NEGATIVE = (
     "seed", "data.workers", "model.projection", "optimizer.weight_decay", "clip_norm",

@@ -6,6 +6,7 @@ import pathlib
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
 
@@ -29,7 +30,8 @@ CONFIG_FILE, CHARSET_FILE, RUN_FILE, SUMMARY_FILE = (
 # helpers, not what is learnt.
 _FREE = ("total_", "eval_every_", "checkpoint_every_", "log_every_", "grid_images", "data.workers",
          "eval_batch_size", "protocol", "data.eval", "data.train", "charset", "parallel", "devices",
-         "steps_per_dispatch", "replica_axis", "profile")  # fmt: skip
+         "steps_per_dispatch", "replica_axis", "profile", "init_from", "licence",
+         "keep_checkpoints")  # fmt: skip
 
 _MOST_CHARACTERS = 8  # named in a message
 
@@ -40,10 +42,22 @@ class Workdir:
     def __init__(self, path: str | pathlib.Path):
         self.path = pathlib.Path(path)
 
-    def prepare(self, config: ConfigDict, data: TrainingSet) -> None:
+    @property
+    def begun(self) -> bool:
+        """Whether the folder holds a run already."""
+        return (self.path / CONFIG_FILE).exists()
+
+    def prepare(
+        self, config: ConfigDict, data: TrainingSet, lineage: Sequence[dict[str, Any]] = ()
+    ) -> None:
         """Writes what the run is, or checks that it is the run that is already there.
 
         Data sets are compared by their rows, not by where they lie, so a folder may have moved.
+
+        Args:
+          config: of the run.
+          data: what it trains on.
+          lineage: trainings that led to the model it begins with, oldest first.
 
         Raises:
           UserError: when the folder holds another run, or the same run's data has changed.
@@ -52,10 +66,12 @@ class Workdir:
             raise UserError(f"--workdir={self.path}: is a file; give a folder")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            goes_on = (self.path / CONFIG_FILE).exists()
+            goes_on = self.begun
             if not goes_on:
                 # config.json last: with it the folder counts as a run.
-                files.write_json(self.path / RUN_FILE, _provenance(data))
+                files.write_json(
+                    self.path / RUN_FILE, _provenance(data) | {"lineage": list(lineage)}
+                )
                 data.charset.save(self.path / CHARSET_FILE)
                 files.write_text(self.path / CONFIG_FILE, config_lib.to_json(config))
         except OSError as error:

@@ -17,8 +17,11 @@ import numpy as np
 import pytest
 
 from crnn_jax import bundle as bundle_lib
-from crnn_jax import bundle_zip, evaluate, files, predict
+from crnn_jax import bundle_zip, evaluate, files, predict, train
+from crnn_jax import config as config_lib
 from crnn_jax.bundle import Ancestor, Bundle, bundle_of_run, load_bundle, save_bundle
+from crnn_jax.charset import Charset
+from crnn_jax.checkpoint import Checkpointer
 from crnn_jax.data.sources import open_source
 from crnn_jax.errors import UserError
 from crnn_jax.recognizer import Recognizer
@@ -353,3 +356,19 @@ def test_evaluate_and_predict_take_a_bundle(run_command, file, tmp_path):
     source = open_source(SET)
     (tmp_path / "a.png").write_bytes(source.image_bytes(0))
     assert run_command(predict.main, f"--model={file}", tmp_path / "a.png").code == 0
+
+
+def test_the_newest_checkpoints_can_be_averaged(smoke_run, tmp_path):
+    path = tmp_path / "mean.crnn"
+    assert bundle_lib.main([f"--run={smoke_run}", f"--out={path}", "--average=2"]) == 0
+    config = config_lib.load(smoke_run / "config.json")
+    _, shapes = train.abstract_state(config, Charset.load(smoke_run / "charset.json"))
+    saved = Checkpointer(smoke_run, read_only=True)
+    two = [saved.restore(step, shapes).eval_variables() for step in (2, 4)]
+    saved.close()
+    found = load_bundle(path)
+    means = jax.tree.map(lambda a, b: (a + b) / 2, *two)
+    jax.tree.map(np.testing.assert_allclose, found.variables, means)
+    assert not found.metrics
+    with pytest.raises(UserError, match=r"3 checkpoints are to be averaged, and there are 2"):
+        bundle_of_run(smoke_run, average=3)

@@ -76,6 +76,9 @@ def assert_same_course(a: pathlib.Path, b: pathlib.Path) -> None:
     for one, other in zip(evaluations, other_evaluations, strict=True):
         for name, metrics in one.items():
             assert other[name].pop("loss") == pytest.approx(metrics.pop("loss"), rel=1e-5)
+            # A network that has hardly learnt has frames with two best classes, but for rounding.
+            for key in ("cer", "wer", "one_minus_ned"):
+                assert other[name].pop(key) == pytest.approx(metrics.pop(key), abs=0.01)
             assert other[name] == metrics
 
 
@@ -213,7 +216,10 @@ def test_several_steps_in_one_call_do_as_one_by_one(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"steps_per_dispatch": 4, "log_every_steps": 6}, "config.log_every_steps 6 steps"),
+        (
+            {"data__train": "synth:plain", "steps_per_dispatch": 4, "log_every_steps": 6},
+            "config.log_every_steps 6 steps",
+        ),
         ({"steps_per_dispatch": 2, "log_every_steps": 2}, "loaded by the host, step by step"),
         ({"devices": 3}, "batch_size is 64, and 3 devices share a batch"),
         ({"devices": 5}, "config.devices is 5, and there are 4"),

@@ -12,6 +12,7 @@ import pytest
 
 from crnn_jax import cli, replicas, train
 from crnn_jax.errors import UserError
+from crnn_jax.recognizer import Recognizer, load_run
 
 RUN = {
     "batch_size": 8,
@@ -71,6 +72,23 @@ def test_the_summary_has_mean_and_deviation(both):
     assert summary["replicas"] == 2
     assert summary["eval"]["plain"]["cer"]["mean"] == pytest.approx(np.mean(cers))
     assert summary["eval"]["plain"]["cer"]["std"] == pytest.approx(np.std(cers, ddof=1))
+
+
+def test_all_together_read_by_the_mean_of_their_posteriors(both):
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 64, 1), np.uint8)
+    widths = jnp.array([64, 40])
+    posteriors = []
+    for r in range(2):
+        one = Recognizer.load(both / f"replica_{r}")
+        logits, frames = one.model.apply(one.variables, images, widths)
+        posteriors.append(jax.nn.softmax(logits))
+    together = Recognizer.load(both)
+    logs, together_frames = together.model.apply(together.variables, images, widths)
+    np.testing.assert_allclose(jnp.exp(logs), sum(posteriors) / 2, rtol=1e-4, atol=1e-6)
+    np.testing.assert_array_equal(frames, together_frames)
+    assert len(together.read(list(images))) == 2
+    with pytest.raises(UserError, match=r"name one of them, as in .*replica_0"):
+        load_run(both)
 
 
 def test_replicas_go_on_where_all_of_them_were_saved(both, tmp_path):

@@ -24,7 +24,9 @@ def shapes(charset: Charset, **overrides):
     config = small_config(**overrides)
     images = jax.ShapeDtypeStruct((1, 32, 64, config.data.channels), np.uint8)
     widths = jax.ShapeDtypeStruct((1,), np.int32)
-    return jax.eval_shape(network_of(config, charset).init, jax.random.key(0), images, widths)
+    return jax.eval_shape(
+        network_of(config, charset.num_classes).init, jax.random.key(0), images, widths
+    )
 
 
 def variables(charset: Charset, seed: int = 0):
@@ -36,7 +38,7 @@ def variables(charset: Charset, seed: int = 0):
 
 
 def logits(charset: Charset, values) -> np.ndarray:
-    network = network_of(small_config(), charset)
+    network = network_of(small_config(), charset.num_classes)
     return np.asarray(jax.jit(network.apply)(jax.device_put(values), IMAGES, WIDTHS)[0])
 
 

@@ -23,6 +23,7 @@ from crnn_jax.data.sources import Source, open_source
 from crnn_jax.data.spec import Spec, parse_mixture
 from crnn_jax.errors import UserError
 from crnn_jax.keys import digest
+from crnn_jax.surgery import combine
 from crnn_jax.synth import presets
 from crnn_jax.synth.bank import load_bank
 from crnn_jax.synth.renderer import build_renderer
@@ -89,8 +90,15 @@ class TrainingSet:
             _LOG.warning("rows left out are named in %s", workdir / _SKIPPED_FILE)
 
 
-def open_training_set(config: Any, preprocess: Preprocess) -> TrainingSet:
+def open_training_set(
+    config: Any, preprocess: Preprocess, known: Charset | None = None
+) -> TrainingSet:
     """Opens the sets of a config and plans what every step trains on.
+
+    Args:
+      config: of the run.
+      preprocess: of loaded images.
+      known: charset of the model that the run goes on from, see `config.init_charset`.
 
     Raises:
       UserError: for a set that cannot be read, or a row that the config's policies refuse.
@@ -110,6 +118,8 @@ def open_training_set(config: Any, preprocess: Preprocess) -> TrainingSet:
         )
     labelled = [*sources, *banks.values()]
     charset = build_charset(config.charset, config.case, _labels(labelled) if labelled else None)
+    if known is not None:
+        charset = combine(known, charset, config.init_charset)
     index = plan = None
     label_length = _LABEL_STEP
     if sources:
