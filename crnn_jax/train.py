@@ -214,7 +214,7 @@ def train_and_evaluate(
                     if not stopping:
                         states, scores = group.judge(step, states)
                         state, early = group.place(states), control.exhausted(states[0], config)
-            group.save(step, states, scores, replace)
+            group.save(step, group.split(state), scores, replace)
 
         early = control.exhausted(states[0], config)
         if is_evaluated(step) and step and not group.has_evaluation(step):

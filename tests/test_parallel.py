@@ -217,7 +217,7 @@ def test_several_steps_in_one_call_do_as_one_by_one(tmp_path):
     ("changes", "message"),
     [
         (
-            {"data__train": "synth:plain", "steps_per_dispatch": 4, "log_every_steps": 6},
+            {"data__train": "synth:plain", "steps_per_dispatch": 5, "log_every_steps": 6},
             "config.log_every_steps 6 steps",
         ),
         ({"steps_per_dispatch": 2, "log_every_steps": 2}, "loaded by the host, step by step"),

@@ -28,6 +28,13 @@ OVERRIDES = {
     "log_every_steps": 4,
     "ema": 0.9,
     "model.dropout": 0.1,
+    "schedule": "plateau",
+    "plateau_patience": 1,
+    "accumulate": 2,
+}
+MIXED = {
+    "data.train": "0.5*synth:plain + 0.5*tfds:rendered_words/tiny/train",
+    "batch_size": 16,
 }
 TIMING = ("seconds", "images_per_second")
 
@@ -54,12 +61,14 @@ def metrics(workdir: pathlib.Path) -> list[dict]:
 def assert_same_run(a: pathlib.Path, b: pathlib.Path) -> None:
     jax.tree.map(np.testing.assert_array_equal, final_state(a), final_state(b))
     assert metrics(a) == metrics(b)
+    rates = [line["learning_rate"] for line in metrics(a) if "learning_rate" in line]
+    assert rates[-1] < max(rates)  # a plateau has lowered it
     a, b = (json.loads((workdir / "summary.json").read_text()) for workdir in (a, b))
     assert untimed(a) == untimed(b)
 
 
 def command(workdir: pathlib.Path) -> list[str]:
-    flags = [f"--config.{key}={value}" for key, value in OVERRIDES.items()]
+    flags = [f"--config.{key}={value}" for key, value in {**OVERRIDES, **MIXED}.items()]
     run = [sys.executable, "-m", "crnn_jax.main", "--config=quickstart:smoke,loaded"]
     return [*run, f"--workdir={workdir}", *flags]
 
@@ -118,7 +127,7 @@ def test_running_a_finished_run_again_changes_nothing(tmp_path):
 
 @pytest.mark.slow
 def test_kill_9_at_three_moments(tmp_path):
-    """Killed early, in the middle of an asynchronous save, and late."""
+    """Killed early, in the middle of an asynchronous save, and late; rendered and loaded rows."""
     environment = os.environ | {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled")}
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     subprocess.run(command(whole), env=environment, check=True, capture_output=True)
