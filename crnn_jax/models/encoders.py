@@ -16,6 +16,7 @@ import jax.numpy as jnp
 
 from crnn_jax import types
 from crnn_jax.errors import UserError, unknown_name
+from crnn_jax.models.convolution import Convolution
 from crnn_jax.models.layers import MaskedBatchNorm, Pair, max_pool, output_size, width_mask
 
 
@@ -217,13 +218,12 @@ class ConvEncoder(nn.Module):
         rectify: bool = True,
     ) -> tuple[types.FeaturesOut, types.Widths]:
         """One convolution; its output is zero beyond the real width."""
-        x = nn.Conv(
+        x = Convolution(
             layer.features,
             layer.kernel,
             layer.stride,
-            padding=[(p, p) for p in layer.padding],
-            use_bias=layer.bias,
-            kernel_init=nn.initializers.he_normal(),
+            layer.padding,
+            bias=layer.bias,
             dtype=self.dtype,
             name=name,
         )(x)
