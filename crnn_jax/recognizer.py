@@ -50,7 +50,7 @@ class _Outputs(NamedTuple):
 
 @functools.partial(jax.jit, static_argnames=("model", "decoder"))
 def predict_step(
-    model: models.CRNN, variables: types.Variables, batch: types.Batch, decoder: str
+    model: models.CRNN | Ensemble, variables: types.Variables, batch: types.Batch, decoder: str
 ) -> _Outputs:
     """Reads a batch and scores its labels; compiled once per model and shape."""
     logits, frames = model.apply(variables, batch.images, batch.widths)

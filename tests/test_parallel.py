@@ -82,7 +82,7 @@ def assert_same_course(a: pathlib.Path, b: pathlib.Path) -> None:
             assert other[name] == metrics
 
 
-@pytest.mark.parametrize("mode", parallel.MODES)
+@pytest.mark.parametrize("mode", ["jit", pytest.param("pmap", marks=pytest.mark.slow)])
 def test_four_devices_do_as_one(mode, alone, tmp_path):
     state, _ = run(tmp_path, devices=4, parallel=mode)
     assert len(state.step.sharding.device_set) == 4
@@ -194,6 +194,7 @@ def test_dropout_follows_the_row():
     np.testing.assert_array_equal(RowDropout(0.5).apply({}, x, False), x)
 
 
+@pytest.mark.slow
 def test_several_steps_in_one_call_do_as_one_by_one(tmp_path):
     changes = {
         "data__train": "synth:plain",

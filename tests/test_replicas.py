@@ -30,6 +30,9 @@ RUN = {
 }
 
 
+TIES = 0.02  # of the error rate: frames of an unlearned network have two best classes
+
+
 def config_of(**changes):
     pairs = [(key.replace("__", "."), str(value)) for key, value in {**RUN, **changes}.items()]
     return cli.load_experiment("quickstart:smoke", pairs)
@@ -55,7 +58,7 @@ def test_a_replica_is_the_single_run_of_its_seed(both, tmp_path):
     assert len(losses) == 4
     found, found_readings = course(both / "replica_1")
     np.testing.assert_allclose(found, losses, rtol=1e-4)
-    assert found_readings == readings
+    assert found_readings == pytest.approx(readings, abs=TIES)
     assert course(both / "replica_0")[0] != found
     # Its folder is a run: the single run finds itself there, finished.
     shutil.copytree(both / "replica_1", tmp_path / "taken")
@@ -123,7 +126,7 @@ def test_replicas_are_spread_over_devices(both, tmp_path):
         losses, readings = course(tmp_path / f"replica_{r}")
         expected, expected_readings = course(both / f"replica_{r}")
         np.testing.assert_allclose(losses, expected, rtol=1e-4)
-        assert readings == expected_readings
+        assert readings == pytest.approx(expected_readings, abs=TIES)
 
 
 @pytest.mark.parametrize(

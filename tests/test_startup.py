@@ -98,6 +98,7 @@ def test_peaks_go_by_the_longest_name_and_the_dtype():
     assert flops.peak(device("cpu"), jnp.bfloat16) is None
 
 
+@pytest.mark.slow
 def test_there_are_no_more_programs_of_the_step_than_widths(tmp_path, monkeypatch):
     real, made = train.compile_train_step, []
 
