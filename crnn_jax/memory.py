@@ -36,7 +36,7 @@ def _use_huge_pages(libc: ctypes.CDLL) -> None:
     """Reserves addresses, no memory, for the heap to grow into and asks for huge pages there.
 
     Matrix products walk down columns: with pages of 4 KiB nearly every step of that is a miss of
-    the TLB, which costs the gradients of convolutions a fifth of their time.
+    the TLB, which the gradients of wide convolutions wait for.
     """
     page = os.sysconf("SC_PAGE_SIZE")
     size = page * (os.sysconf("SC_PHYS_PAGES") // 2)
