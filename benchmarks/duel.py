@@ -20,18 +20,17 @@ from typing import Any
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent))  # the package of this checkout
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from crnn_jax import cli, memory, train, types
+from crnn_jax import cli, flops, memory, train, types
+from crnn_jax.data.feeds import Feed
 from crnn_jax.data.training_set import open_training_set
 from crnn_jax.decode.greedy import best_path
-from crnn_jax.models import encoders, num_frames
-from crnn_jax.models.layers import output_size
+from crnn_jax.models import num_frames
 from crnn_jax.recognizer import preprocess_of
 
 HEIGHT, CLASSES = 32, 37
-# Dense bfloat16 products per second, by what the device calls itself; from the data sheets.
-_PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}
 _PAUSE = 0.1  # seconds; the threads of one framework fall asleep before the other's turn
 
 
@@ -80,7 +79,7 @@ class OurTrainer:
         classes = data.charset.num_classes if data else classes
         model, tx, _ = train.build(config, classes, warmup=0, total=1000)
         self.state = jax.jit(lambda: train.create_train_state(config, model, tx))()
-        step = train.compile_train_step(model, tx, config, data.feed if data else None)
+        step = train.compile_train_step(model, tx, config, data.feed if data else Feed())
         self.arguments = jax.device_put((batch, data.assets if data else ()))
         start = time.perf_counter()
         self.program = step.lower(self.state, *self.arguments).compile()
@@ -153,32 +152,16 @@ def seconds_per_step(
     return found
 
 
-def forward_flops(encoder: str, width: int, classes: int = CLASSES, hidden: int = 256) -> float:
-    """Returns the multiplications and additions of the products for one image, counted by layer."""
-    size, depth, total = (HEIGHT, width), 1, 0.0
-    for layer in encoders.get_encoder(encoder):
-        size = tuple(
-            output_size(size[axis], layer.kernel[axis], layer.stride[axis], layer.padding[axis])
-            for axis in (0, 1)
-        )
-        if isinstance(layer, encoders.MaxPool):
-            continue
-        features = layer.features
-        products = layer.kernel[0] * layer.kernel[1] * depth * features
-        if isinstance(layer, encoders.Residual):
-            products += 9 * features * features + (depth != features) * depth * features
-        total += 2 * size[0] * size[1] * products
-        depth = features
-    gates = 4 * hidden
-    first = 2 * gates * (depth * size[0] + hidden)
-    second = 2 * gates * (hidden + hidden)
-    return total + 2 * size[1] * (first + 2 * hidden * hidden + second + 2 * hidden * classes)
+def forward_flops(encoder: str, width: int, classes: int = CLASSES) -> float:
+    """Returns the floating-point operations of the products for one image."""
+    config = configure(1, width, encoder)
+    model, _, _ = train.build(config, classes, warmup=0, total=1)
+    return flops.per_image(config, model, width) / flops.TRAINING
 
 
 def peak_flops() -> float | None:
     """Returns what the device can at most, in bfloat16; None where that is not known."""
-    kind = jax.devices()[0].device_kind
-    return next((peak for name, peak in _PEAKS.items() if name in kind), None)
+    return flops.peak(jax.devices()[0], jnp.bfloat16)
 
 
 def our_peak_bytes() -> int | None:

@@ -38,7 +38,10 @@ def share_of_step(render, assets, batch: int, steps: int) -> float:
     feed = Feed((RenderedRows("scene", render, batch, 0),))
     seconds = {}
     loaded = jax.jit(feed)((assets,), jnp.int32(0), None, jnp.uint32(0))
-    for name, arguments in (("loaded", (Feed(), loaded, ())), ("rendered", (feed, None, (assets,)))):
+    for name, arguments in (
+        ("loaded", (Feed(), loaded, ())),
+        ("rendered", (feed, None, (assets,))),
+    ):
         state = jax.jit(lambda: train.create_train_state(config, model, tx))()
         step = train.compile_train_step(model, tx, config, arguments[0])
         times = []

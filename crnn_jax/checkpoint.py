@@ -33,6 +33,12 @@ _SETTLE = 0.5  # seconds for reads that are under way when one fails
 _MOST_REASON = 120  # characters of an error of Orbax, whose end is about its inner life
 
 
+def has_checkpoint(workdir: str | pathlib.Path) -> bool:
+    """Returns whether a complete checkpoint of a run is there, damaged or not."""
+    folder = pathlib.Path(workdir) / FOLDER
+    return folder.is_dir() and any(path.name.isdigit() for path in folder.iterdir())
+
+
 class Checkpointer:
     """Saves and restores whole states in `workdir/checkpoints`.
 
@@ -193,7 +199,7 @@ def restore_newest(
 ) -> tuple[int, list[Any]] | None:
     """Returns the newest step that all runs have and can read, and their states there.
 
-    None when there is no checkpoint at all. Damaged ones are set aside.
+    None when one of them has no checkpoint at all. Damaged ones are set aside.
 
     Args:
       checkpointers: of the runs, which go on together.
@@ -205,7 +211,7 @@ def restore_newest(
     while True:
         found = [checkpoints.steps() for checkpoints in checkpointers]
         common = sorted(set.intersection(*map(set, found)))
-        if not any(found):
+        if not all(found):  # a kill came before the first checkpoint of all of them
             return None
         if not common:
             raise UserError(

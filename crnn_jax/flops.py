@@ -30,7 +30,7 @@ _PEAKS = {
     "TPU v5": 459e12,
     "TPU v6": 918e12,
 }
-_TRAINING = 3  # times the products of reading: gradients of inputs and of weights take as many
+TRAINING = 3  # times the products of reading: gradients of inputs and of weights take as many
 
 
 def peak(device: Any, dtype: Any) -> float | None:
@@ -75,4 +75,4 @@ def per_image(config: ConfigDict, model: models.CRNN, width: int) -> float:
     images = jax.ShapeDtypeStruct((1, data.height, width, data.channels), jnp.uint8)
     widths = jax.ShapeDtypeStruct((1,), jnp.int32)
     variables = jax.eval_shape(model.init, jax.random.key(0), images, widths)
-    return _TRAINING * count(model.apply, variables, images, widths)
+    return TRAINING * count(model.apply, variables, images, widths)

@@ -128,7 +128,7 @@ class Recognizer:
             from crnn_jax import bundle_file
 
             return bundle_file.load_bundle(path).recognizer()
-        if folders := replica_folders(path):
+        if folders := _replicas(path):
             members = [load_run(folder)[0] for folder in folders]
             stacked = jax.tree.map(
                 lambda *arrays: jnp.stack(arrays), *(m.variables for m in members)
@@ -219,12 +219,14 @@ class Recognizer:
             yield position, Reading(text, float(np.exp(host.log_probability[row])), loss)
 
 
-def replica_folders(workdir: pathlib.Path) -> list[pathlib.Path]:
-    """Returns the folders of a run's replicas, by their number; none for a run without."""
+def _replicas(workdir: pathlib.Path) -> list[pathlib.Path]:
+    """Returns the folders of a run's replicas; none for a run without, or for no run."""
+    from crnn_jax.workdir import replica_folders
+
     if not (workdir / "config.json").is_file():
         return []
     count = config_lib.load(workdir / "config.json").replicas
-    return [workdir / f"replica_{r}" for r in range(count)] if count > 1 else []
+    return replica_folders(workdir, count) if count > 1 else []
 
 
 def load_run(workdir: pathlib.Path, average: int = 1) -> tuple[Recognizer, Any, int]:
@@ -244,7 +246,7 @@ def load_run(workdir: pathlib.Path, average: int = 1) -> tuple[Recognizer, Any, 
             f"{workdir}: not a model; give the workdir of a run (it holds config.json), as in "
             "--model=runs/quickstart, or a bundle, as in --model=mine.crnn"
         )
-    if folders := replica_folders(workdir):
+    if folders := _replicas(workdir):
         raise UserError(
             f"{workdir} holds {len(folders)} replicas: name one of them, as in {folders[0]}"
         )

@@ -25,7 +25,7 @@ from crnn_jax.parallel import Layout
 from crnn_jax.progress import Pace
 from crnn_jax.recognizer import Recognizer
 from crnn_jax.step import TrainState
-from crnn_jax.workdir import SUMMARY_FILE, Workdir
+from crnn_jax.workdir import SUMMARY_FILE, Workdir, replica_folders
 
 METHODS = ("auto", "unrolled", "vmap", "map")
 
@@ -90,15 +90,15 @@ def over(function: Callable[[Any], Any], method: str) -> Callable[[Any], Any]:
 def _open_members(
     config: ConfigDict, workdir: pathlib.Path, data: Any, lineage: Sequence[dict[str, Any]]
 ) -> list[Member]:
-    if config.replicas == 1:
+    folders = replica_folders(workdir, config.replicas)
+    if len(folders) == 1:
         return [Member(workdir, config, data, lineage)]
     Workdir(workdir).prepare(config, data, lineage)
     members = []
-    for r in range(config.replicas):
+    for r, folder in enumerate(folders):
         own = copy.deepcopy(config)
         own.seed, own.replicas = config.seed + r, 1
-        found = workdir / f"replica_{r}"  # where `recognizer.replica_folders` looks
-        members.append(Member(found, own, data, lineage, f"replica {r}"))
+        members.append(Member(folder, own, data, lineage, f"replica {r}"))
     return members
 
 
@@ -136,11 +136,6 @@ class Group:
         if len(self) == 1:
             return self._layout.replicate(states[0])
         return jax.device_put(stack(states), self._layout.rows)
-
-    @property
-    def folders(self) -> list[pathlib.Path]:
-        """The folder of every replica."""
-        return [member.run.path for member in self._members]
 
     def newest(
         self, create: Callable[[int], TrainState], shapes: TrainState

@@ -29,6 +29,7 @@ from crnn_jax import (
 )
 from crnn_jax import workdir as workdir_lib
 from crnn_jax.charset import Charset
+from crnn_jax.checkpoint import has_checkpoint
 from crnn_jax.data.feeds import Feed
 from crnn_jax.data.pipeline import train_batches
 from crnn_jax.data.training_set import TrainingSet, open_training_set
@@ -136,9 +137,10 @@ def train_and_evaluate(
     compilations = startup.Compilations()
     layout = parallel.choose_layout(config)
     workdir = pathlib.Path(workdir)
-    begun, origin, known = workdir_lib.Workdir(workdir), None, None
-    if config.init_from and begun.begun:  # the model it came from may be gone
-        known = Charset.load(workdir / workdir_lib.CHARSET_FILE)
+    origin, known = None, None
+    folders = workdir_lib.replica_folders(workdir, config.replicas)
+    if config.init_from and parallel.agree(all(map(has_checkpoint, folders))):
+        known = Charset.load(workdir / workdir_lib.CHARSET_FILE)  # the model itself may be gone
     elif config.init_from:
         origin = finetune.Origin(config)
         known = origin.charset
@@ -161,7 +163,7 @@ def train_and_evaluate(
         )
         step, states = group.newest(create, shapes)
         if origin:
-            origin.read(config, data, group.folders)
+            origin.read(config, data, folders)
         state = group.place(states)
         if step:
             _LOG.info("resuming %s at step %d of %d", workdir, step, total)
@@ -272,7 +274,7 @@ def train_and_evaluate(
         )
         summary = group.finish(step, states)
         if config.init_from:
-            for folder in group.folders:
+            for folder in folders:
                 finetune.finish(config, data, folder)
         return state, summary
 

@@ -36,16 +36,16 @@ _FREE = ("total_", "eval_every_", "checkpoint_every_", "log_every_", "grid_image
 _MOST_CHARACTERS = 8  # named in a message
 
 
+def replica_folders(workdir: pathlib.Path, count: int) -> list[pathlib.Path]:
+    """Returns the folder of every replica of a run; that of a run without is the workdir."""
+    return [workdir] if count == 1 else [workdir / f"replica_{r}" for r in range(count)]
+
+
 class Workdir:
     """The files of a run beside its checkpoints."""
 
     def __init__(self, path: str | pathlib.Path):
         self.path = pathlib.Path(path)
-
-    @property
-    def begun(self) -> bool:
-        """Whether the folder holds a run already."""
-        return (self.path / CONFIG_FILE).exists()
 
     def prepare(
         self, config: ConfigDict, data: TrainingSet, lineage: Sequence[dict[str, Any]] = ()
@@ -66,7 +66,7 @@ class Workdir:
             raise UserError(f"--workdir={self.path}: is a file; give a folder")
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            goes_on = self.begun
+            goes_on = (self.path / CONFIG_FILE).exists()
             if not goes_on:
                 # config.json last: with it the folder counts as a run.
                 files.write_json(

@@ -89,6 +89,17 @@ def test_a_run_goes_on_without_the_model_it_came_from(words, smoke_run, tuned, t
     assert [ancestor["name"] for ancestor in lineage] == ["model"]
 
 
+def test_a_run_that_was_killed_before_its_first_checkpoint_begins_with_the_model(
+    words, smoke_run, tuned, tmp_path
+):
+    shutil.copytree(tuned, tmp_path, dirs_exist_ok=True)
+    shutil.rmtree(tmp_path / "checkpoints")
+    train.train_and_evaluate(config_of(words, smoke_run), tmp_path)
+    a, b = (Recognizer.load(folder).variables["params"] for folder in (tuned, tmp_path))
+    np.testing.assert_array_equal(a["classifier"]["kernel"], b["classifier"]["kernel"])
+
+
+@pytest.mark.slow
 def test_replicas_begin_with_the_same_weights(smoke_run, tmp_path):
     changes = {"data.train": "synth:plain", "data.eval": "", "replicas": 2, "charset": "alnum62"}
     config = config_of("", smoke_run, **changes, total_steps=2)

@@ -52,6 +52,7 @@ def both(tmp_path_factory):
     return workdir
 
 
+@pytest.mark.slow
 def test_a_replica_is_the_single_run_of_its_seed(both, tmp_path):
     state, _ = train.train_and_evaluate(config_of(seed=4), tmp_path)
     losses, readings = course(tmp_path)
@@ -68,6 +69,7 @@ def test_a_replica_is_the_single_run_of_its_seed(both, tmp_path):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_summary_has_mean_and_deviation(both):
     summary = json.loads((both / "summary.json").read_text())
     own = [json.loads((both / f"replica_{r}" / "summary.json").read_text()) for r in range(2)]
@@ -77,6 +79,7 @@ def test_the_summary_has_mean_and_deviation(both):
     assert summary["eval"]["plain"]["cer"]["std"] == pytest.approx(np.std(cers, ddof=1))
 
 
+@pytest.mark.slow
 def test_all_together_read_by_the_mean_of_their_posteriors(both):
     images = np.random.default_rng(0).integers(0, 256, (2, 32, 64, 1), np.uint8)
     widths = jnp.array([64, 40])
@@ -94,6 +97,7 @@ def test_all_together_read_by_the_mean_of_their_posteriors(both):
         load_run(both)
 
 
+@pytest.mark.slow
 def test_replicas_go_on_where_all_of_them_were_saved(both, tmp_path):
     """As after a kill between the checkpoints of one step."""
     shutil.copytree(both, tmp_path, dirs_exist_ok=True)

@@ -36,7 +36,7 @@ MIXED = {
     "data.train": "0.5*synth:plain + 0.5*tfds:rendered_words/tiny/train",
     "batch_size": 16,
 }
-TIMING = ("seconds", "images_per_second")
+TIMING = ("seconds", "images_per_second", "waiting")
 
 
 def final_state(workdir: pathlib.Path) -> train.TrainState:
