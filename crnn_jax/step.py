@@ -200,30 +200,19 @@ def _gradients(
     return jax.tree.map(lambda grad: grad / weight, grads), batch_stats, sums
 
 
-def fold(
-    function: Callable[[Any, Any], Any],
-    carry: Any,
-    parts: Any,
-    count: int,
-    loop: bool | None = None,
-) -> Any:
+def fold(function: Callable[[Any, Any], Any], carry: Any, parts: Any, count: int) -> Any:
     """Returns `carry` after `function(carry, (part, number))` for every part in turn.
+
+    A loop, which needs the memory of one part alone and is compiled once.
 
     Args:
       function: pure.
       carry: arrays whose shapes the function keeps.
-      parts: arrays with a leading axis of `count`.
+      parts: arrays with a leading axis of `count`; None where there are none.
       count: of the parts.
-      loop: whether the program has a loop, which saves memory, or one copy per part. A CPU computes
-        gradients of convolutions many times slower inside a loop; None: a loop elsewhere.
     """
-    if loop is None:
-        loop = count > 1 and jax.default_backend() != "cpu"
-    if loop:
-        return jax.lax.scan(
-            lambda done, part: (function(done, part), None), carry, (parts, jnp.arange(count))
-        )[0]
-    for number in range(count):
-        part = jax.tree.map(lambda x, number=number: x[number], parts)
-        carry = function(carry, (part, jnp.int32(number)))
-    return carry
+    if count == 1:
+        return function(carry, (jax.tree.map(lambda x: x[0], parts), jnp.int32(0)))
+    return jax.lax.scan(
+        lambda done, part: (function(done, part), None), carry, (parts, jnp.arange(count))
+    )[0]

@@ -232,7 +232,7 @@ def train_and_evaluate(
             if step == first_step:
                 jax.block_until_ready(sums)
                 _LOG.info(
-                    "first step done after %.1f s; %d programs compiled or read in %.1f s of it",
+                    "first step done after %.1f s; %d programs compiled or read so far, in %.1f s",
                     progress.first_step(step), compilations.programs, compilations.seconds,
                 )  # fmt: skip
             progress.update(each, work(batch))

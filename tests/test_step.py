@@ -130,11 +130,12 @@ def test_named_keys_differ_by_name_step_and_seed():
     assert len({tuple(np.asarray(jax.random.key_data(key))) for key in keys}) == 4
 
 
-@pytest.mark.parametrize("loop", [False, True])
-def test_fold_is_a_loop_over_the_parts(loop):
+def test_fold_goes_over_the_parts():
     parts = jnp.arange(6.0).reshape(3, 2)
-    total = fold(lambda carry, part: carry * 2 + part[0] * part[1], jnp.zeros(2), parts, 3, loop)
+    total = fold(lambda carry, part: carry * 2 + part[0] * part[1], jnp.zeros(2), parts, 3)
     np.testing.assert_array_equal(total, [2 * (2 * 0 + 2 * 1) + 4 * 2, 2 * (2 * 0 + 3 * 1) + 5 * 2])
+    one = fold(lambda carry, part: carry + part[0], jnp.zeros(2), parts[:1], 1)
+    np.testing.assert_array_equal(one, parts[0])
 
 
 def test_accumulated_parts_give_the_gradient_of_the_batch(batch):
