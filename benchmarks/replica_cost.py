@@ -41,7 +41,7 @@ def build(count: int, method: str, batch: int, encoder: str):
     model, tx, _ = train.build(config, data.charset.num_classes, warmup=1, total=100)
     create = jax.jit(functools.partial(train.create_train_state, config, model, tx))
     states = [create(seed) for seed in range(count)]
-    state = jax.device_put(replicas.stack(states) if count > 1 else states[0], layout.rows)
+    state = replicas.place(states, layout)
     step = train.compile_train_step(model, tx, config, data.feed, layout)
     assets = layout.replicate(data.assets)
     start = time.perf_counter()

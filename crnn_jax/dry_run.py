@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from crnn_jax import durations, models, parallel, train, types
+from crnn_jax import durations, finetune, models, parallel, replicas, train, types
 from crnn_jax.data.training_set import TrainingSet, open_training_set
 from crnn_jax.recognizer import preprocess_of
 from crnn_jax.validation import validate
@@ -25,11 +25,14 @@ def describe(config: ConfigDict) -> str:
     """
     validate(config)
     preprocess = preprocess_of(config)
-    data = open_training_set(config, preprocess)
+    known = finetune.Origin(config).charset if config.init_from else None
+    data = open_training_set(config, preprocess, known)
     total, warmup, _, _ = durations.lengths(config, data.steps_per_epoch)
     layout = parallel.choose_layout(config)
+    replicas.check(config, data, layout.size)
     model, tx, _ = train.build(config, data.charset.num_classes, warmup, total, layout.axis)
-    state = layout.replicate(jax.jit(lambda: train.create_train_state(config, model, tx))())
+    first = jax.jit(lambda: train.create_train_state(config, model, tx))()
+    state = replicas.place([first] * config.replicas, layout)
     widths = data.plan.bucket_widths if data.plan else (preprocess.widest,)
     loaded = layout.split(_batch(config, data, max(widths)))
     assets = layout.replicate(data.assets)
@@ -45,11 +48,12 @@ def describe(config: ConfigDict) -> str:
         jax.block_until_ready(sums)
         seconds.append(time.perf_counter() - start)
     per_step = float(np.median(seconds[1:])) / config.steps_per_dispatch
+    images = config.batch_size * config.replicas
     # Time goes with the pixels: the mean padded width stands for the narrower batches.
     epoch = range(data.plan.steps_per_epoch) if data.plan else ()
     mean_width = np.mean([data.plan.step(i)[0] for i in epoch] or widths)
     estimate = total * per_step * mean_width / max(widths) + compiling * len(widths)
-    parameters = sum(p.size for p in jax.tree.leaves(state.params))
+    parameters = sum(p.size for p in jax.tree.leaves(first.params))
     state_bytes = sum(x.nbytes for x in jax.tree.leaves(state))
     frames = ", ".join(f"{w} px: {models.num_frames(config.model.encoder, w)}" for w in widths)
     shape = (config.batch_size, config.data.height, "width", config.data.channels)
@@ -63,9 +67,9 @@ def describe(config: ConfigDict) -> str:
         ("memory", f"{_mega(state_bytes)} state, {_working(memory)} working"),
         (
             "devices",
-            f"{layout.axis.size} x {jax.devices()[0].device_kind} ({jax.default_backend()})",
+            f"{layout.size} x {jax.devices()[0].device_kind} ({jax.default_backend()})",
         ),
-        ("speed", f"{config.batch_size / per_step:,.0f} images/s at the widest batch"),
+        ("speed", f"{images / per_step:,.0f} images/s at the widest batch"),
         ("time", f"about {estimate / 60:,.1f} minutes, evaluation left out"),
     ]
     return "\n".join(f"{name:<14} {text}" for name, text in rows)

@@ -80,13 +80,15 @@ class Layout:
     """The devices of a run and how its programs are compiled for them.
 
     Attributes:
-      axis: what a step has to know of it.
+      size: number of devices.
+      axis: those that share a batch; replicas have devices, or parts of one, to themselves.
     """
 
-    def __init__(self, mode: str = "jit", devices: Any = None):
+    def __init__(self, mode: str = "jit", devices: Any = None, by_replica: bool = False):
         """Args:
           mode: one of MODES.
           devices: to use; all that there are, of all processes, by default.
+          by_replica: whether replicas are split among the devices, and not batches.
 
         Raises:
           UserError: for another mode.
@@ -96,7 +98,9 @@ class Layout:
         devices = np.array(jax.devices() if devices is None else devices)
         self._mode = mode
         self._mesh = Mesh(devices, (AXIS,))
-        self.axis = Axis(devices.size, len({d.process_index for d in devices}))
+        self._by_replica = by_replica
+        self.size, self._processes = devices.size, len({d.process_index for d in devices})
+        self.axis = ALONE if by_replica else Axis(self.size, self._processes)
 
     @property
     def replicated(self) -> Sharding:
@@ -109,21 +113,21 @@ class Layout:
         return self._sharding(PartitionSpec(AXIS))
 
     def _sharding(self, spec: PartitionSpec) -> Sharding:
-        if self.axis.size == 1:  # as programs without a mesh leave their results
+        if self.size == 1:  # as programs without a mesh leave their results
             return SingleDeviceSharding(self._mesh.devices.item())
         return NamedSharding(self._mesh, spec)
 
     def peak(self, dtype: Any) -> float | None:
         """Returns what all devices can do per second in a dtype, where that is known."""
         each = flops.peak(self._mesh.devices.flat[0], dtype)
-        return each and each * self.axis.size
+        return each and each * self.size
 
     def check_batch(self, batch_size: int) -> None:
         """Raises a UserError for a batch that does not split evenly."""
-        if batch_size % self.axis.size:
+        if batch_size % self.size:
             raise UserError(
-                f"config.batch_size is {batch_size}, and {self.axis.size} devices share a batch: "
-                f"give a multiple of {self.axis.size}, or fewer devices (config.devices)"
+                f"config.batch_size is {batch_size}, and {self.size} devices share a batch: "
+                f"give a multiple of {self.size}, or fewer devices (config.devices)"
             )
 
     def replicate(self, tree: Any) -> Any:
@@ -145,9 +149,9 @@ class Layout:
 
         Rows that do not split evenly are followed by zeros, which are rows without a width.
         """
-        if self.axis.size == 1:
+        if self.size == 1:
             return jax.device_put(rows, self.rows)
-        if self.axis.processes == 1:
+        if self._processes == 1:
             return jax.device_put(jax.tree.map(self._by_device, rows), self.rows)
         with jax.transfer_guard("allow"):  # JAX does not count this call as asking for a transfer
             return jax.tree.map(
@@ -166,33 +170,31 @@ class Layout:
 
     def spread(self, rows: Any) -> Any:
         """Returns rows of this process on its devices, split among them if they split evenly."""
-        even = not len(jax.tree.leaves(rows)[0]) % self.axis.size
+        even = not len(jax.tree.leaves(rows)[0]) % self.size
         return jax.device_put(rows, self.rows if even else self.replicated)
 
     def _by_device(self, array: Any) -> Any:
         """Returns rows for this process's devices; for `pmap` with an axis of these before them."""
-        local = self.axis.size // self.axis.processes
+        local = self.size // self._processes
         array = np.pad(array, [(0, -len(array) % local), *[(0, 0)] * (array.ndim - 1)])
         if self._mode == "jit":
             return array
         return array.reshape(local, -1, *array.shape[1:])
 
-    def compile(self, step: Callable[..., Any], split_state: bool = False) -> Callable[..., Any]:
+    def compile(self, step: Callable[..., Any]) -> Callable[..., Any]:
         """Returns the compiled form of `step(state, rows, whole)`, which gives (state, sums).
 
         Args:
           step: for one device: the state, its rows (a tree, or None), what every device has; the
-            new state and sums must be the same on every device. The state is consumed (donated).
-          split_state: whether the state and sums are rows themselves (replicas), and differ.
+            new state and sums must be the same on every device, but for replicas, whose states
+            are stacked and split. The state is consumed (donated).
         """
-        if self.axis.size == 1:
+        if self.size == 1:
             return jax.jit(step, donate_argnums=0)
-        if self._mode == "pmap" and not split_state:
-            return _Mapped(
-                step, self.split(np.zeros(self.axis.size // self.axis.processes, np.int32))
-            )
+        if self._mode == "pmap" and not self._by_replica:
+            return _Mapped(step, self.split(np.zeros(self.size // self._processes, np.int32)))
         whole, split = PartitionSpec(), PartitionSpec(AXIS)
-        state = split if split_state else whole
+        state = split if self._by_replica else whole
         # Sums cross the devices where the step says so; JAX is not to add any of its own.
         return jax.jit(
             jax.shard_map(
@@ -248,7 +250,7 @@ def choose_layout(config: Any) -> Layout:
             f"config.devices is {config.devices}: several processes use all of their "
             f"{len(devices)} devices; give 0, or hide devices from the processes"
         )
-    layout = Layout(config.parallel, devices[: config.devices or None])
+    layout = Layout(config.parallel, devices[: config.devices or None], config.replicas > 1)
     if config.replicas == 1:
         layout.check_batch(config.batch_size)
     return layout

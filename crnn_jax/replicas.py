@@ -65,6 +65,13 @@ def unstack(states: Any, count: int) -> list[Any]:
     return [jax.tree.map(lambda array, r=r: array[r], states) for r in range(count)]
 
 
+def place(states: Sequence[TrainState], layout: Layout) -> TrainState:
+    """Returns the states of all replicas as one, split among the devices; a single one on all."""
+    if len(states) == 1:
+        return layout.replicate(states[0])
+    return jax.device_put(stack(states), layout.rows)
+
+
 def over(function: Callable[[Any], Any], method: str) -> Callable[[Any], Any]:
     """Returns a function of stacked states from one of a single state.
 
@@ -136,9 +143,7 @@ class Group:
 
     def place(self, states: Sequence[TrainState]) -> TrainState:
         """Returns the replicas' states as one, on the devices."""
-        if len(self) == 1:
-            return self._layout.replicate(states[0])
-        return jax.device_put(stack(states), self._layout.rows)
+        return place(states, self._layout)
 
     def newest(
         self, create: Callable[[int], TrainState], shapes: TrainState

@@ -71,8 +71,8 @@ def compile_train_step(
     `config.steps_per_dispatch` steps. The state that it is given is consumed (donated). With
     several devices the arguments lie on them as `layout` puts them.
     """
-    layout = layout or Layout(devices=jax.local_devices()[:1])
-    axis = layout.axis if config.replicas == 1 else ALONE
+    layout = layout or Layout("jit", jax.local_devices()[:1], config.replicas > 1)
+    axis = layout.axis
 
     def step(state: TrainState, loaded: types.Batch | None, assets: Any = ()) -> Any:
         def one(state: TrainState, _: Any) -> TrainState:
@@ -87,7 +87,7 @@ def compile_train_step(
             return several(state)
         return replicas.over(several, config.replica_axis)(state)
 
-    return layout.compile(step, split_state=config.replicas > 1)
+    return layout.compile(step)
 
 
 def loaded_batches(
@@ -145,10 +145,11 @@ def train_and_evaluate(
         origin = finetune.Origin(config)
         known = origin.charset
     data = open_training_set(config, preprocess_of(config), known)
-    replicas.check(config, data, layout.axis.size)
+    replicas.check(config, data, layout.size)
     total, warmup, eval_every, save_every = durations.lengths(config, data.steps_per_epoch)
-    axis = layout.axis if config.replicas == 1 else ALONE
-    model, tx, learning_rate_fn = build(config, data.charset.num_classes, warmup, total, axis)
+    model, tx, learning_rate_fn = build(
+        config, data.charset.num_classes, warmup, total, layout.axis
+    )
     fresh = jax.jit(functools.partial(create_train_state, config, model, tx))
     shapes = jax.eval_shape(fresh, config.seed)  # complains of knobs that do not fit the network
 

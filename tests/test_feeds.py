@@ -14,9 +14,12 @@ from crnn_jax.data import feeds
 from crnn_jax.data.augment import augment
 from crnn_jax.data.training_set import open_training_set
 from crnn_jax.errors import UserError
+from crnn_jax.parallel import Layout
 from crnn_jax.recognizer import preprocess_of
 from crnn_jax.synth import bank, presets
 from crnn_jax.synth.draws import Draws
+
+ALONE = Layout(devices=jax.devices()[:1])
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +56,7 @@ def opened(config):
 
 def batch_of(data, step, loaded=None):
     make = jax.jit(data.feed, compiler_options={"xla_backend_optimization_level": 0})
-    return jax.device_get(make(data.assets, jnp.int32(step), loaded))
+    return jax.device_get(make(data.assets, jnp.int32(step), loaded, jnp.uint32(0)))
 
 
 def make_bank(words, path, **options):
@@ -88,7 +91,7 @@ def test_mixtures_hold_their_shares(words, tmp_path):
     data = opened(config_of(spec))
     assert [part.rows for part in data.feed.parts] == [8, 4]
     assert data.plan.batch_size == 4
-    loaded = next(train.loaded_batches(data, config_of(spec), 0, 2))
+    loaded = next(train.loaded_batches(data, config_of(spec), 0, 2, ALONE))
     batch = batch_of(data, 0, loaded)
     assert batch.images.shape == (16, 32, 64, 1)
     np.testing.assert_array_equal(batch.images[:4], loaded.images)
@@ -147,11 +150,10 @@ def test_rendered_text_has_no_epochs():
 def test_other_settings_give_another_fingerprint():
     prints = [
         opened(config_of("synth:plain", **knobs)).fingerprints()
-        for knobs in ({}, {}, {"seed": "1"}, {"synth__preset": "plain", "synth__rotation": "0:1"})
+        for knobs in ({}, {}, {"synth__preset": "plain", "synth__rotation": "0:1"})
     ]
     assert prints[0] == prints[1]
     assert prints[0] != prints[2]
-    assert prints[0] != prints[3]
 
 
 # Augmentation
@@ -195,7 +197,7 @@ def test_augmentation_moves_and_darkens_within_the_real_width():
 
 def test_loaded_rows_are_augmented_in_the_step(words):
     data = opened(config_of(f"tsv:{words}/labels.tsv", **{"data__augment": "scene"}))
-    loaded = next(train.loaded_batches(data, config_of(f"tsv:{words}/labels.tsv"), 0, 1))
+    loaded = next(train.loaded_batches(data, config_of(f"tsv:{words}/labels.tsv"), 0, 1, ALONE))
     first, second = batch_of(data, 0, loaded), batch_of(data, 1, loaded)
     assert not np.array_equal(first.images, loaded.images)
     assert not np.array_equal(first.images, second.images)

@@ -146,11 +146,24 @@ def test_a_signal_to_one_process_stops_both_and_the_run_goes_on(alone, tmp_path)
 @pytest.mark.parametrize(
     ("train_spec", "knobs"),
     [
-        ("0.7*synth:plain + 0.3*tfds:rendered_words/tiny/train", {"batch_size": 40}),
-        ("0.5*synth:plain + 0.5*tfds:rendered_words/tiny/train", {"data__augment": "clean"}),
-        ("0.3*synth:plain + 0.7*tfds:rendered_words/tiny/train", {"data__augment": "clean"}),
+        pytest.param(
+            "0.7*synth:plain + 0.3*tfds:rendered_words/tiny/train",
+            {"batch_size": 40},
+            id="uneven",
+        ),
+        pytest.param(
+            "0.5*synth:plain + 0.5*tfds:rendered_words/tiny/train",
+            {"data__augment": "clean"},
+            id="even, augmented",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "0.3*synth:plain + 0.7*tfds:rendered_words/tiny/train",
+            {"data__augment": "clean"},
+            id="uneven, augmented",
+            marks=pytest.mark.slow,
+        ),
     ],
-    ids=["uneven", "even, augmented", "uneven, augmented"],
 )
 def test_a_batch_does_not_depend_on_who_makes_its_rows(train_spec, knobs):
     config = cli.load_experiment("quickstart:smoke", overrides(data__train=train_spec, **knobs))

@@ -35,7 +35,11 @@ def start(**overrides):
     config = small_config(ema=0.9, log_every_steps=3, **overrides)
     model, tx, _ = train.build(config, CLASSES, warmup=1, total=50)
     state = jax.jit(lambda: train.create_train_state(config, model, tx))()
-    step = jax.jit(lambda s, b: train.train_step(s, b, model=model, tx=tx, config=config))
+    quick = {"xla_backend_optimization_level": 0}  # to compile; it runs a few times alone
+    step = jax.jit(
+        lambda s, b: train.train_step(s, b, model=model, tx=tx, config=config),
+        compiler_options=quick,
+    )
     return state, step
 
 
