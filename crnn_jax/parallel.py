@@ -240,6 +240,8 @@ def choose_layout(config: Any) -> Layout:
       UserError: when there are fewer devices, or they cannot share a batch evenly.
     """
     devices = jax.devices()
+    if config.parallel == "pmap" and jax.process_count() > 1:
+        raise UserError("config.parallel is pmap: several processes share a batch by jit alone")
     if config.devices > len(devices):
         raise UserError(
             f"config.devices is {config.devices}, and there are {len(devices)}: give at most as "

@@ -258,6 +258,12 @@ def test_processes_are_named_by_all_three_flags_or_none(monkeypatch):
     assert asked == [()]
 
 
+def test_several_processes_do_not_share_by_pmap(monkeypatch, tmp_path):
+    monkeypatch.setattr(jax, "process_count", lambda: 2)
+    with pytest.raises(UserError, match="several processes share a batch by jit alone"):
+        run(tmp_path, parallel="pmap")
+
+
 def test_an_error_of_the_writing_process_is_everyones():
     def fail():
         raise UserError("no")
