@@ -78,7 +78,7 @@ def assert_same_course(a: pathlib.Path, b: pathlib.Path) -> None:
             assert other[name].pop("loss") == pytest.approx(metrics.pop("loss"), rel=1e-5)
             # A network that has hardly learnt has frames with two best classes, but for rounding.
             for key in ("cer", "wer", "one_minus_ned"):
-                assert other[name].pop(key) == pytest.approx(metrics.pop(key), abs=0.01)
+                assert other[name].pop(key) == pytest.approx(metrics.pop(key), abs=0.03)
             assert other[name] == metrics
 
 
