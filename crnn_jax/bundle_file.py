@@ -9,7 +9,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import pathlib
-import tempfile
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -232,11 +231,5 @@ def load_bundle(path: str | pathlib.Path) -> Bundle:
 
 def _load_config(text: str) -> ConfigDict:
     """Returns a config from the text of its file."""
-    bundle_zip.parse_json(text, f"{_CONFIG} in it")
-    with tempfile.TemporaryDirectory() as folder:
-        file = pathlib.Path(folder) / _CONFIG
-        file.write_text(text, encoding="utf-8")
-        try:
-            return config_lib.load(file)
-        except UserError as error:
-            raise UserError(str(error).replace(str(file), f"{_CONFIG} in it")) from None
+    what = f"{_CONFIG} in it"
+    return config_lib.from_values(bundle_zip.parse_json(text, what), what)

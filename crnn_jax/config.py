@@ -236,17 +236,29 @@ def load(path: pathlib.Path) -> ConfigDict:
     Raises:
       UserError: when the file is missing, is not a config or has a knob that this version lacks.
     """
-    content = files.read_json(path)
+    return from_values(files.read_json(path), str(path))
+
+
+def from_values(content: dict[str, Any], what: str) -> ConfigDict:
+    """Returns the config of the values that `load` reads.
+
+    Args:
+      content: by section, as in the file.
+      what: where they come from, for messages.
+
+    Raises:
+      UserError: as `load` does.
+    """
     try:
         values = flatten(ConfigDict(content))
     except ValueError as error:  # it takes no dots in names
-        raise UserError(f"{path}: not a config ({error})") from None
+        raise UserError(f"{what}: not a config ({error})") from None
     config = default_config()
     known = flatten(config)
     optional = [key for name in DURATIONS for key in units_of(known, name)]
     for key, value in values.items():
         if key not in known:
-            raise unknown_name(f"config key in {path}", key, known)
+            raise unknown_name(f"config key in {what}", key, known)
         owner, _, leaf = key.rpartition(".")
         if isinstance(value, list | tuple) and isinstance(known[key], tuple):
             value = tuple(value)
@@ -255,7 +267,7 @@ def load(path: pathlib.Path) -> ConfigDict:
                 raise TypeError
             (config[owner] if owner else config)[leaf] = value
         except TypeError:
-            raise UserError(f"{path}: {key} is {value!r}, which is of another type") from None
+            raise UserError(f"{what}: {key} is {value!r}, which is of another type") from None
     return config
 
 

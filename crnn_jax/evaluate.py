@@ -120,6 +120,30 @@ def evaluate_source(
     return Result(source.name, metrics, rows)
 
 
+def evaluate_sources(
+    recognizer: Recognizer,
+    sources: Sequence[Source],
+    protocol: str,
+    batch_size: int,
+    interrupted: Callable[[], bool] = lambda: False,
+) -> dict[str, Result] | None:
+    """Evaluates on several sets without a bar; by name, None when interrupted."""
+    results = {}
+    for source in sources:
+        result = evaluate_source(
+            recognizer,
+            source,
+            protocol,
+            batch_size=batch_size,
+            progress=False,
+            interrupted=interrupted,
+        )
+        if result is None:
+            return None
+        results[source.name] = result
+    return results
+
+
 def table(results: Sequence[Result]) -> str:
     """Returns the results as an aligned text table."""
     from crnn_jax.metrics import wilson_interval

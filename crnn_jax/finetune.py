@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import jax
@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from crnn_jax import bundle, bundle_file, compare, evaluate, files, parallel, surgery
 from crnn_jax.charset import Charset
-from crnn_jax.recognizer import Recognizer, default_protocol, load_run
+from crnn_jax.recognizer import Recognizer, default_protocol
 from crnn_jax.step import TrainState
 
 if TYPE_CHECKING:
@@ -80,11 +80,11 @@ def finish(config: ConfigDict, data: TrainingSet, folder: pathlib.Path) -> None:
 
     Writes `characters_SET.tsv` for every validation set and `model.crnn`, and says what changed.
     """
-    recognizer, _, step = load_run(folder)
+    found = bundle.bundle_of_run(folder)
     if (folder / _BEFORE).is_file():
         kept = files.read_json(folder / _BEFORE)
         old = Charset(tuple(kept["charset"]), data.charset.case)
-        for result in _evaluate(recognizer, config, data):
+        for result in _evaluate(found.recognizer(), config, data):
             if result.name not in kept["sets"]:
                 continue
             rows = [evaluate.Row(*row, confidence=0.0) for row in kept["sets"][result.name]["rows"]]
@@ -96,12 +96,11 @@ def finish(config: ConfigDict, data: TrainingSet, folder: pathlib.Path) -> None:
             _LOG.info(
                 "%s, before and after (step %d): word accuracy %.4f and %.4f\n%s\nall characters: "
                 "%s",
-                result.name, step, before.metrics["word_accuracy"] or 0.0,
+                result.name, found.lineage[-1].steps, before.metrics["word_accuracy"] or 0.0,
                 result.metrics["word_accuracy"] or 0.0, changes.table(), path,
             )  # fmt: skip
     if not parallel.is_main():
         return
-    found = bundle.bundle_of_run(folder)
     bundle_file.save_bundle(folder / BUNDLE_FILE, found)
     _LOG.info("%s: licence %s", folder / BUNDLE_FILE, found.licence)
     for note in found.other_licences():
@@ -110,17 +109,10 @@ def finish(config: ConfigDict, data: TrainingSet, folder: pathlib.Path) -> None:
 
 def _evaluate(
     recognizer: Recognizer, config: ConfigDict, data: TrainingSet
-) -> list[evaluate.Result]:
-    return [
-        evaluate.evaluate_source(
-            recognizer,
-            source,
-            _protocol(config, data),
-            batch_size=config.eval_batch_size,
-            progress=False,
-        )
-        for source in data.eval_sources
-    ]
+) -> Iterable[evaluate.Result]:
+    return evaluate.evaluate_sources(
+        recognizer, data.eval_sources, _protocol(config, data), config.eval_batch_size
+    ).values()
 
 
 def _protocol(config: ConfigDict, data: TrainingSet) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -16,8 +15,6 @@ from crnn_jax.data.training_set import TrainingSet
 from crnn_jax.progress import Pace
 from crnn_jax.recognizer import Recognizer, default_protocol
 from crnn_jax.step import TrainState
-
-_LOG = logging.getLogger("crnn_jax")
 
 
 class Member:
@@ -66,22 +63,14 @@ class Member:
     ) -> bool:
         """Evaluates on every validation set of the run; returns False when interrupted."""
         protocol = self._config.protocol or default_protocol(recognizer.charset)
-        self.results = None
-        results = {}
-        for source in self._data.eval_sources:
-            result = evaluate.evaluate_source(
-                recognizer,
-                source,
-                protocol,
-                batch_size=self._config.eval_batch_size,
-                progress=False,
-                interrupted=interrupted,
-            )
-            if result is None:
-                return False
-            results[source.name] = result
-        self.results = results
-        return True
+        self.results = evaluate.evaluate_sources(
+            recognizer,
+            self._data.eval_sources,
+            protocol,
+            self._config.eval_batch_size,
+            interrupted,
+        )
+        return self.results is not None
 
     def judge(self, step: int, state: TrainState) -> tuple[TrainState, float | None]:
         """Writes the last evaluation; returns the state that it leads to, and the score."""

@@ -20,7 +20,7 @@ from crnn_jax.data.images import Preprocess
 from crnn_jax.data.stream import stream_batches
 from crnn_jax.decode import DECODERS
 from crnn_jax.errors import DataError, UserError, unknown_name
-from crnn_jax.models.ensemble import Ensemble
+from crnn_jax.models.ensemble import Ensemble, stack
 
 T = TypeVar("T")
 
@@ -130,9 +130,7 @@ class Recognizer:
             return bundle_file.load_bundle(path).recognizer()
         if folders := _replicas(path):
             members = [load_run(folder)[0] for folder in folders]
-            stacked = jax.tree.map(
-                lambda *arrays: jnp.stack(arrays), *(m.variables for m in members)
-            )
+            stacked = stack([member.variables for member in members])
             ensemble = Ensemble(members[0].model, len(members))
             return dataclasses.replace(
                 members[0], model=ensemble, variables=stacked, name=path.name
@@ -240,17 +238,19 @@ def load_run(workdir: pathlib.Path, average: int = 1) -> tuple[Recognizer, Any, 
       UserError: when there is no such run or it cannot be read.
     """
     from crnn_jax import checkpoint, train
+    from crnn_jax.workdir import replica_folders
 
     if not (workdir / "config.json").is_file():
         raise UserError(
             f"{workdir}: not a model; give the workdir of a run (it holds config.json), as in "
             "--model=runs/quickstart, or a bundle, as in --model=mine.crnn"
         )
-    if folders := _replicas(workdir):
-        raise UserError(
-            f"{workdir} holds {len(folders)} replicas: name one of them, as in {folders[0]}"
-        )
     config = config_lib.load(workdir / "config.json")
+    if config.replicas > 1:
+        raise UserError(
+            f"{workdir} holds {config.replicas} replicas: name one of them, as in "
+            f"{replica_folders(workdir, config.replicas)[0]}"
+        )
     charset = Charset.load(workdir / "charset.json")
     saved = checkpoint.Checkpointer(workdir, read_only=True)
     try:

@@ -14,13 +14,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from ml_collections import ConfigDict
 
 from crnn_jax import files
 from crnn_jax.checkpoint import restore_newest
 from crnn_jax.errors import UserError
 from crnn_jax.member import Member
+from crnn_jax.models.ensemble import stack, unstack
 from crnn_jax.parallel import Layout
 from crnn_jax.progress import Pace
 from crnn_jax.recognizer import Recognizer
@@ -53,16 +53,6 @@ def check(config: ConfigDict, data: Any, devices: int) -> None:
             f"config.replicas is {count}, and {devices} devices share them: give a multiple of "
             f"{devices}, or fewer devices (config.devices)"
         )
-
-
-def stack(states: Sequence[Any]) -> Any:
-    """Returns one state of all replicas."""
-    return jax.tree.map(lambda *arrays: jnp.stack(arrays), *states)
-
-
-def unstack(states: Any, count: int) -> list[Any]:
-    """Returns the state of every replica."""
-    return [jax.tree.map(lambda array, r=r: array[r], states) for r in range(count)]
 
 
 def place(states: Sequence[TrainState], layout: Layout) -> TrainState:

@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+import numpy as np
+from PIL import Image
+
 from crnn_jax import cli
 
 
 def small_config(**overrides):
     pairs = [(key, str(value)) for key, value in overrides.items()]
     return cli.load_experiment("quickstart:smoke,loaded", pairs)
+
+
+def write_words(folder, labels):
+    """Writes a picture of noise for every label, each wider than the last, and labels.tsv."""
+    rng = np.random.default_rng(0)
+    lines = []
+    for i, label in enumerate(labels):
+        pixels = rng.integers(0, 256, (20, 40 + 3 * i), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+        lines.append(f"{i}.png\t{label}\n")
+    (folder / "labels.tsv").write_text("".join(lines), encoding="utf-8")

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from PIL import Image
+from small import write_words
 
 from crnn_jax import config as config_lib
 from crnn_jax import durations, train, types
@@ -26,13 +26,7 @@ ALONE = Layout(devices=jax.devices()[:1])
 def words(tmp_path_factory):
     """Twelve small images with labels, and a bank of them."""
     folder = tmp_path_factory.mktemp("words")
-    rng = np.random.default_rng(0)
-    lines = []
-    for i in range(12):
-        pixels = rng.integers(0, 256, (20, 40 + 3 * i), np.uint8)
-        Image.fromarray(pixels).save(folder / f"{i}.png")
-        lines.append(f"{i}.png\tword{i}\n")
-    (folder / "labels.tsv").write_text("".join(lines))
+    write_words(folder, [f"word{i}" for i in range(12)])
     return folder
 
 

@@ -7,8 +7,7 @@ import shutil
 
 import numpy as np
 import pytest
-from PIL import Image
-from small import small_config
+from small import small_config, write_words
 
 from crnn_jax import bundle_file, cli, train
 from crnn_jax.errors import UserError
@@ -21,12 +20,7 @@ NEW = "%€"
 def words(tmp_path_factory):
     """A few images whose labels have characters that the model does not know."""
     folder = tmp_path_factory.mktemp("words")
-    rng = np.random.default_rng(0)
-    lines = []
-    for i in range(12):
-        Image.fromarray(rng.integers(0, 256, (20, 60), np.uint8)).save(folder / f"{i}.png")
-        lines.append(f"{i}.png\t{i}{NEW[i % 2]}Ab\n")
-    (folder / "labels.tsv").write_text("".join(lines), encoding="utf-8")
+    write_words(folder, [f"{i}{NEW[i % 2]}Ab" for i in range(12)])
     return f"tsv:{folder}/labels.tsv"
 
 
