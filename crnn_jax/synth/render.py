@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from crnn_jax.synth.atlas import EM, SPREAD
+from crnn_jax.synth.contrast import survive
 from crnn_jax.synth.draws import Draws
 from crnn_jax.synth.layout import BINS, Glyphs, strokes
 from crnn_jax.synth.staging import settle, staged
@@ -205,7 +206,8 @@ def _tones(draws: Draws, knobs: Any) -> tuple[Array, Array, Array, Array]:
     """Returns the darker and the lighter tone, which of them is the ink, and their distance."""
     contrast = jnp.maximum(draws.between("contrast", knobs.contrast), LEAST_CONTRAST)
     dark = draws.uniform("tone") * (1 - contrast)
-    return dark, dark + contrast, draws.chance("dark", knobs.dark_share), contrast
+    dark, light = survive(dark, dark + contrast, LEAST_CONTRAST, draws, knobs)
+    return dark, light, draws.chance("dark", knobs.dark_share), light - dark
 
 
 def _ramp(draws: Draws, canvas: Canvas) -> Float[Array, "B H W"]:
