@@ -15,8 +15,8 @@ from __future__ import annotations
 import argparse
 import json
 import pathlib
-import subprocess
-import sys
+
+import training_runs
 
 OFF = {  # group of knobs -> overrides of `scene`
     "no calm images": {"calm_share": "0"},
@@ -58,23 +58,6 @@ def runs(table: str) -> dict[str, list[str]]:
     }
 
 
-def train(workdir: pathlib.Path, arguments: list[str], args: argparse.Namespace) -> None:
-    command = [
-        sys.executable, "-m", "crnn_jax.main", "--config=quickstart", f"--workdir={workdir}",
-        "--config.data.eval=", f"--config.total_examples={args.images}",
-        f"--config.seed={args.seed}", *arguments,
-    ]  # fmt: skip
-    subprocess.run(command, check=True)
-
-
-def evaluate(workdir: pathlib.Path, sets: list[str]) -> dict[str, float]:
-    out = workdir / "results.json"
-    data = [f"--data={spec}" for spec in sets]
-    command = [sys.executable, "-m", "crnn_jax.evaluate", f"--model={workdir}", f"--out={out}"]
-    subprocess.run([*command, *data, "--protocol=36"], check=True, stdout=subprocess.DEVNULL)
-    return {s["name"]: s["word_accuracy"] for s in json.loads(out.read_text())["sets"]}
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=pathlib.Path, required=True, help="folder of the runs")
@@ -90,13 +73,13 @@ def main() -> None:
             continue
         folder = "".join(c if c.isalnum() else "_" for c in name)
         workdir = args.out / f"{folder}_{args.images}_{args.seed}"
-        train(workdir, arguments, args)
-        results[name] = evaluate(workdir, args.data)
+        training_runs.train(
+            workdir, "quickstart", "--config.data.eval=",
+            f"--config.total_examples={args.images}", f"--config.seed={args.seed}", *arguments,
+        )  # fmt: skip
+        results[name] = training_runs.evaluate(workdir, args.data)
         print(name, results[name], flush=True)
-    sets = list(next(iter(results.values())))
-    print(f"\n| {args.table} | {' | '.join(sets)} |\n|-|{'-|' * len(sets)}")
-    for name, row in results.items():
-        print(f"| {name} | {' | '.join(f'{row[s]:.3f}' for s in sets)} |")
+    print(training_runs.table(args.table, results))
     print(json.dumps({"images": args.images, "seed": args.seed, "results": results}))
 
 

@@ -84,14 +84,20 @@ class Progress:
         """Shows the loss beside the bar, or logs a line where there is no terminal."""
         self._bar.set_postfix_str(f"loss {loss:.3f}")
         if self._bar.disable:
-            rate = pace.images_per_second
-            left = (self._total - step) * self._batch_size / rate if rate > 0 else float("nan")
-            eta = f"{left // 60:.0f}:{left % 60:02.0f}" if left == left else "?"
-            used = f"  MFU {pace.utilisation:.1%}" if pace.utilisation is not None else ""
-            _LOG.info(
-                "step %d of %d  loss %.3f  %.0f images/s  waiting for data %.0f %%%s  ETA %s",
-                step, self._total, loss, rate, 100 * pace.waiting, used, eta,
-            )  # fmt: skip
+            line = f"step {step} of {self._total}  loss {loss:.3f}"
+            _LOG.info("%s%s", line, self._told(step, pace))
+
+    def _told(self, step: int, pace: Pace) -> str:
+        """Returns how fast it goes, for a log line; nothing where no step was timed."""
+        rate = pace.images_per_second
+        if not rate > 0:
+            return ""
+        left = (self._total - step) * self._batch_size / rate
+        used = f"  MFU {pace.utilisation:.1%}" if pace.utilisation is not None else ""
+        return (
+            f"  {rate:.0f} images/s  waiting for data {100 * pace.waiting:.0f} %{used}"
+            f"  ETA {left // 60:.0f}:{left % 60:02.0f}"
+        )
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:

@@ -212,14 +212,15 @@ def train_and_evaluate(
         def evaluate_and_save(replace: bool = False) -> None:
             """Evaluates where that is due, judges the run by it, and saves the state."""
             nonlocal state, early, stopping
-            states, scores = group.split(state), None
-            if is_evaluated(step) and not stopping:
-                with progress.paused():
+            jax.block_until_ready(state.step)  # steps under way belong to the rate
+            with progress.paused():
+                states, scores = group.split(state), None
+                if is_evaluated(step) and not stopping:
                     stopping = not group.evaluate(recognizer, states, lambda: bool(stop.requested))
                     if not stopping:
                         states, scores = group.judge(step, states)
                         state, early = group.place(states), control.exhausted(states[0], config)
-            group.save(step, group.split(state), scores, replace)
+                group.save(step, group.split(state), scores, replace)
 
         early = control.exhausted(states[0], config)
         if is_evaluated(step) and step and not group.has_evaluation(step):
