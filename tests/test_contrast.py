@@ -68,4 +68,4 @@ def test_noise_asks_for_more_contrast():
     noisy = knobs(noise=1.0)
     dark, light = survive(*faint(), LEAST, draws(), noisy)
     sigma = draws().between("noise", noisy.noise)
-    np.testing.assert_allclose(light - dark, LEAST + sigma, atol=1e-5)
+    np.testing.assert_allclose(light - dark, LEAST + 2 * sigma, atol=1e-5)

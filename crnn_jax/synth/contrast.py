@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 from crnn_jax.synth.draws import Draws
 from crnn_jax.synth.warp import sometimes
 
-_SPREAD_BY = ("noise", "shot")  # standard deviations that hide faint ink
+_SPREAD_BY = ("noise", "shot", "speckle")  # their standard deviations
 
 
 def survive(
@@ -35,7 +35,7 @@ def survive(
     dimmed = 1 - sometimes(draws, "light", knobs.light_share, knobs.light)
     dimmed = dimmed * (1 - sometimes(draws, "shade", knobs.shade_share, knobs.shade))
     exponent = _drawn_factor(draws, "gamma", knobs)
-    wanted = least + sum(
+    wanted = least + 2 * sum(
         sometimes(draws, name, knobs[f"{name}_share"], knobs[name]) for name in _SPREAD_BY
     )
     wanted = wanted / jnp.minimum(_drawn_factor(draws, "tone", knobs), 1.0)

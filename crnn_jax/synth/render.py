@@ -285,8 +285,11 @@ def _outlined(picture, ink, ground, distance, widths, contrast, draws, knobs):
     """Draws a line around the characters; hollow ones keep the ground inside."""
     sign, half = contrast
     weight, width = widths
-    edge = settle(jnp.where(width > 0, coverage(distance, weight + width), 0.0))
-    hollow = (draws.chance("hollow", knobs.hollow_share)[:, None, None] & (width > 0))[..., None]
+    hollow = draws.chance("hollow", knobs.hollow_share)[:, None, None] & (width > 0)
+    # The line is all that is seen of hollow characters: a pixel of it at least.
+    drawn = jnp.where(hollow, jnp.maximum(width, distance.pixel), width)
+    edge = settle(jnp.where(width > 0, coverage(distance, weight + drawn), 0.0))
+    hollow = hollow[..., None]
     # Around filled characters the line is lighter or darker than the ground, away from the ink.
     line = jnp.clip(ground + (sign * half)[..., None], 0.0, 1.0)
     picture = _over(picture, jnp.where(hollow, ink, line), edge[..., None])
