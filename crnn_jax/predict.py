@@ -31,7 +31,7 @@ def find_images(paths: Sequence[str]) -> Iterator[pathlib.Path]:
     Raises:
       UserError: for a folder without images or a glob that matches nothing.
     """
-    from crnn_jax.data.file_sources import SUFFIXES
+    from crnn_jax.data.folders import SUFFIXES
 
     for path in paths:
         if glob.has_magic(path) and not pathlib.Path(path).exists():

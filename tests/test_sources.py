@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import multiprocessing
 import os
 import pickle
@@ -12,17 +11,11 @@ import shutil
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from PIL import Image
+from source_files import keys, labels, png, refused
 
 from crnn_jax.data.sources import SOURCES, Source, open_source
 from crnn_jax.data.spec import KINDS, Spec
 from crnn_jax.errors import DataError, ImageError, UserError
-
-
-def png(width: int = 20, height: int = 10, value: int = 0) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(np.full((height, width), value, np.uint8)).save(file, "PNG")
-    return file.getvalue()
 
 
 def write_tsv(folder, table: str | bytes, images: tuple[str, ...] = ()):
@@ -33,22 +26,6 @@ def write_tsv(folder, table: str | bytes, images: tuple[str, ...] = ()):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_bytes(png(20 + number))
     return folder
-
-
-def labels(source: Source) -> list[str]:
-    return [source.label(i) for i in range(len(source))]
-
-
-def keys(spec: str) -> list[str]:
-    source = open_source(spec)
-    return [source.key(i) for i in range(len(source))]
-
-
-def refused(spec: str) -> str:
-    with pytest.raises(DataError) as error:
-        open_source(spec)
-    assert "\n" not in str(error.value)
-    return str(error.value)
 
 
 # tsv:
@@ -126,7 +103,7 @@ def test_places_that_hold_no_set(tmp_path):
         f"tsv:{tmp_path}/wrods"
     )
     assert "does not exist: looked for" in refused(f"names:{tmp_path}/no/such/folder")
-    assert "is a folder without labels.tsv: give the labels file, or names:" in refused(
+    assert "is a folder without labels.tsv: give the file of the labels (or names:" in refused(
         f"tsv:{empty}"
     )
     assert "holds no images (.png .jpg .jpeg .bmp .webp .tif .tiff .gif)" in refused(

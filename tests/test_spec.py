@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from crnn_jax.data.spec import KINDS, OPTIONS, Spec, parse_mixture, parse_spec
+from crnn_jax.data.spec import KINDS, OPTIONS, OWNERS, Spec, parse_mixture, parse_spec
 from crnn_jax.errors import UserError
 
 
@@ -48,7 +48,8 @@ def test_examples_in_messages_are_valid():
     for kind, example in KINDS.items():
         assert parse_spec(example).kind == kind
     for option, example in OPTIONS.items():
-        spec = parse_spec(f"synth:scene::{example}")
+        kind = OWNERS.get(option, ("synth",))[0]
+        spec = parse_spec(f"{kind}:scene::{example}")
         assert getattr(spec, option) is not None
         assert str(spec).endswith(f"::{example}")
 
@@ -90,8 +91,8 @@ def test_mistakes_are_told_in_one_line(text, message):
 
 
 def test_a_spec_made_in_code_is_checked_too():
-    with pytest.raises(UserError, match="unknown kind of image set 'csv'"):
-        Spec("csv", "d")
+    with pytest.raises(UserError, match="unknown kind of image set 'xlsx'"):
+        Spec("xlsx", "d")
     with pytest.raises(UserError, match="limit=-1 is not a count"):
         Spec("tsv", "d", limit=-1)
     # It would not read the same when it is written and parsed again.

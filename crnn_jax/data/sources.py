@@ -15,7 +15,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from crnn_jax.data import file_sources
+from crnn_jax.data import chain, folders, listed, lmdb_source, mjsynth_source
 from crnn_jax.data.spec import Spec, parse_spec
 from crnn_jax.errors import DataError
 
@@ -104,7 +104,7 @@ def open_source(spec: str | Spec) -> Source:
       DataError: a set that cannot be opened, or of which the options leave nothing.
     """
     spec = parse_spec(spec) if isinstance(spec, str) else spec
-    source = SOURCES[spec.kind](spec)
+    source = chain.open_all(spec, SOURCES[spec.kind])
     rows: range | np.ndarray = range(len(source))
     if spec.rows is not None:
         start, stop = spec.rows
@@ -152,6 +152,12 @@ def _hash_fraction(group: str) -> float:
     return (int.from_bytes(digest, "big") >> 11) / 2**53  # exact, below 1
 
 
+def _open_parquet(spec: Spec) -> Source:
+    from crnn_jax.data import parquet_source  # needs pyarrow, an extra
+
+    return parquet_source.open_parquet(spec)
+
+
 def _open_tfds(spec: Spec) -> Source:
     from crnn_jax.data import tfds_source  # imports TFDS, which takes seconds
 
@@ -172,8 +178,12 @@ def _open_bank(spec: Spec) -> Source:
 
 # kind -> opener of a SPEC, its options aside; the kinds' examples are in `spec.KINDS`.
 SOURCES: dict[str, Callable[[Spec], Source]] = {
-    "tsv": lambda spec: file_sources.open_tsv(spec.location),
-    "names": lambda spec: file_sources.open_names(spec.location),
+    **dict.fromkeys(("tsv", "csv", "jsonl", "doctr", "paddle"), listed.open_listed),
+    "names": folders.open_names,
+    "pairs": folders.open_pairs,
+    "lmdb": lmdb_source.open_lmdb,
+    "mjsynth": mjsynth_source.open_mjsynth,
+    "parquet": _open_parquet,
     "tfds": _open_tfds,
     "synth": _open_synth,
     "bank": _open_bank,

@@ -6,7 +6,8 @@
 Options: `rows=0:640` (contiguous, in order), `split=0:90` (percent by a hash of the row's group),
 `group=REGEX` (searched in the row's key: its first capture group, or else the whole match, names
 the row's group, and a group never straddles a split), `limit=N`, `name=NAME`. They apply in this
-order: rows, split, limit. Rendered text (`synth:`) takes `seed=N` and `charset=CHARSET`, too.
+order: rows, split, limit. Options of some kinds alone: `OWNERS`. A location of files may hold the
+wildcards `*`, `?` and `**` (folders of any depth): what matches is read as one set.
 """
 
 from __future__ import annotations
@@ -20,7 +21,15 @@ from crnn_jax.errors import UserError, unknown_name
 # Kinds of image sets, each with an example; `sources.SOURCES` holds what opens them.
 KINDS: dict[str, str] = {
     "tsv": "tsv:words/labels.tsv",
+    "csv": "csv:words.csv::image=file,text=label",
+    "jsonl": "jsonl:words.jsonl::image=file,text=label",
+    "doctr": "doctr:words/labels.json",
+    "paddle": "paddle:rec_gt_train.txt::root=train_data",
+    "pairs": "pairs:lines/**",
     "names": "names:captcha::rows=0:640",
+    "lmdb": "lmdb:training/MJ",
+    "mjsynth": "mjsynth:mnt/ramdisk/max/90kDICT32px::part=train",
+    "parquet": "parquet:data/train-*.parquet::image=image,text=text",
     "tfds": "tfds:rendered_words/train",
     "synth": "synth:scene::seed=1,limit=1000",
     "bank": "bank:words.npz",
@@ -35,8 +44,22 @@ OPTIONS: dict[str, str] = {
     "name": "name=captcha",
     "seed": "seed=1",
     "charset": "charset=alnum62",
+    "image": "image=file",
+    "text": "text=label",
+    "root": "root=photos",
+    "strip": "strip=_[0-9]+$",
+    "part": "part=train",
 }
-_SYNTH_OPTIONS = ("seed", "charset")
+# Options that belong to some kinds alone, with what they say.
+OWNERS: dict[str, tuple[str, ...]] = {
+    "seed": ("synth",),
+    "charset": ("synth",),
+    "image": ("csv", "jsonl", "parquet"),  # column or field of the image
+    "text": ("csv", "jsonl", "parquet"),  # column or field of the label
+    "root": ("csv", "jsonl", "doctr", "paddle"),  # folder that image paths begin at
+    "strip": ("names",),  # regular expression; what it finds in a name is no part of the label
+    "part": ("mjsynth",),  # train, val or test
+}
 
 _OPTION = re.compile(r"(\w+)=")
 _NEXT_OPTION = re.compile(r",(?=\w+=)")  # a comma within a regex or a name is not followed by this
@@ -56,8 +79,7 @@ class Spec:
       group: regular expression that finds a row's group in its key; the key itself when None.
       limit: at most that many rows, the first ones.
       name: the set's name in tables; the folder that holds the data when None.
-      seed: of rendered text.
-      charset: of rendered text: the characters that it may hold.
+      seed, charset, image, text, root, strip, part: see `OWNERS`.
     """
 
     kind: str
@@ -69,6 +91,11 @@ class Spec:
     name: str | None = None
     seed: int | None = None
     charset: str | None = None
+    image: str | None = None
+    text: str | None = None
+    root: str | None = None
+    strip: str | None = None
+    part: str | None = None
 
     def __post_init__(self):
         if self.kind not in KINDS:
@@ -86,37 +113,33 @@ class Spec:
             )
         if self.limit is not None and self.limit < 1:
             raise _bad_option("limit", str(self.limit), "a count of at least 1")
-        if self.group is not None:
-            _check_text("group", self.group)
-            try:
-                re.compile(self.group)
-            except re.error as error:
-                raise _bad_option(
-                    "group", self.group, f"a regular expression ({error} in this one)"
-                ) from None
-        for option in ("name", "charset"):
+        for option in ("group", "strip"):
             if (value := getattr(self, option)) is not None:
                 _check_text(option, value)
-        for option in _SYNTH_OPTIONS:
-            if self.kind != "synth" and getattr(self, option) is not None:
+                try:
+                    re.compile(value)
+                except re.error as error:
+                    raise _bad_option(
+                        option, value, f"a regular expression ({error} in this one)"
+                    ) from None
+        for option in ("name", "charset", "image", "text", "root", "part"):
+            if (value := getattr(self, option)) is not None:
+                _check_text(option, value)
+        for option, kinds in OWNERS.items():
+            if self.kind not in kinds and getattr(self, option) is not None:
                 raise UserError(
-                    f"{option}= in a SPEC of {self.kind}: belongs to rendered text, as in "
-                    f"{KINDS['synth']}: leave it out"
+                    f"{option}= in a SPEC of {self.kind}: belongs to {', '.join(kinds)}, as in "
+                    f"{KINDS[kinds[0]].partition('::')[0]}::{OPTIONS[option]}: leave it out"
                 )
         if self.seed is not None and not 0 <= self.seed < 2**32:
             raise _bad_option("seed", str(self.seed), f"a number from 0 to below {2**32}")
 
     def __str__(self) -> str:
-        values = {
-            "rows": None if self.rows is None else _range_text(self.rows),
-            "split": None if self.split is None else _range_text(self.split),
-            "group": self.group,
-            "limit": self.limit,
-            "name": self.name,
-            "seed": self.seed,
-            "charset": self.charset,
-        }
-        options = ",".join(f"{key}={values[key]}" for key in OPTIONS if values[key] is not None)
+        values = {option: getattr(self, option) for option in OPTIONS}
+        for option in ("rows", "split"):
+            if values[option] is not None:
+                values[option] = _range_text(values[option])
+        options = ",".join(f"{key}={v}" for key, v in values.items() if v is not None)
         return f"{self.kind}:{self.location}" + (f"::{options}" if options else "")
 
 
@@ -143,17 +166,13 @@ def parse_spec(text: str) -> Spec:
     options: dict[str, str | None] = dict.fromkeys(OPTIONS)
     if mark:
         options |= _parse_options(option_text, text)
-    return Spec(
-        kind=kind,
-        location=location.strip(),
-        rows=_parse_range("rows", options["rows"], int),
-        split=_parse_range("split", options["split"], float),
-        group=options["group"],
-        limit=_parse_count("limit", options["limit"]),
-        name=options["name"],
-        seed=_parse_count("seed", options["seed"]),
-        charset=options["charset"],
-    )
+    numbers = {
+        "rows": _parse_range("rows", options["rows"], int),
+        "split": _parse_range("split", options["split"], float),
+        "limit": _parse_count("limit", options["limit"]),
+        "seed": _parse_count("seed", options["seed"]),
+    }
+    return Spec(kind=kind, location=location.strip(), **(options | numbers))
 
 
 def parse_mixture(text: str) -> list[tuple[float | None, Spec]]:

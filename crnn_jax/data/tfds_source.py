@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from crnn_jax.data import images
-from crnn_jax.data.file_sources import fingerprint_rows
+from crnn_jax.data.files_of_rows import fingerprint_rows
 from crnn_jax.errors import DataError, ImageError
 
 # Our own builder's sets and the arguments with which it is opened.

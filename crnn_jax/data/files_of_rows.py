@@ -1,0 +1,69 @@
+"""What sources of image files share: paths that exist, files that are read, fingerprints."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from crnn_jax.errors import DataError, ImageError
+
+
+def existing(kind: str, location: str) -> Path:
+    """Returns the absolute path of a location; a DataError names the nearest when it is missing."""
+    path = Path(os.path.abspath(os.path.expanduser(location)))
+    if not path.exists():
+        parent = path.parent
+        siblings = os.listdir(parent) if parent.is_dir() else []
+        near = difflib.get_close_matches(path.name, siblings, n=1)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise DataError(f"{kind}:{location} does not exist: {hint}looked for {path}")
+    return path
+
+
+def check_unchanged(opened: str, now: str, path: Path) -> None:
+    """Raises if a source that was unpickled finds other rows than it had when it was opened."""
+    if opened and opened != now:
+        raise DataError(f"{path} has changed since it was opened: start again")
+
+
+def read_image(path: Path, where: str) -> bytes:
+    """Returns the bytes of an image file; raises an ImageError that says where it stands."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise ImageError(f"{where}: the image file is missing, looked for {path}") from error
+    except OSError as error:
+        raise ImageError(f"{where}: {path} cannot be read ({error.strerror})") from error
+
+
+def file_size(path: Path) -> int:
+    """Returns the bytes of a file, -1 when it is missing."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
+def fingerprint_rows(rows: Iterable[tuple[str, str, int]]) -> str:
+    """Returns a hash of (key, label, bytes of the image file) of every row, in order."""
+    return digest(f"{key}\0{label}\0{num_bytes}" for key, label, num_bytes in rows)
+
+
+def digest(texts: Iterable[str]) -> str:
+    """Returns a hash of texts, in order."""
+    found = hashlib.blake2b(digest_size=16)
+    for text in texts:
+        found.update(text.encode("utf-8") + b"\n")
+    return found.hexdigest()
+
+
+def is_utf8(text: str) -> bool:
+    """Returns whether a name can be written as UTF-8; a file system may hold any bytes."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True

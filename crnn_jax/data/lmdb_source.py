@@ -1,0 +1,163 @@
+"""Sets in LMDB, as deep-text-recognition-benchmark and its successors lay them out.
+
+Keys, counted from 1: `num-samples`, `image-%09d`, `label-%09d` and, where words are known,
+`lexicon-%09d` with words between blanks (of the first CRNN's tools).
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from crnn_jax.data import files_of_rows, images
+from crnn_jax.data.spec import Spec
+from crnn_jax.errors import DataError, ImageError
+
+if TYPE_CHECKING:
+    import lmdb
+
+LMDB_FILE = "data.mdb"
+_COUNT = b"num-samples"
+
+
+def open_lmdb(spec: Spec) -> _LmdbSource:
+    """Opens a folder that holds data.mdb.
+
+    Raises:
+      DataError: no such folder, or one that is cut short, damaged, or of another layout.
+    """
+    path = files_of_rows.existing("lmdb", spec.location)
+    if not (path / LMDB_FILE).is_file():
+        raise DataError(f"lmdb:{spec.location} has no {LMDB_FILE}: give the folder that holds it")
+    return _LmdbSource(path)
+
+
+class _LmdbSource:
+    """The rows of one environment; read without a lock, so nothing is written beside the data."""
+
+    def __init__(self, folder: Path):
+        self.name = folder.name or str(folder)
+        self._folder = folder
+        self._count = self._read_count()
+
+    def _read_count(self) -> int:
+        value = self._get(_COUNT)
+        if value is None:
+            found = self._environment.stat()["entries"]
+            raise DataError(
+                f"{self._folder} has no key 'num-samples' among its {found:,}: it is of another "
+                "layout, or writing it was broken off; keys are num-samples, image-000000001, "
+                "label-000000001 and so on"
+            )
+        text = value.decode("ascii", "replace")
+        if not text.isdigit() or not int(text):
+            raise DataError(
+                f"{self._folder}: num-samples is {text[:40]!r}: write the number of rows there"
+            )
+        for key in (b"image-%09d", b"label-%09d"):
+            if self._get(key % int(text)) is None:
+                raise DataError(
+                    f"{self._folder}: num-samples is {text}, and {(key % int(text)).decode()} is "
+                    "missing: write the number of rows that are there"
+                )
+        return int(text)
+
+    @property
+    def _environment(self) -> lmdb.Environment:
+        # A process may open a file once, and a child must not use what its parent has opened.
+        return _open_environment(os.path.realpath(self._folder), os.getpid())
+
+    def _get(self, key: bytes) -> bytes | None:
+        import lmdb
+
+        try:
+            with self._environment.begin() as reader:
+                return reader.get(key)
+        except lmdb.Error as error:
+            raise DataError(
+                f"{self._folder}: {error}: the file is damaged, copy it again"
+            ) from None
+
+    def __len__(self) -> int:
+        return self._count
+
+    def key(self, i: int) -> str:
+        return f"image-{self._number(i):09d}"
+
+    def _number(self, i: int) -> int:
+        if not 0 <= i < self._count:
+            raise IndexError(f"row {i} of {self._count}")
+        return i + 1
+
+    def label(self, i: int) -> str:
+        return self._text(b"label-%09d" % self._number(i)) or ""
+
+    def lexicon(self, i: int) -> tuple[str, ...]:
+        text = self._text(b"lexicon-%09d" % self._number(i), optional=True)
+        return tuple((text or "").split())
+
+    def _text(self, key: bytes, optional: bool = False) -> str | None:
+        value = self._get(key)
+        if value is None:
+            if optional:
+                return None
+            raise DataError(f"{self._folder}: {key.decode()} is missing: write it, or the set anew")
+        try:
+            return value.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise DataError(
+                f"{self._folder}: {key.decode()} is not UTF-8 (byte 0x{value[error.start]:02x}): "
+                "write it as UTF-8"
+            ) from None
+
+    def image_bytes(self, i: int) -> bytes:
+        value = self._get(self.key(i).encode())
+        if value is None:
+            raise ImageError(f"{self.where(i)} is missing")
+        return value
+
+    def image_size(self, i: int) -> tuple[int, int]:
+        return images.image_size(self.image_bytes(i))
+
+    def where(self, i: int) -> str:
+        return f"{self.name} {self.key(i)}"
+
+    def fingerprint(self, rows: Sequence[int] | np.ndarray | None = None) -> str:
+        rows = range(len(self)) if rows is None else rows
+        return files_of_rows.fingerprint_rows(
+            (self.key(i), self.label(i), self._num_bytes(i)) for i in map(int, rows)
+        )
+
+    def _num_bytes(self, i: int) -> int:
+        with self._environment.begin(buffers=True) as reader:
+            value: Any = reader.get(self.key(i).encode())
+            return -1 if value is None else len(value)
+
+
+@functools.lru_cache(maxsize=256)
+def _open_environment(folder: str, process: int) -> lmdb.Environment:
+    """Opens an environment for reading; of a file that is cut short no page may be touched."""
+    import lmdb
+
+    del process  # it belongs to the cache's key alone
+    try:
+        environment = lmdb.open(
+            folder, readonly=True, lock=False, readahead=False, create=False, max_spare_txns=16
+        )
+        info, page = environment.info(), environment.stat()["psize"]
+    except lmdb.Error as error:
+        raise DataError(
+            f"{folder} cannot be opened as LMDB ({error}): copy {LMDB_FILE} again"
+        ) from None
+    size, needed = os.path.getsize(os.path.join(folder, LMDB_FILE)), (info["last_pgno"] + 1) * page
+    if size < needed:
+        environment.close()
+        raise DataError(
+            f"{folder}/{LMDB_FILE} is cut short, {size:,} of {needed:,} bytes: copy it again"
+        )
+    return environment

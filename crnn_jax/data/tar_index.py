@@ -1,0 +1,134 @@
+"""Random access to the members of an uncompressed tar of very many files."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import logging
+import os
+import tarfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from crnn_jax import files
+from crnn_jax.errors import DataError, ImageError
+
+_GZIP = b"\x1f\x8b"
+_END = 1024  # bytes: a tar ends with two blocks of zeros
+_LOG = logging.getLogger("crnn_jax")
+
+
+class TarIndex:
+    """Where the members of a tar lie: a hash of the name, place and size, 24 bytes each.
+
+    The tar is gone through once; what was found is kept in the user's cache. Names are those below
+    the folder that all of them have in common with `landmark`.
+
+    Args:
+      path: the tar.
+      landmark: file name of a member in the folder that names are relative to.
+
+    Raises:
+      DataError: a compressed tar, one that is cut short, or one without the landmark.
+    """
+
+    def __init__(self, path: Path, landmark: str):
+        self._path, self._landmark = path, landmark
+        status = path.stat()
+        told = f"{path}\0{status.st_size}\0{status.st_mtime_ns}\0{landmark}"
+        name = hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
+        cached = files.default_cache_dir() / "tar_index" / f"{name}.npz"
+        found = _load(cached)
+        if found is None:
+            found = self._scan(status.st_size)
+            block = io.BytesIO()
+            np.savez(block, **found)
+            try:
+                cached.parent.mkdir(parents=True, exist_ok=True)
+                files.write_bytes(cached, block.getvalue())
+            except OSError as error:
+                _LOG.warning("%s cannot be written (%s): the tar is read again", cached, error)
+        self._hashes, self._offsets, self._sizes = (found[k] for k in ("hash", "offset", "size"))
+
+    def _scan(self, total: int) -> dict[str, np.ndarray]:
+        """Goes through the headers of all members."""
+        names: list[bytes] = []
+        places: list[tuple[int, int]] = []
+        base = None
+        with (
+            self._open() as tar,
+            tqdm(total=total, desc=f"reading {self._path.name}", unit="B", unit_scale=True,
+                 delay=3, disable=None) as bar,
+        ):  # fmt: skip
+            try:
+                for member in tar:
+                    tar.members = []  # type: ignore[assignment]  # it would keep every header
+                    end = member.offset_data + member.size
+                    if end > total:
+                        raise tarfile.ReadError("unexpected end of data")
+                    if member.isfile():
+                        name = member.name.removeprefix("./")
+                        if name.rpartition("/")[2] == self._landmark:
+                            base = name.removesuffix(self._landmark)
+                        names.append(name.encode("utf-8", "surrogateescape"))
+                        places.append((member.offset_data, member.size))
+                    bar.update(end - bar.n)
+                # tarfile takes a cut between two members, or in a header, for the end.
+                if not names or total - sum(places[-1]) < _END:
+                    raise tarfile.ReadError("its end is missing")
+            except tarfile.TarError as error:
+                raise DataError(
+                    f"{self._path} is cut short or damaged after {len(names):,} files ({error}): "
+                    "copy it again"
+                ) from None
+        if base is None:
+            raise DataError(
+                f"{self._path} has no {self._landmark} among its {len(names):,} files: give the "
+                "tar that its publishers distribute"
+            )
+        start = base.encode()
+        hashes = np.array(
+            [_hash(name.removeprefix(start)) if name.startswith(start) else 0 for name in names],
+            np.uint64,
+        )
+        order = np.argsort(hashes, kind="stable")
+        place = np.array(places, np.int64)[order]
+        return {"hash": hashes[order], "offset": place[:, 0], "size": place[:, 1]}
+
+    def _open(self) -> tarfile.TarFile:
+        with open(self._path, "rb") as file:
+            if file.read(2) == _GZIP:
+                raise DataError(
+                    f"{self._path} is compressed, which has no random access: unpack it once, "
+                    f"gunzip --keep {self._path.name}"
+                )
+        try:
+            return tarfile.open(self._path, "r:")
+        except tarfile.TarError as error:
+            raise DataError(f"{self._path} is not a tar ({error})") from None
+
+    def read(self, name: str) -> bytes:
+        """Returns a member's bytes; raises an ImageError when there is no such member."""
+        wanted = np.uint64(_hash(name.encode("utf-8", "surrogateescape")))
+        row = int(np.searchsorted(self._hashes, wanted))
+        if row == len(self._hashes) or self._hashes[row] != wanted:
+            raise ImageError(f"{self._path} has no member {name}")
+        with open(self._path, "rb") as file:
+            return os.pread(file.fileno(), int(self._sizes[row]), int(self._offsets[row]))
+
+
+def _hash(name: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little")
+
+
+def _load(path: Path) -> dict[str, np.ndarray] | None:
+    if not path.is_file():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            return {key: found[key] for key in ("hash", "offset", "size")}
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+        return None  # it is made again
