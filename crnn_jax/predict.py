@@ -101,6 +101,10 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--batch_size", type=cli.positive_int, default=32, help="most images per step"
     )
+    parser.add_argument(
+        "--squeeze", action="store_true",
+        help="squeezes lines wider than those of training, instead of reading them in windows",
+    )  # fmt: skip
     parser.add_argument("--list", action="store_true", help="shows the models there are")
     args = parser.parse_args(argv)
     if args.list:
@@ -119,6 +123,8 @@ def main(argv: Sequence[str]) -> int:
     from crnn_jax.recognizer import Recognizer
 
     model = Recognizer.load(args.model)
+    if not args.squeeze:
+        model = model.in_windows()
     stream = model.stream(images, model.preprocess, args.batch_size, args.decoder)
     done: dict[int, Reading | DataError] = {}  # readings whose predecessors are still under way
     printed, failed = 0, 0

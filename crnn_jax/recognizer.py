@@ -21,8 +21,11 @@ from crnn_jax.data.stream import stream_batches
 from crnn_jax.decode import DECODERS
 from crnn_jax.errors import DataError, UserError, unknown_name
 from crnn_jax.models.ensemble import Ensemble, stack
+from crnn_jax.models.windows import Windowed
 
 T = TypeVar("T")
+
+_LONGEST = 16  # windows' widths: a longer line is squeezed to that
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,7 +53,10 @@ class _Outputs(NamedTuple):
 
 @functools.partial(jax.jit, static_argnames=("model", "decoder"))
 def predict_step(
-    model: models.CRNN | Ensemble, variables: types.Variables, batch: types.Batch, decoder: str
+    model: models.CRNN | Ensemble | Windowed,
+    variables: types.Variables,
+    batch: types.Batch,
+    decoder: str,
 ) -> _Outputs:
     """Reads a batch and scores its labels; compiled once per model and shape."""
     logits, frames = model.apply(variables, batch.images, batch.widths)
@@ -105,7 +111,7 @@ class Recognizer:
       place: puts a batch on the device, or on those that the weights are on.
     """
 
-    model: models.CRNN | Ensemble
+    model: models.CRNN | Ensemble | Windowed
     variables: types.Variables
     charset: Charset
     preprocess: Preprocess
@@ -140,6 +146,18 @@ class Recognizer:
     def with_variables(self, variables: types.Variables) -> Recognizer:
         """Returns the same recogniser with other weights; nothing is compiled anew."""
         return dataclasses.replace(self, variables=variables)
+
+    def in_windows(self) -> Recognizer:
+        """Returns the same recogniser, which reads lines wider than those of training in windows.
+
+        Otherwise such lines are squeezed to the width that training ended at. A model whose images
+        are all squashed to one width stays as it is.
+        """
+        if self.preprocess.fit == "squash" or isinstance(self.model, Windowed):
+            return self
+        windowed = Windowed.of(self.model, self.preprocess.max_width)
+        longest = dataclasses.replace(self.preprocess, max_width=_LONGEST * windowed.width)
+        return dataclasses.replace(self, model=windowed, preprocess=longest)
 
     def read(
         self, images: Sequence[Any], batch_size: int = 32, decoder: str = "greedy"
@@ -198,12 +216,17 @@ class Recognizer:
             yield from self._readings(*running)
 
     def _frames(self) -> int:
-        """Frames of the widest image: no feasible label is longer."""
+        """Frames of the widest image: no feasible label is longer.
+
+        Of windows, those of one: longer labels, which would cost memory in every batch, get no
+        loss.
+        """
         data = self.preprocess
+        widest = self.model.width if isinstance(self.model, Windowed) else data.widest
         return jax.eval_shape(
             lambda v, i, w: self.model.apply(v, i, w)[0],
             self.variables,
-            jax.ShapeDtypeStruct((1, data.height, data.widest, data.channels), jnp.uint8),
+            jax.ShapeDtypeStruct((1, data.height, widest, data.channels), jnp.uint8),
             jax.ShapeDtypeStruct((1,), jnp.int32),
         ).shape[1]
 

@@ -153,7 +153,12 @@ def _trace(layers: Sequence[Layer], size: Any, axis: int) -> Any:
 
 def num_frames(encoder: str, widths: Any) -> Any:
     """Returns the frames that images of these pixel widths have; an int or an array of ints."""
-    return _trace(get_encoder(encoder), widths, axis=1)
+    return frames_of(get_encoder(encoder), widths)
+
+
+def frames_of(layers: Sequence[Layer], widths: Any) -> Any:
+    """Returns the frames that a layer table makes of pixel widths; an int or an array of ints."""
+    return _trace(layers, widths, axis=1)
 
 
 def check_size(encoder: str, height: int, width: int) -> None:

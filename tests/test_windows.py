@@ -1,0 +1,89 @@
+"""Long lines read in windows."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from small import small_config
+
+from crnn_jax import models
+from crnn_jax.charset import build_charset
+from crnn_jax.data.images import Preprocess
+from crnn_jax.models.windows import Windowed
+from crnn_jax.recognizer import Recognizer
+
+WIDTHS = np.array([300, 47, 128, 129, 224, 225, 0, 299], np.int32)
+
+
+def network(encoder: str, recurrence: str = "none", **knobs):
+    overrides = {"model.encoder": encoder, "model.recurrence": recurrence, "model.layers": 1}
+    config = small_config(**overrides, **knobs)
+    model = models.build_model(config.model, 37, 32, 64)
+    images = jnp.zeros((1, 32, 64, 1), jnp.uint8)
+    variables = model.init(jax.random.key(0), images, jnp.array([64]))
+    return model, variables
+
+
+def lines() -> np.ndarray:
+    """Returns lines of different widths, with noise where they have ended."""
+    rng = np.random.default_rng(0)
+    return rng.integers(0, 256, (len(WIDTHS), 32, 300, 1), np.uint8)
+
+
+@pytest.mark.parametrize("encoder", ["tiny", pytest.param("vgg", marks=pytest.mark.slow)])
+def test_windows_of_a_network_that_sees_little_context_read_as_the_whole(encoder):
+    """Without recurrence a frame sees less than the quarter of the overlap that is left out."""
+    model, variables = network(encoder, **{"model.standardize": False})
+    windowed = Windowed(model, 192, 96)
+    whole, frames = model.apply(variables, lines(), WIDTHS)
+    merged, counts = windowed.apply(variables, lines(), WIDTHS)
+    np.testing.assert_array_equal(counts, frames)
+    assert merged.shape == whole.shape
+    for row, count in enumerate(np.asarray(frames)):
+        np.testing.assert_allclose(
+            merged[row, :count], jax.nn.log_softmax(whole[row, :count]), atol=2e-4
+        )
+
+
+def test_posteriors_sum_to_one_with_recurrence():
+    model, variables = network("tiny", "lstm")
+    logits, frames = Windowed.of(model, 64).apply(variables, lines(), WIDTHS)
+    for row, count in enumerate(np.asarray(frames)):
+        np.testing.assert_allclose(np.exp(logits[row, :count]).sum(axis=-1), 1, atol=1e-4)
+
+
+def test_a_line_that_fits_a_window_is_read_as_ever():
+    model, variables = network("tiny", "lstm")
+    images, widths = lines()[:, :, :64], np.minimum(WIDTHS, 64)
+    windowed = Windowed.of(model, 64)
+    for a, b in zip(
+        windowed.apply(variables, images, widths),
+        model.apply(variables, images, widths),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(a, b)
+    # Beside a long one it is, too, but for the softmax.
+    logits, frames = windowed.apply(variables, lines(), WIDTHS)
+    alone, _ = model.apply(variables, lines()[1:2, :, :64], WIDTHS[1:2])
+    count = int(frames[1])
+    np.testing.assert_allclose(logits[1, :count], jax.nn.log_softmax(alone[0, :count]), atol=1e-4)
+
+
+def test_a_recognizer_reads_long_lines_without_squeezing_them():
+    model, variables = network("tiny", "lstm")
+    fit = Preprocess(fit="keep", max_width=64)
+    squeezing = Recognizer(model, variables, build_charset("alnum36"), fit)
+    reading = squeezing.in_windows()
+    assert reading.preprocess.max_width == 16 * 64
+    assert reading.in_windows() is reading
+    assert reading.preprocess(np.zeros((32, 500), np.uint8)).shape == (32, 500, 1)
+    short = np.random.default_rng(1).integers(0, 256, (32, 60), np.uint8)
+    long = np.tile(short, (1, 8))
+    (one, several) = reading.read([short, long])
+    alone = squeezing.read([short])[0]
+    assert (one.text, one.confidence) == (alone.text, pytest.approx(alone.confidence, rel=1e-3))
+    assert several != squeezing.read([long])[0]
+    squash = Recognizer(model, variables, build_charset("alnum36"), Preprocess())
+    assert squash.in_windows() is squash
