@@ -284,3 +284,8 @@ def test_wrong_sizes_are_told():
         EpochPlan(index, 4, (32,), -1)
     with pytest.raises(ValueError, match="negative"):
         EpochPlan(index, 4, (32,), 0).step(-1)
+
+
+def test_padding_is_the_share_that_buckets_add():
+    plan = EpochPlan(make_index([10, 20, 30]), 1, (20, 40), seed=0)
+    assert plan.padding(np.array([10, 20, 30], np.int32)) == pytest.approx(20 / 80)

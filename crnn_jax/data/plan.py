@@ -69,6 +69,11 @@ class EpochPlan:
         self._cache: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._lock = threading.Lock()
 
+    def padding(self, widths: Int[np.ndarray, " N"]) -> float:
+        """Returns the share of all pixels that buckets add to rows of these widths."""
+        padded = np.asarray(self.bucket_widths)[self._bucket_of]
+        return 1 - float(widths.sum(dtype=np.int64)) / float(padded.sum(dtype=np.int64))
+
     def step(self, i: int) -> tuple[int, Int32[np.ndarray, " B"]]:
         """Returns the bucket width in pixels and the rows of the index that form batch i."""
         if i < 0:

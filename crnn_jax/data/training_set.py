@@ -78,7 +78,13 @@ class TrainingSet:
         """Says in one line what a batch is made of."""
         parts = [f"{part.rows} {part.name} on the device" for part in self.feed.parts]
         if self.index:
-            parts.insert(0, f"{self.plan.batch_size} loaded ({self.index.report.summary()})")
+            widths = " ".join(map(str, self.plan.bucket_widths))
+            padding = self.plan.padding(self.index.widths)
+            parts.insert(
+                0,
+                f"{self.plan.batch_size} loaded ({self.index.report.summary()}; {widths} pixels "
+                f"wide, {padding:.0%} of them padding)",
+            )
         return "rows per step: " + ", ".join(parts)
 
     def write_skipped(self, workdir: pathlib.Path) -> None:
