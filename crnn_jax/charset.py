@@ -2,6 +2,7 @@
 
 Text is compared and encoded in Unicode normal form C (NFC), so that `e` + U+0301 and `é` are one
 character. Class 0 is the CTC blank; class i + 1 is `classes[i]`. A charset is saved with its model.
+Labels of a charset with right-to-left letters are encoded in the order of the picture, see `bidi`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, SupportsIndex
 
-from crnn_jax import files
+from crnn_jax import bidi, files
 from crnn_jax.errors import UserError, unknown_name
 
 _ALNUM36 = string.digits + string.ascii_lowercase
@@ -40,7 +41,8 @@ PRESETS: dict[str, str] = {
 }
 CASES = ("auto", "keep", "fold")
 _SPACE = "+space"
-_SPECS = (*PRESETS, "from_data", "file:PATH", "chars:STRING")
+_CLUSTERS = "from_data:clusters"
+_SPECS = (*PRESETS, "from_data", _CLUSTERS, "file:PATH", "chars:STRING")
 _BYTE_ORDER_MARK = "\ufeff"
 
 
@@ -96,6 +98,16 @@ class Charset:
     def _longest(self) -> int:
         return max(map(len, self.classes))
 
+    @cached_property
+    def right_to_left(self) -> bool:
+        """Whether texts may hold letters that are written from right to left."""
+        return any(map(bidi.is_right_to_left, self.classes))
+
+    def _seen(self, text: str) -> str:
+        """Returns the normalised text as it stands in the picture, from left to right."""
+        text = self.normalise(text)
+        return bidi.reorder(text) if self.right_to_left else text
+
     def normalise(self, text: str) -> str:
         """Returns the text in NFC, lower-cased (and in NFC again) where the case is folded."""
         return _normalise(text, self.case)
@@ -106,27 +118,27 @@ class Charset:
         Where classes are longer than one code point, the longest that fits is taken, from left to
         right. Raises UnknownCharacterError at the first character outside the charset.
         """
-        text = self.normalise(text)
+        seen = self._seen(text)
         ids = self._ids
         if self._longest == 1:
             try:
-                return [ids[char] for char in text]
+                return [ids[char] for char in seen]
             except KeyError as error:
-                raise self._unknown_character(error.args[0], text) from None
-        pieces = list(self._pieces(text))
+                raise self._unknown_character(error.args[0], self.normalise(text)) from None
+        pieces = list(self._pieces(seen))
         for piece in pieces:
             if piece not in ids:
-                raise self._unknown_character(piece, text)
+                raise self._unknown_character(piece, self.normalise(text))
         return [ids[piece] for piece in pieces]
 
     def unknown(self, text: str) -> list[str]:
         """Returns the characters of the normalised text outside the charset, in order, all."""
-        return [piece for piece in self._pieces(self.normalise(text)) if piece not in self._ids]
+        return [piece for piece in self._pieces(self._seen(text)) if piece not in self._ids]
 
     def encode_known(self, text: str) -> list[int]:
         """Returns the class ids of a text without its unknown characters (see `unknown`)."""
         ids = self._ids
-        return [ids[piece] for piece in self._pieces(self.normalise(text)) if piece in ids]
+        return [ids[piece] for piece in self._pieces(self._seen(text)) if piece in ids]
 
     def decode(self, ids: Iterable[SupportsIndex]) -> str:
         """Returns the text of class ids, in NFC: the inverse of `encode`.
@@ -143,8 +155,9 @@ class Charset:
                 f"class id {wrong[0]} has no character: ids run from 1 to {last} (0 is the blank); "
                 "remove blanks and padding, and check the charset"
             )
+        text = "".join([self.classes[number - 1] for number in numbers])
         # Classes may be combining marks that join the character before them.
-        return _nfc("".join([self.classes[number - 1] for number in numbers]))
+        return _nfc(bidi.reorder(text) if self.right_to_left else text)
 
     def to_json(self) -> dict[str, object]:
         """Returns the charset as JSON values; `from_json` is the inverse."""
@@ -224,8 +237,10 @@ def build_charset(spec: str, case: str = "auto", labels: Iterable[str] | None = 
 
     Args:
       spec: a name in PRESETS, which `+space` may follow; `from_data`, the sorted characters of the
-        labels; `file:PATH`, a UTF-8 text file (see below); `chars:STRING`, or simply a string of
-        characters that does not look like one of the others.
+        labels; `from_data:clusters`, their grapheme clusters, a letter with all its marks, for
+        scripts in which marks stand before or around their letter; `file:PATH`, a UTF-8 text
+        file (see below); `chars:STRING`, or simply a string of characters that does not look like
+        one of the others.
       case: `auto`, `keep` or `fold`, see `resolve_case`.
       labels: the labels of the training set; `from_data` alone reads them.
 
@@ -247,12 +262,13 @@ def _parse(spec: str, case: str, labels: Iterable[str] | None) -> tuple[Iterable
         return PRESETS[spec], ""
     if spec.removesuffix(_SPACE) in PRESETS:
         return PRESETS[spec.removesuffix(_SPACE)] + " ", ""
-    if spec == "from_data":
+    if spec in ("from_data", _CLUSTERS):
         if labels is None:
-            raise UserError("charset 'from_data' needs labels to read: give a preset or labels")
+            raise UserError(f"charset {spec!r} needs labels to read: give a preset or labels")
+        split = _clusters if spec == _CLUSTERS else iter
         found: set[str] = set()
         for label in labels:
-            found.update(_normalise(label, case))
+            found.update(split(_normalise(label, case)))
         return sorted(found - {_BYTE_ORDER_MARK}), ""
     if spec.startswith("file:"):
         return _file_classes(spec.removeprefix("file:")), ""
@@ -260,6 +276,18 @@ def _parse(spec: str, case: str, labels: Iterable[str] | None) -> tuple[Iterable
         return _nfc(spec.removeprefix("chars:")).replace(_BYTE_ORDER_MARK, ""), ""
     _refuse_misspelling(spec)
     return _nfc(spec).replace(_BYTE_ORDER_MARK, ""), f"; if a name was meant: {', '.join(_SPECS)}"
+
+
+def _clusters(text: str) -> list[str]:
+    """Returns the grapheme clusters of a text (UAX 29)."""
+    try:
+        import regex
+    except ImportError:
+        raise UserError(
+            "grapheme clusters need the package regex, which is not installed: "
+            "pip install 'crnn_jax[scripts]'"
+        ) from None
+    return regex.findall(r"\X", text)
 
 
 def _refuse_misspelling(spec: str) -> None:

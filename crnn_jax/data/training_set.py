@@ -6,13 +6,14 @@ import dataclasses
 import functools
 import logging
 import pathlib
+import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from ml_collections import ConfigDict, FrozenConfigDict
 
-from crnn_jax import models
+from crnn_jax import bidi, models
 from crnn_jax.charset import Charset, build_charset
 from crnn_jax.ctc.loss import check_labels
 from crnn_jax.data.feeds import BankArrays, BankRows, Feed, RenderedRows
@@ -126,6 +127,7 @@ def open_training_set(
     charset = build_charset(config.charset, config.case, _labels(labelled) if labelled else None)
     if known is not None:
         charset = combine(known, charset, config.init_charset)
+    _check_direction(charset, labelled)
     index = plan = None
     label_length = _LABEL_STEP
     if sources:
@@ -230,6 +232,12 @@ def _rendered(
             f"{spec} in config.data.train: training on rendered text takes seed=, limit= and name= "
             "alone; its characters are those of config.charset"
         )
+    shaped = [c for c in charset.classes if _needs_shaping(c)]
+    if shaped:
+        raise UserError(
+            f"{spec} draws characters one beside the other, and {shaped[0]!r} of config.charset "
+            "joins its neighbours: train on images of this script, or take such characters out"
+        )
     canvas = Canvas(
         preprocess.height,
         preprocess.widest,
@@ -242,6 +250,14 @@ def _rendered(
     )
     name = spec.name or spec.location
     return RenderedRows(name, renderer, rows, spec.seed, spec.limit), assets
+
+
+def _needs_shaping(name: str) -> bool:
+    """Returns whether a class is drawn otherwise, or elsewhere, beside others: Arabic, marks."""
+    return any(
+        unicodedata.category(c).startswith("M") or unicodedata.bidirectional(c) == "AL"
+        for c in name
+    )
 
 
 def _bank(
@@ -295,5 +311,16 @@ def _validation_sets(config: Any) -> list[Source]:
     return evaluated
 
 
-def _labels(sources: list[Source]) -> Any:
+def _check_direction(charset: Charset, sources: Sequence[Any]) -> None:
+    """Warns of right-to-left labels that cannot be told from how they look."""
+    odd = bidi.changed(_labels(sources)) if charset.right_to_left else []
+    if odd:
+        _LOG.warning(
+            "%d label(s) come back in another order when they are read from left to right and "
+            "turned round, the first is %r: numbers among signs; their readings will differ there",
+            len(odd), odd[0],
+        )  # fmt: skip
+
+
+def _labels(sources: Sequence[Source]) -> Any:
     return (source.label(row) for source in sources for row in range(len(source)))
