@@ -118,6 +118,7 @@ class MetricWriter:
             "learning_rate": learning_rate,
             "empty_readings": sums["empty_readings"] / rows,
             "infeasible": sums["infeasible"],
+            "unreadable": sums["steps"] * self._batch_size - sums["rows"],
             "skipped_updates": sums["skipped"],
             "images_per_second": round(pace.images_per_second, 1),
             "waiting": round(pace.waiting, 4),

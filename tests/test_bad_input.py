@@ -258,6 +258,29 @@ def test_bad_images_do_not_stop_training_and_count_as_wrong(
     assert scores["unreadable"] == 3
 
 
+def test_one_percent_of_damaged_images_is_counted_while_training_goes_on(
+    run_command: Callable, images: list[bytes], tmp_path: pathlib.Path
+) -> None:
+    folder = tmp_path / "thousand"
+    folder.mkdir()
+    damaged = set(range(50, 1000, 100))
+    for i in range(1000):
+        data = images[i % len(images)]
+        (folder / f"{i}.jpg").write_bytes(data[: len(data) // 2] if i in damaged else data)
+    rows = [f"{i}.jpg\t{LABELS[i % len(images)]}" for i in range(1000)]
+    write_rows(folder / "labels.tsv", rows)
+    argv = train_argv(
+        tmp_path / "run", f"--config.data.train=tsv:{folder}", "--config.data.eval=",
+        "--config.batch_size=40", "--config.total_epochs=1", "--config.log_every_steps=25",
+    )  # fmt: skip
+    code, _, err = run_command(main.main, *argv)
+    assert code == 0, err
+    lines = (tmp_path / "run" / "metrics.jsonl").read_text("utf-8").splitlines()
+    (line,) = map(json.loads, lines)
+    assert line["step"] == 25
+    assert (line["unreadable"], line["infeasible"]) == (len(damaged), 0)
+
+
 # Workdirs.
 
 
