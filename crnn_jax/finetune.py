@@ -99,6 +99,12 @@ def finish(config: ConfigDict, data: TrainingSet, folder: pathlib.Path) -> None:
                 result.name, found.lineage[-1].steps, before.metrics["word_accuracy"] or 0.0,
                 result.metrics["word_accuracy"] or 0.0, changes.table(), path,
             )  # fmt: skip
+            if (result.metrics["word_accuracy"] or 0.0) < (before.metrics["word_accuracy"] or 0.0):
+                _LOG.warning(
+                    "%s is read worse than before: keep %s, or train with more rows, more replay "
+                    "or a lower config.optimizer.learning_rate",
+                    result.name, config.init_from,
+                )  # fmt: skip
     if not parallel.is_main():
         return
     bundle_file.save_bundle(folder / BUNDLE_FILE, found)

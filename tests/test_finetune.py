@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from small import small_config, write_words
 
-from crnn_jax import bundle_file, cli, train
+from crnn_jax import bundle_file, cli, finetune, train
+from crnn_jax.data.training_set import open_training_set
 from crnn_jax.errors import UserError
-from crnn_jax.recognizer import Recognizer
+from crnn_jax.recognizer import Recognizer, preprocess_of
 
 NEW = "%€"
 
@@ -69,6 +70,18 @@ def test_a_run_says_what_became_of_every_character_and_bundles_the_model(tuned, 
     image = np.zeros((32, 64), np.uint8)
     read = [Recognizer.load(model).read([image]) for model in (tuned, tuned / "model.crnn")]
     assert read[0] == read[1]
+
+
+def test_a_run_that_reads_worse_than_before_says_so(words, smoke_run, tuned, tmp_path, caplog):
+    folder = shutil.copytree(tuned, tmp_path / "run")
+    before = json.loads((folder / "before.json").read_text("utf-8"))
+    before["sets"]["mine"]["metrics"]["word_accuracy"] = 1.0
+    (folder / "before.json").write_text(json.dumps(before), "utf-8")
+    config = config_of(words, smoke_run)
+    data = open_training_set(config, preprocess_of(config), Recognizer.load(smoke_run).charset)
+    caplog.set_level("WARNING", logger="crnn_jax")
+    finetune.finish(config, data, folder)
+    assert f"mine is read worse than before: keep {smoke_run}, or train with more" in caplog.text
 
 
 def test_a_run_goes_on_without_the_model_it_came_from(words, smoke_run, tuned, tmp_path):
