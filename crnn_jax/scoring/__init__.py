@@ -1,0 +1,1 @@
+"""What is made of readings: known test sets, intervals, tests, breakdowns, tables."""
