@@ -1,0 +1,240 @@
+"""How sure a result is: bootstrap intervals over images and seeds, and paired tests.
+
+A resample of rows is drawn as counts of the distinct rows (a multinomial), which is the same
+distribution as drawing row after row and costs by the distinct rows, of which there are few.
+
+Sources: Efron and Tibshirani, An Introduction to the Bootstrap (1993), sections 13.3 and 15.4;
+McNemar, Psychometrika 12 (1947), in its exact form.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import zlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from crnn_jax import metrics
+
+if TYPE_CHECKING:
+    from crnn_jax.evaluate import Row
+
+RESAMPLES = 2000
+_SEED = 20150721
+_CELLS = 20_000_000  # of the largest array, so that a set of any size fits into memory
+
+
+@dataclasses.dataclass(frozen=True)
+class RowScores:
+    """What every row of a set is worth, all rows (N,) in the set's order.
+
+    Attributes:
+      compared: whether it counts: its label is not empty under the protocol.
+      correct: 1 for a reading without an error, else 0.
+      distance: edits between label and reading, in characters.
+      length: characters of the label.
+    """
+
+    compared: np.ndarray
+    correct: np.ndarray
+    distance: np.ndarray
+    length: np.ndarray
+
+    def where(self, mask: np.ndarray) -> RowScores:
+        """Returns the rows of a mask (N,)."""
+        return RowScores(*(getattr(self, f.name)[mask] for f in dataclasses.fields(self)))
+
+
+def score_rows(rows: Sequence[Row], protocol: str) -> RowScores:
+    """Scores every row alone, as `metrics.RecognitionMetrics` sums them."""
+    texts = [
+        (metrics.apply_protocol(row.label, protocol), metrics.apply_protocol(row.reading, protocol))
+        for row in rows
+    ]
+    numbers = [(len(a) > 0, a == b, metrics.edit_distance(a, b), len(a)) for a, b in texts]
+    columns = np.array(numbers, np.int64).reshape(-1, 4).T
+    return RowScores(columns[0] > 0, *columns[1:])
+
+
+class Interval(NamedTuple):
+    """A 95 % interval; NaN where nothing was compared."""
+
+    low: float
+    high: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Replicates:
+    """Metrics of the resamples of a set, (R,) each."""
+
+    word_accuracy: np.ndarray
+    cer: np.ndarray
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the interval of each."""
+        return {f.name: interval(getattr(self, f.name)) for f in dataclasses.fields(self)}
+
+
+def interval(values: np.ndarray) -> Interval:
+    """Returns the percentile interval of the replicates (R,) of a metric."""
+    if np.isnan(values).any():
+        return Interval(np.nan, np.nan)
+    return Interval(*np.quantile(values, [0.025, 0.975]).tolist())
+
+
+def bootstrap(
+    models: Sequence[RowScores], name: str = "", resamples: int = RESAMPLES
+) -> Replicates:
+    """Returns resampled metrics of a set: over its images, and over models if there are several.
+
+    Each resample draws images, the same ones for all models, and as many models as there are; its
+    value is their mean. Resample i draws the same models in every set, so that means over sets
+    may be made of it. With few models the spread between them is understated, its variance by
+    the factor (M - 1) / M.
+
+    Args:
+      models: scores of the same rows by one model, or by models that differ in their seed.
+      name: of the set: sets of different names are drawn independently.
+      resamples: how many.
+    """
+    mask = models[0].compared
+    count = len(models)
+    columns = [m.correct[mask] for m in models] + [m.distance[mask] for m in models]
+    sums = _resampled_sums([*columns, models[0].length[mask]], name, resamples)
+    drawn = np.random.default_rng([_SEED, count]).multinomial(
+        count, [1 / count] * count, size=resamples
+    )
+    rows, characters = int(mask.sum()), sums[:, -1]
+    correct = (drawn * sums[:, :count]).sum(1) / count
+    distance = (drawn * sums[:, count:-1]).sum(1) / count
+    return Replicates(_fractions(correct, rows), _fractions(distance, characters))
+
+
+def mean_of_sets(sets: Sequence[Replicates]) -> Replicates:
+    """Returns the replicates of the mean over sets, each set as much as any other."""
+    names = [f.name for f in dataclasses.fields(Replicates)]
+    return Replicates(*(np.mean([getattr(s, n) for s in sets], axis=0) for n in names))
+
+
+def mcnemar(only_a: int, only_b: int) -> float:
+    """Returns the p-value, two-sided and exact, that two models are equally often right alone.
+
+    Args:
+      only_a: rows that only the first reads right.
+      only_b: rows that only the second reads right.
+    """
+    from scipy.stats import binomtest  # takes a second to import
+
+    return float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """A metric of two models on the same rows: b - a, its interval and its p-value."""
+
+    a: float
+    b: float
+    interval: Interval
+    p: float
+
+    @property
+    def difference(self) -> float:
+        """Returns b - a."""
+        return self.b - self.a
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the entry of the results file."""
+        return dataclasses.asdict(self) | {"difference": self.difference}
+
+
+@dataclasses.dataclass(frozen=True)
+class PairedTest:
+    """Two models on the same rows.
+
+    Attributes:
+      count: rows compared.
+      only_a, only_b: rows that only the one reads right.
+      word_accuracy: its difference; p by McNemar's exact test.
+      cer: its difference; p by the bootstrap.
+    """
+
+    count: int
+    only_a: int
+    only_b: int
+    word_accuracy: Difference
+    cer: Difference
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the entry of the results file."""
+        own = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return own | {"word_accuracy": self.word_accuracy.to_json(), "cer": self.cer.to_json()}
+
+
+def paired_test(
+    a: RowScores, b: RowScores, name: str = "", resamples: int = RESAMPLES
+) -> PairedTest | None:
+    """Tests two models on the same rows, in the same order.
+
+    Args:
+      a, b: scores of both; rows that do not count are left out.
+      name: of the set.
+      resamples: of the rows, for the intervals of the differences and the p-value of the CER.
+
+    Returns:
+      A PairedTest; None where no row counts.
+    """
+    mask = a.compared
+    a, b = a.where(mask), b.where(mask)
+    rows, characters = len(a.correct), int(a.length.sum())
+    if not rows:
+        return None
+    only_a, only_b = int((a.correct > b.correct).sum()), int((b.correct > a.correct).sum())
+    sums = _resampled_sums(
+        [b.correct - a.correct, b.distance - a.distance, a.length], name, resamples
+    )
+    accuracies, cers = sums[:, 0] / rows, sums[:, 1] / sums[:, 2]
+    return PairedTest(
+        rows,
+        only_a,
+        only_b,
+        Difference(
+            int(a.correct.sum()) / rows,
+            int(b.correct.sum()) / rows,
+            interval(accuracies),
+            mcnemar(only_a, only_b),
+        ),
+        Difference(
+            int(a.distance.sum()) / characters,
+            int(b.distance.sum()) / characters,
+            interval(cers),
+            _p_value(cers),
+        ),
+    )
+
+
+def _p_value(differences: np.ndarray) -> float:
+    """Returns twice the smaller share of replicates on one side of zero, never 0."""
+    sides = [(np.sum(differences <= 0) + 1), (np.sum(differences >= 0) + 1)]
+    return min(1.0, 2.0 * float(min(sides)) / (len(differences) + 1))
+
+
+def _resampled_sums(columns: Sequence[np.ndarray], name: str, resamples: int) -> np.ndarray:
+    """Returns the sums of C columns (N,) over each of R resamples of the rows, (R, C)."""
+    table, counts = np.unique(np.stack(columns, axis=1), axis=0, return_counts=True)
+    rows = int(counts.sum())
+    sums = np.zeros((resamples, len(columns)), np.int64)
+    if not rows:
+        return sums
+    rng = np.random.default_rng([_SEED, zlib.crc32(name.encode())])
+    step = max(1, _CELLS // len(counts))
+    for start in range(0, resamples, step):
+        size = min(step, resamples - start)
+        sums[start : start + size] = rng.multinomial(rows, counts / rows, size=size) @ table
+    return sums
+
+
+def _fractions(sums: np.ndarray, totals: np.ndarray | int) -> np.ndarray:
+    with np.errstate(invalid="ignore"):  # nothing compared is NaN, as in the metrics
+        return sums / np.broadcast_to(totals, sums.shape)
