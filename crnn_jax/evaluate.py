@@ -1,4 +1,4 @@
-"""Evaluates a model on labelled sets: a table, and JSON for scripts.
+"""Evaluates models, or readings of other recognisers, on labelled sets.
 
 Every row counts: an image that cannot be read is a wrong reading.
 """
@@ -12,42 +12,26 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from crnn_jax import cli, files
-from crnn_jax.errors import DataError, unknown_name
+from crnn_jax.errors import DataError, UserError, unknown_name
+from crnn_jax.scoring.results import Result, Row, score, write_predictions
+from crnn_jax.scoring.tables import report_markdown, report_text, table
 
 if TYPE_CHECKING:
+    import argparse
+
     from crnn_jax.data.sources import Source
     from crnn_jax.recognizer import Recognizer
 
+__all__ = [
+    "Result", "Row", "evaluate_source", "evaluate_sources", "main", "table", "write_predictions",
+]  # fmt: skip
+
 _EXAMPLE = """example:
   python -m crnn_jax.evaluate --model=runs/quickstart --data=tsv:words/labels.tsv \\
-      --data=tfds:rendered_words/test --out=results.json --predictions=readings.tsv"""
-
-_SPACES = dict.fromkeys(map(ord, "\t\n\r\v\f\x1c\x1d\x1e\x85\u2028\u2029"), " ")
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One image of a set: what it says, what was read, how sure, and its loss where it has one."""
-
-    key: str
-    label: str
-    reading: str
-    confidence: float
-    error: str = ""
-    loss: float | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Result:
-    """A set's metrics and its rows, in the set's order."""
-
-    name: str
-    metrics: dict[str, Any]  # count, word_accuracy, cer, wer, one_minus_ned, ...
-    rows: list[Row]
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns the set's entry in the results file."""
-        return {"name": self.name, **self.metrics}
+      --data=tfds:rendered_words/test --out=results.json --predictions=readings.tsv
+  python -m crnn_jax.evaluate --model=runs/mine --data=tsv:svt_test --protocol=36 --published \\
+      --against=tesseract_out --out=results.md --plot=results.png
+  python -m crnn_jax.evaluate --readings=predicts.txt:paddle --data=tsv:svt_test --protocol=36"""
 
 
 def evaluate_source(
@@ -74,7 +58,6 @@ def evaluate_source(
     """
     from tqdm import tqdm
 
-    from crnn_jax import metrics as metrics_lib
     from crnn_jax import parallel
 
     process, processes = parallel.place()
@@ -107,17 +90,7 @@ def evaluate_source(
     shares = parallel.collect([(i, *dataclasses.astuple(row)) for i, row in found.items()])
     rows = [Row(*row) for _, *row in sorted(row for share in shares for row in share)]
     seconds = time.perf_counter() - start
-    scores = metrics_lib.RecognitionMetrics(protocol)
-    for row in rows:
-        scores.update(row.label, row.reading)
-    losses = [row.loss for row in rows if row.loss is not None]
-    metrics = scores.compute() | {
-        "loss": sum(losses) / len(losses) if losses else None,
-        "unreadable": sum(bool(row.error) for row in rows),
-        "skipped": scores.skipped,
-        "images_per_second": len(source) / seconds,
-    }
-    return Result(source.name, metrics, rows)
+    return score(source.name, rows, protocol, len(source) / seconds)
 
 
 def evaluate_sources(
@@ -144,89 +117,101 @@ def evaluate_sources(
     return results
 
 
-def table(results: Sequence[Result]) -> str:
-    """Returns the results as an aligned text table."""
-    from crnn_jax.metrics import wilson_interval
-
-    head = f"{'set':<20} {'images':>7} {'word accuracy':>24} {'CER':>7} {'1-NED':>7} {'img/s':>8}"
-    lines = [head, "-" * len(head)]
-    for result in results:
-        m = result.metrics
-        if not m["count"]:
-            lines.append(f"{result.name:<20} {0:>7} no row has a label under this protocol")
-            continue
-        low, high = wilson_interval(round(m["word_accuracy"] * m["count"]), m["count"])
-        accuracy = f"{m['word_accuracy']:.4f} [{low:.4f}, {high:.4f}]"
-        lines.append(
-            f"{result.name:<20} {m['count']:>7} {accuracy:>24} {m['cer']:>7.4f} "
-            f"{m['one_minus_ned']:>7.4f} {m['images_per_second']:>8.0f}"
-        )
-        for count, what in (
-            (m["unreadable"], "unreadable images, counted as wrong"),
-            (m["skipped"], "rows left out, their labels are empty under the protocol"),
-        ):
-            if count:
-                lines.append(f"  {count} {what}")
-    return "\n".join(lines)
-
-
-def write_predictions(path: str | pathlib.Path, results: Sequence[Result]) -> None:
-    """Writes path, label, reading and confidence of every row, tab-separated.
-
-    A tab or line break inside a text becomes a space.
-    """
-    lines = []
-    for row in (row for result in results for row in result.rows):
-        texts = [text.translate(_SPACES) for text in (row.key, row.label, row.reading)]
-        lines.append("\t".join((*texts, f"{row.confidence:.6f}")) + "\n")
-    files.write_text(path, "".join(lines))
-
-
 def main(argv: Sequence[str]) -> int:
     """Runs the command line; returns the exit code."""
-    parser = cli.Parser(prog="python -m crnn_jax.evaluate", description=__doc__, epilog=_EXAMPLE)
-    parser.add_argument("--model", required=True, help="workdir of a run, or a bundle")
-    parser.add_argument("--data", action="append", required=True, metavar="SPEC", help="a set")
-    parser.add_argument("--decoder", default="greedy", help="greedy")
-    parser.add_argument("--protocol", default="", help="36, 62, 94 or exact; default: the model's")
-    parser.add_argument(
-        "--batch_size", type=cli.positive_int, default=64, help="most images per step"
-    )
-    parser.add_argument("--out", metavar="FILE.json", help="writes the results")
-    parser.add_argument("--predictions", metavar="FILE.tsv", help="writes every reading")
-    args = parser.parse_args(argv)
-    for path in (args.out, args.predictions):
-        cli.check_output(path)
+    args = _parse(argv)
 
-    from crnn_jax import metrics, recognizer
     from crnn_jax.data.sources import open_source
-    from crnn_jax.decode import DECODERS
+    from crnn_jax.scoring import systems as systems_lib
+    from crnn_jax.scoring.breakdown import aspect_ratios
+    from crnn_jax.scoring.report import build_report
 
-    # A wrong name must not cost the loading of sets, let alone an evaluation.
+    sources = [open_source(spec) for spec in args.data]
+    models = systems_lib.load_models(args.model)
+    protocol = args.protocol or systems_lib.common_protocol(models)
+    systems_lib.check_published(args.published, protocol)
+    # A file of another set must not cost an evaluation.
+    opponents = systems_lib.open_files(args.against, sources, protocol)
+    systems = systems_lib.open_files(args.readings, sources, protocol)
+    systems += [
+        systems_lib.System(
+            name,
+            tuple(
+                evaluate_source(model, source, protocol, args.decoder, args.batch_size)
+                for source in sources
+            ),
+        )
+        for name, model in models.items()
+    ]
+    report = build_report(
+        systems,
+        opponents,
+        [aspect_ratios(source) for source in sources],
+        protocol,
+        args.decoder if models else None,
+        args.resamples,
+        args.published,
+    )
+    print(report_text(report, args.breakdown))
+    if args.out and pathlib.Path(args.out).suffix.lower() == ".md":
+        files.write_text(args.out, report_markdown(report))
+    elif args.out:
+        files.write_json(args.out, report.to_json())
+    if args.plot:
+        from crnn_jax.scoring.plot import save_plot
+
+        save_plot(args.plot, report)
+    if args.predictions:
+        write_predictions(args.predictions, systems[0].results)
+    return cli.DONE
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    """Parses the arguments; a wrong name must not cost the loading of sets, or an evaluation."""
+    parser = cli.Parser(prog="python -m crnn_jax.evaluate", description=__doc__, epilog=_EXAMPLE)
+
+    def add(name: str, text: str, **kwargs: Any) -> None:
+        parser.add_argument(name, help=text, **kwargs)
+
+    several = {"action": "append", "default": []}
+    add("--model", "workdir of a run, or a bundle; several are compared and averaged", **several)
+    file = several | {"metavar": "FILE[:FORMAT]"}
+    add("--readings", "instead of a model: what another recogniser read", **file)
+    add("--data", "a set", action="append", required=True, metavar="SPEC")
+    add("--against", "readings to test against, on the same rows", **file)
+    add("--decoder", "greedy", default="greedy")
+    add("--protocol", "36, 62, 94 or exact; default: the model's", default="")
+    add("--batch_size", "most images per step", type=cli.positive_int, default=64)
+    add("--resamples", "of the bootstrap", type=cli.positive_int, default=2000)
+    add("--published", "published results beside these (protocol 36)", action="store_true")
+    add("--breakdown", "accuracy by length, shape and characters", action="store_true")
+    add("--out", "writes the results, as JSON or as Markdown", metavar="FILE.json|FILE.md")
+    add("--plot", "draws the results", metavar="FILE.png")
+    add("--predictions", "writes every reading, of the first model", metavar="FILE.tsv")
+    args = parser.parse_args(argv)
+    for path in (args.out, args.plot, args.predictions):
+        cli.check_output(path)
+    if args.plot and pathlib.Path(args.plot).suffix.lower() != ".png":
+        raise UserError(f"--plot={args.plot}: the picture is a PNG; name it FILE.png")
+    if not (args.model or args.readings):
+        parser.error("the following arguments are required: --model or --readings")
+    if args.model and args.readings:
+        raise UserError("--model and --readings are both given: to compare them, use --against")
+    if args.readings and not args.protocol:
+        raise UserError("--readings has no protocol of its own: add --protocol=36, 62, 94 or exact")
+
+    from crnn_jax import metrics
+    from crnn_jax.scoring import systems as systems_lib
+
     if args.protocol:
         metrics.apply_protocol("", args.protocol)
-    if args.decoder not in DECODERS:
-        raise unknown_name("decoder", args.decoder, DECODERS)
-    sources = [open_source(spec) for spec in args.data]
-    model = recognizer.Recognizer.load(args.model)
-    protocol = args.protocol or recognizer.default_protocol(model.charset)
-    results = [
-        evaluate_source(model, source, protocol, args.decoder, args.batch_size)
-        for source in sources
-    ]
-    print(f"model {model.name}, protocol {protocol}, decoder {args.decoder}\n")
-    print(table(results))
-    if args.out:
-        report = {
-            "model": model.name,
-            "protocol": protocol,
-            "decoder": args.decoder,
-            "sets": [result.to_json() for result in results],
-        }
-        files.write_json(args.out, report)
-    if args.predictions:
-        write_predictions(args.predictions, results)
-    return cli.DONE
+        systems_lib.check_published(args.published, args.protocol)
+    if args.model:
+        from crnn_jax.decode import DECODERS
+
+        if args.decoder not in DECODERS:
+            raise unknown_name("decoder", args.decoder, DECODERS)
+    return args
 
 
 if __name__ == "__main__":

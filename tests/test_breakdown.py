@@ -65,11 +65,14 @@ def test_groups_of_a_set() -> None:
         Group("letters", 2, 1), Group("digits", 1, 0), Group("letters and digits", 1, 1),
         Group("other characters", 1, 1),
     ]  # fmt: skip
-    assert found["doubled"] == [Group("a doubled character", 1, 1), Group("none doubled", 4, 2)]
+    assert found["doubled_characters"] == [
+        Group("a doubled character", 1, 1),
+        Group("none doubled", 4, 2),
+    ]
     for groups in found.values():
         assert sum(group.count for group in groups) == 5  # "--" is empty under protocol 36
         assert sum(group.correct for group in groups) == 3
-    assert found["doubled"][1].to_json() == {
+    assert found["doubled_characters"][1].to_json() == {
         "name": "none doubled", "count": 4, "word_accuracy": 0.5
     }  # fmt: skip
 
@@ -78,7 +81,7 @@ def test_capitals_double_only_where_the_protocol_folds_them() -> None:
     rows = [Row("0", "Aal", "Aal", 1.0)]
     for protocol, group in (("36", "a doubled character"), ("exact", "none doubled")):
         found = breakdown(rows, score_rows(rows, protocol), [1.0], protocol)
-        assert found["doubled"] == [Group(group, 1, 1)]
+        assert found["doubled_characters"] == [Group(group, 1, 1)]
 
 
 def test_aspect_ratios_come_from_the_images(tmp_path) -> None:

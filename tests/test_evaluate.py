@@ -19,7 +19,7 @@ from crnn_jax.recognizer import Reading, Recognizer, default_protocol
 
 SET_KEYS = {
     "name", "count", "word_accuracy", "cer", "wer", "one_minus_ned", "loss", "unreadable",
-    "skipped", "images_per_second",
+    "skipped", "images_per_second", "model", "benchmark", "intervals", "breakdown",
 }  # fmt: skip
 
 
@@ -134,7 +134,10 @@ def test_files_and_table_hold_what_the_contract_says(
     assert (code, err) == (0, [])
 
     report = strict_json(out)
-    assert list(report) == ["model", "protocol", "decoder", "sets"]
+    assert list(report) == [
+        "model", "protocol", "decoder", "sets", "averages", "over_models", "tests", "files",
+        "published", "resamples",
+    ]  # fmt: skip
     assert (report["model"], report["protocol"], report["decoder"]) == ("smoke", "exact", "greedy")
     assert [set(entry) for entry in report["sets"]] == [SET_KEYS, SET_KEYS]
     assert [entry["name"] for entry in report["sets"]] == ["one", "second"]

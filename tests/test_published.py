@@ -27,7 +27,7 @@ def test_rows_are_percentages_on_known_cuts_with_a_source() -> None:
     [
         ("CRNN (2015)", "IIIT5K 3000", 78.2),
         ("CRNN (2015)", "IC03 860", 89.4),
-        ("CRNN (2015), lexicon of 50 words", "SVT 647", 96.4),
+        ("CRNN (2015), lexicon 50", "SVT 647", 96.4),
         ("CRNN, MindOCR VGG7", "IC13 857", 92.18),
         ("SVTRv2-B", "IC15 1811", 91.1),
     ],
@@ -48,6 +48,6 @@ def test_a_cell_is_of_our_cut_or_says_of_which() -> None:
 
 def test_rows_without_a_result_on_our_sets_are_left_out() -> None:
     titles = [row.title for row in published.rows_for([recognise("ic03", 860)])]
-    assert "CRNN (2015), lexicon of 50,000 words" in titles
+    assert "CRNN (2015), lexicon 50k" in titles
     assert "SVTRv2-B" not in titles
     assert published.rows_for([]) == []

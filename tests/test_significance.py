@@ -13,6 +13,11 @@ from crnn_jax.scoring import significance
 from crnn_jax.scoring.significance import RowScores, bootstrap, interval, mcnemar, paired_test
 
 
+def resample(models, name="", resamples=significance.RESAMPLES):
+    """The metrics of the resamples."""
+    return bootstrap(models, name, resamples).metrics()
+
+
 def scores(correct, distance=None, length=None) -> RowScores:
     correct = np.asarray(correct, np.int64)
     distance = 1 - correct if distance is None else np.asarray(distance)
@@ -39,7 +44,7 @@ def test_scores_of_rows_sum_up_to_the_metrics() -> None:
 def test_replicates_of_an_accuracy_are_binomial() -> None:
     """The bootstrap of a mean of zeros and ones is Binomial(n, p) / n, which has a closed form."""
     n, right = 400, 300
-    found = bootstrap([scores([1] * right + [0] * (n - right))], resamples=20_000)
+    found = resample([scores([1] * right + [0] * (n - right))], resamples=20_000)
     deviation = math.sqrt(0.75 * 0.25 / n)
     assert found.word_accuracy.mean() == pytest.approx(0.75, abs=4 * deviation / math.sqrt(20_000))
     assert found.word_accuracy.std() == pytest.approx(deviation, rel=0.03)
@@ -52,7 +57,7 @@ def test_replicates_of_the_cer_are_those_of_drawing_row_after_row() -> None:
     rng = np.random.default_rng(0)
     length = rng.integers(1, 12, 150)
     distance = rng.binomial(length, 0.2)
-    found = bootstrap([scores(distance == 0, distance, length)], resamples=8000).cer
+    found = resample([scores(distance == 0, distance, length)], resamples=8000).cer
     rows = rng.integers(0, 150, (8000, 150))
     plain = distance[rows].sum(1) / length[rows].sum(1)
     assert found.mean() == pytest.approx(plain.mean(), abs=0.001)
@@ -65,7 +70,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
     covered = 0
     for trial in range(400):
         low, high = interval(
-            bootstrap([scores(rng.random(300) < 0.8)], str(trial), 1000).word_accuracy
+            resample([scores(rng.random(300) < 0.8)], str(trial), 1000).word_accuracy
         )
         covered += low <= 0.8 <= high
     assert 0.92 <= covered / 400 <= 0.975
@@ -74,25 +79,25 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
 def test_the_same_result_has_the_same_interval_whatever_the_order_of_rows() -> None:
     rng = np.random.default_rng(2)
     correct = rng.integers(0, 2, 100)
-    first = bootstrap([scores(correct)], "svt")
-    assert np.array_equal(first.cer, bootstrap([scores(correct[::-1])], "svt").cer)
-    assert not np.array_equal(first.cer, bootstrap([scores(correct)], "ic03").cer)
+    first = resample([scores(correct)], "svt")
+    assert np.array_equal(first.cer, resample([scores(correct[::-1])], "svt").cer)
+    assert not np.array_equal(first.cer, resample([scores(correct)], "ic03").cer)
 
 
 def test_in_parts_the_resamples_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     one = scores([1, 0, 1, 1, 0, 1], [0, 3, 0, 0, 1, 0], [2, 3, 4, 5, 6, 7])
-    whole = bootstrap([one], resamples=50)
+    whole = resample([one], resamples=50)
     monkeypatch.setattr(significance, "_CELLS", 40)
-    assert np.array_equal(bootstrap([one], resamples=50).cer, whole.cer)
+    assert np.array_equal(resample([one], resamples=50).cer, whole.cer)
 
 
 def test_seeds_that_differ_widen_the_interval_by_what_they_differ() -> None:
     """The variance over models and images is the sum of both, to first order."""
     n = 4000
     low, high = scores([1] * 2400 + [0] * 1600), scores([1] * 3200 + [0] * 800)
-    alike = bootstrap([low, low], resamples=4000).word_accuracy
+    alike = resample([low, low], resamples=4000).word_accuracy
     assert alike.std() == pytest.approx(math.sqrt(0.6 * 0.4 / n), rel=0.05)
-    found = bootstrap([low, high], resamples=4000).word_accuracy
+    found = resample([low, high], resamples=4000).word_accuracy
     assert found.mean() == pytest.approx(0.7, abs=0.01)
     assert found.std() == pytest.approx(0.1 / math.sqrt(2), rel=0.05)  # of two draws of 0.6, 0.8
 
@@ -101,20 +106,29 @@ def test_models_are_drawn_alike_in_all_sets_and_images_are_not() -> None:
     """So the mean over sets keeps the whole spread between the models."""
     bad, good = scores([0] * 50), scores([1] * 50)
     sets = [bootstrap([bad, good], name) for name in ("a", "b", "c")]
-    assert np.array_equal(sets[0].word_accuracy, sets[2].word_accuracy)
-    assert np.array_equal(significance.mean_of_sets(sets).word_accuracy, sets[0].word_accuracy)
-    half = scores([0, 1] * 25)
-    deviations = [bootstrap([half], name).word_accuracy for name in ("a", "b", "c")]
-    assert np.std(np.mean(deviations, axis=0)) == pytest.approx(
-        np.std(deviations[0]) / math.sqrt(3), rel=0.1
+    assert np.array_equal(sets[0].correct, sets[2].correct)
+    mean = significance.mean_of_sets(sets).word_accuracy
+    assert mean == pytest.approx(sets[0].metrics().word_accuracy)
+    half = [bootstrap([scores([0, 1] * 25)], name) for name in ("a", "b", "c")]
+    assert np.std(significance.mean_of_sets(half).word_accuracy) == pytest.approx(
+        np.std(half[0].metrics().word_accuracy) / math.sqrt(3), rel=0.1
     )
+
+
+def test_means_over_sets_weigh_sets_and_means_over_images_weigh_images() -> None:
+    large, small = scores([1] * 900), scores([0] * 100, [2] * 100, [5] * 100)
+    sets = [bootstrap([large], "large"), bootstrap([small], "small")]
+    assert interval(significance.mean_of_sets(sets).word_accuracy) == (0.5, 0.5)
+    assert interval(significance.mean_of_images(sets).word_accuracy) == (0.9, 0.9)
+    assert interval(significance.mean_of_sets(sets).cer) == (0.2, 0.2)
+    assert interval(significance.mean_of_images(sets).cer) == (200 / 4100, 200 / 4100)
 
 
 def test_rows_that_do_not_count_are_left_out() -> None:
     some = RowScores(np.array([True, False, True]), *np.array([[1, 0, 1], [0, 9, 0], [3, 0, 3]]))
-    assert interval(bootstrap([some]).cer) == (0, 0)
+    assert interval(resample([some]).cer) == (0, 0)
     none = some.where(np.array([False, True, False]))
-    assert all(map(math.isnan, interval(bootstrap([none]).word_accuracy)))
+    assert all(map(math.isnan, interval(resample([none]).word_accuracy)))
     assert paired_test(none, none) is None
 
 
@@ -156,7 +170,7 @@ def test_pairing_finds_what_intervals_of_each_alone_hide() -> None:
     a = (rng.random(500) < 0.7).astype(int)
     b = a.copy()
     b[np.flatnonzero(a == 0)[:15]] = 1  # better on 15 rows, worse on none
-    alone = [interval(bootstrap([scores(x)]).word_accuracy) for x in (a, b)]
+    alone = [interval(resample([scores(x)]).word_accuracy) for x in (a, b)]
     assert alone[0].high > alone[1].low
     found = paired_test(scores(a), scores(b))
     assert found.word_accuracy.p == pytest.approx(2 / 2**15)

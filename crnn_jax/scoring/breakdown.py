@@ -15,7 +15,7 @@ from crnn_jax.scoring.significance import RowScores
 
 if TYPE_CHECKING:
     from crnn_jax.data.sources import Source
-    from crnn_jax.evaluate import Row
+    from crnn_jax.scoring.results import Row
 
 _LENGTHS = (2, 4, 6, 8, 11)  # the longest label of each group but the last
 _RATIOS = (1, 2, 3, 4, 6)  # the upper ends of each group but the last
@@ -81,14 +81,19 @@ _ORDERS: dict[str, tuple[str, ...]] = {
     "label_length": ("1-2", "3-4", "5-6", "7-8", "9-11", "12+"),
     "aspect_ratio": ("below 1", "1-2", "2-3", "3-4", "4-6", "6+", NO_IMAGE),
     "characters": ("letters", "digits", "letters and digits", "other characters"),
-    "doubled": ("a doubled character", "none doubled"),
+    "doubled_characters": ("a doubled character", "none doubled"),
 }
 TITLES = {
     "label_length": "characters of the label",
     "aspect_ratio": "width / height of the image",
     "characters": "characters that the label holds",
-    "doubled": "twice the same character in a row",
+    "doubled_characters": "twice the same character in a row",
 }
+
+
+def order(kind: str) -> tuple[str, ...]:
+    """Returns all groups of a kind, a key of TITLES, in the order of tables."""
+    return _ORDERS[kind]
 
 
 def aspect_ratios(source: Source) -> list[float | None]:
@@ -124,7 +129,7 @@ def breakdown(
         found["label_length"].append(length_group(text))
         found["aspect_ratio"].append(ratio_group(ratio))
         found["characters"].append(character_group(row.label))
-        found["doubled"].append(doubled_group(text))
+        found["doubled_characters"].append(doubled_group(text))
     groups = {}
     for kind, order in _ORDERS.items():
         names = np.array(found[kind], object)

@@ -14,7 +14,7 @@ from crnn_jax.errors import DataError
 from crnn_jax.scoring.readings_files import FileReading, ReadingsFile
 
 if TYPE_CHECKING:
-    from crnn_jax.evaluate import Row
+    from crnn_jax.scoring.results import Row
 
 _SHOWN = 3  # of many, in messages
 

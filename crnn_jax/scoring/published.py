@@ -21,7 +21,8 @@ class Published:
     Attributes:
       system: what read.
       trained_on: its training data; empty where it is not known.
-      lexicon: the words that a reading was chosen from; empty for free reading.
+      lexicon: the words that a reading was chosen from, as the source calls it: 50 or 1k per
+        image, Full for all of the set, 50k of a dictionary; empty for free reading.
       params: parameters, as published; empty where not.
       accuracy: word accuracy in percent under protocol 36, by cut of a set, as "IC13 857".
       source: where it stands.
@@ -39,7 +40,7 @@ class Published:
     @property
     def title(self) -> str:
         """System and lexicon."""
-        return f"{self.system}, lexicon of {self.lexicon}" if self.lexicon else self.system
+        return f"{self.system}, lexicon {self.lexicon}" if self.lexicon else self.system
 
     def cell(self, found: Recognised) -> str:
         """Returns the accuracy on a set: of the same cut, or of others with their counts."""

@@ -19,7 +19,7 @@ import numpy as np
 from crnn_jax import metrics
 
 if TYPE_CHECKING:
-    from crnn_jax.evaluate import Row
+    from crnn_jax.scoring.results import Row
 
 RESAMPLES = 2000
 _SEED = 20150721
@@ -58,6 +58,12 @@ def score_rows(rows: Sequence[Row], protocol: str) -> RowScores:
     return RowScores(columns[0] > 0, *columns[1:])
 
 
+def join(parts: Sequence[RowScores]) -> RowScores:
+    """Returns the rows of all parts, one after the other."""
+    names = [f.name for f in dataclasses.fields(RowScores)]
+    return RowScores(*(np.concatenate([getattr(part, n) for part in parts]) for n in names))
+
+
 class Interval(NamedTuple):
     """A 95 % interval; NaN where nothing was compared."""
 
@@ -72,9 +78,32 @@ class Replicates:
     word_accuracy: np.ndarray
     cer: np.ndarray
 
-    def to_json(self) -> dict[str, Any]:
-        """Returns the interval of each."""
+    def intervals(self) -> dict[str, Interval]:
+        """Returns the interval of each, by its name."""
         return {f.name: interval(getattr(self, f.name)) for f in dataclasses.fields(self)}
+
+
+@dataclasses.dataclass(frozen=True)
+class ResampledSums:
+    """Sums over each resample of a set, (R,), means over the models drawn.
+
+    Attributes:
+      correct: rows read right.
+      distance: edits.
+      characters: of the labels.
+      rows: of the set, the same in every resample.
+    """
+
+    correct: np.ndarray
+    distance: np.ndarray
+    characters: np.ndarray
+    rows: int | np.integer
+
+    def metrics(self) -> Replicates:
+        """Returns the metrics of every resample."""
+        return Replicates(
+            _fractions(self.correct, self.rows), _fractions(self.distance, self.characters)
+        )
 
 
 def interval(values: np.ndarray) -> Interval:
@@ -86,8 +115,8 @@ def interval(values: np.ndarray) -> Interval:
 
 def bootstrap(
     models: Sequence[RowScores], name: str = "", resamples: int = RESAMPLES
-) -> Replicates:
-    """Returns resampled metrics of a set: over its images, and over models if there are several.
+) -> ResampledSums:
+    """Returns a set resampled: over its images, and over models if there are several.
 
     Each resample draws images, the same ones for all models, and as many models as there are; its
     value is their mean. Resample i draws the same models in every set, so that means over sets
@@ -106,16 +135,24 @@ def bootstrap(
     drawn = np.random.default_rng([_SEED, count]).multinomial(
         count, [1 / count] * count, size=resamples
     )
-    rows, characters = int(mask.sum()), sums[:, -1]
     correct = (drawn * sums[:, :count]).sum(1) / count
     distance = (drawn * sums[:, count:-1]).sum(1) / count
-    return Replicates(_fractions(correct, rows), _fractions(distance, characters))
+    return ResampledSums(correct, distance, sums[:, -1], int(mask.sum()))
 
 
-def mean_of_sets(sets: Sequence[Replicates]) -> Replicates:
-    """Returns the replicates of the mean over sets, each set as much as any other."""
-    names = [f.name for f in dataclasses.fields(Replicates)]
-    return Replicates(*(np.mean([getattr(s, n) for s in sets], axis=0) for n in names))
+def mean_of_sets(sets: Sequence[ResampledSums]) -> Replicates:
+    """Returns the replicates of the mean over sets, in which every set has the same weight."""
+    return Replicates(
+        np.mean([s.metrics().word_accuracy for s in sets], axis=0),
+        np.mean([s.metrics().cer for s in sets], axis=0),
+    )
+
+
+def mean_of_images(sets: Sequence[ResampledSums]) -> Replicates:
+    """Returns the replicates over the images of all sets, each image with the same weight."""
+    return ResampledSums(
+        *(np.sum([getattr(s, f.name) for s in sets], axis=0) for f in dataclasses.fields(sets[0]))
+    ).metrics()
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
@@ -235,6 +272,6 @@ def _resampled_sums(columns: Sequence[np.ndarray], name: str, resamples: int) ->
     return sums
 
 
-def _fractions(sums: np.ndarray, totals: np.ndarray | int) -> np.ndarray:
+def _fractions(sums: np.ndarray, totals: np.ndarray | np.integer | int) -> np.ndarray:
     with np.errstate(invalid="ignore"):  # nothing compared is NaN, as in the metrics
         return sums / np.broadcast_to(totals, sums.shape)

@@ -1,0 +1,297 @@
+"""Everything that is known of systems on sets: results, intervals, breakdowns and tests."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from crnn_jax.scoring import published, significance
+from crnn_jax.scoring.benchmark_sets import Recognised, recognise
+from crnn_jax.scoring.breakdown import Group, breakdown
+from crnn_jax.scoring.matching import Matching
+from crnn_jax.scoring.significance import Interval, PairedTest, RowScores
+
+if TYPE_CHECKING:
+    from crnn_jax.scoring.results import Result
+
+OVER_SETS, OVER_IMAGES = "mean over sets", "mean over images"
+
+
+@dataclasses.dataclass(frozen=True)
+class System:
+    """What read the sets: a model, or another recogniser by its file of readings.
+
+    Attributes:
+      name: for tables.
+      results: of every set.
+      matching: of the file's readings with the sets' rows; None for a model.
+    """
+
+    name: str
+    results: tuple[Result, ...]
+    matching: Matching | None = None
+
+    def present(self, s: int) -> np.ndarray:
+        """Returns which rows of a set were read, (N,) bool."""
+        if self.matching is None:
+            return np.ones(len(self.results[s].rows), bool)
+        return np.array([reading is not None for reading in self.matching.sets[s]])
+
+
+@dataclasses.dataclass(frozen=True)
+class Summary:
+    """A metric's mean over models, over sets or over images, with its interval.
+
+    Attributes:
+      system: the model, or how many of them.
+      over: a set's name, OVER_SETS or OVER_IMAGES.
+      sets, count: how many sets and images.
+      word_accuracy, cer: means over the models.
+      deviation: standard deviation of the models' word accuracies; None for one model.
+      intervals: 95 %, by metric.
+    """
+
+    system: str
+    over: str
+    sets: int
+    count: int
+    word_accuracy: float
+    cer: float
+    deviation: float | None
+    intervals: dict[str, Interval]
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the entry of the results file."""
+        return dataclasses.asdict(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class SetReport:
+    """One system on one set."""
+
+    system: str
+    result: Result
+    benchmark: Recognised | None
+    intervals: dict[str, Interval]
+    groups: dict[str, list[Group]]
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the entry of the results file."""
+        groups = {kind: [g.to_json() for g in groups] for kind, groups in self.groups.items()}
+        return self.result.to_json() | {
+            "model": self.system,
+            "benchmark": self.benchmark and self.benchmark.to_json(),
+            "intervals": self.intervals,
+            "breakdown": groups,
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """A paired test of two systems on a set, and how many rows one of them has no reading of."""
+
+    over: str
+    a: str
+    b: str
+    left_out: int
+    test: PairedTest
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the entry of the results file."""
+        own = {"set": self.over, "a": self.a, "b": self.b, "left_out": self.left_out}
+        return own | self.test.to_json()
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """All of it, in the order of tables.
+
+    Attributes:
+      systems: what was evaluated, in order.
+      protocol: how texts were compared.
+      decoder: of the models; None for files.
+      resamples: of every interval.
+      sets: every system on every set.
+      averages: over sets and over images, per system, where there are several sets.
+      over_models: means over several models, per set and over them.
+      tests: paired.
+      files: of readings, with what found no partner.
+      published: whether published rows are asked for.
+    """
+
+    systems: tuple[System, ...]
+    protocol: str
+    decoder: str | None
+    resamples: int
+    sets: list[SetReport]
+    averages: list[Summary]
+    over_models: list[Summary]
+    tests: list[Comparison]
+    files: list[Matching]
+    published: bool
+
+    @property
+    def names(self) -> str:
+        """The systems' names."""
+        return ", ".join(system.name for system in self.systems)
+
+    def of(self, system: str) -> list[SetReport]:
+        """Returns a system's sets."""
+        return [one for one in self.sets if one.system == system]
+
+    def recognised(self) -> list[Recognised]:
+        """Returns the public test sets among the sets."""
+        return [s.benchmark for s in self.of(self.systems[0].name) if s.benchmark]
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the results file."""
+        rows = published.rows_for(self.recognised()) if self.published else []
+        return {
+            "model": self.names,
+            "protocol": self.protocol,
+            "decoder": self.decoder,
+            "sets": [one.to_json() for one in self.sets],
+            "averages": [summary.to_json() for summary in self.averages],
+            "over_models": [summary.to_json() for summary in self.over_models],
+            "tests": [test.to_json() for test in self.tests],
+            "files": [matching.to_json() for matching in self.files],
+            "published": [row.to_json() for row in rows],
+            "resamples": self.resamples,
+        }
+
+
+def build_report(
+    systems: Sequence[System],
+    opponents: Sequence[System],
+    ratios: Sequence[Sequence[float | None]],
+    protocol: str,
+    decoder: str | None = None,
+    resamples: int = significance.RESAMPLES,
+    with_published: bool = False,
+) -> Report:
+    """Makes the report of systems that read the same sets.
+
+    Args:
+      systems: at least one. The first is tested against each of the others, and several count as
+        models that differ in their seed.
+      opponents: systems that are not reported, but every system is tested against them.
+      ratios: width over height of the images of every set, as `breakdown.aspect_ratios` gives.
+      protocol: a name of `crnn_jax.metrics.PROTOCOLS`.
+      decoder: of the models.
+      resamples: for intervals and p-values.
+      with_published: whether published rows are asked for.
+    """
+    names = [result.name for result in systems[0].results]
+    scores = {
+        id(system): [significance.score_rows(result.rows, protocol) for result in system.results]
+        for system in (*systems, *opponents)
+    }
+    sets, averages = [], []
+    for system in systems:
+        own = scores[id(system)]
+        every, means = _summaries(system.name, names, [[one] for one in own], resamples)
+        averages += means
+        for s, result in enumerate(system.results):
+            groups = breakdown(result.rows, own[s], ratios[s], protocol)
+            benchmark = recognise(result.name, len(result.rows))
+            sets.append(SetReport(system.name, result, benchmark, every[s].intervals, groups))
+    over_models = []
+    if len(systems) > 1:
+        stacked = [[scores[id(system)][s] for system in systems] for s in range(len(names))]
+        title = f"mean of {len(systems)} models"
+        over_models = [one for part in _summaries(title, names, stacked, resamples) for one in part]
+    pairs = [(systems[0], other) for other in systems[1:]]
+    pairs += [(opponent, system) for system in systems for opponent in opponents]
+    tests = [
+        test
+        for a, b in pairs
+        for test in _comparisons(a, b, scores[id(a)], scores[id(b)], resamples)
+    ]
+    files = [system.matching for system in (*systems, *opponents) if system.matching]
+    return Report(
+        tuple(systems), protocol, decoder, resamples, sets, averages, over_models, tests, files,
+        with_published,
+    )  # fmt: skip
+
+
+def _summaries(
+    system: str, names: Sequence[str], scores: Sequence[Sequence[RowScores]], resamples: int
+) -> tuple[list[Summary], list[Summary]]:
+    """Returns the summary of every set and, of several, those over sets and over images.
+
+    Args:
+      system: its name.
+      names: of the sets.
+      scores: per set, of the models.
+      resamples: how many.
+    """
+    # (sets, models) each; a set without a row that counts is in no mean.
+    count, correct, distance, characters = (
+        np.array([[function(one.where(one.compared)) for one in models] for models in scores])
+        for function in (
+            lambda kept: len(kept.correct),
+            lambda kept: kept.correct.sum(),
+            lambda kept: kept.distance.sum(),
+            lambda kept: kept.length.sum(),
+        )
+    )
+    sums = [
+        significance.bootstrap(one, name, resamples)
+        for name, one in zip(names, scores, strict=True)
+    ]
+
+    def summary(over: str, rows: np.ndarray, accuracies, cers, replicates) -> Summary:
+        models = len(accuracies)
+        deviation = float(np.std(accuracies, ddof=1)) if models > 1 else None
+        means = float(np.mean(accuracies)), float(np.mean(cers))
+        total = int(count[rows, 0].sum())
+        return Summary(system, over, len(rows), total, *means, deviation, replicates.intervals())
+
+    with np.errstate(invalid="ignore", divide="ignore"):
+        accuracy, cer = correct / count, distance / characters
+    every = [
+        summary(name, np.array([s]), accuracy[s], cer[s], sums[s].metrics())
+        for s, name in enumerate(names)
+    ]
+    some = np.flatnonzero(count[:, 0])
+    if len(some) < 2:
+        return every, []
+    kept = [sums[s] for s in some]
+    return every, [
+        summary(
+            OVER_SETS, some, accuracy[some].mean(0), cer[some].mean(0),
+            significance.mean_of_sets(kept),
+        ),
+        summary(
+            OVER_IMAGES, some, correct.sum(0) / count.sum(0), distance.sum(0) / characters.sum(0),
+            significance.mean_of_images(kept),
+        ),
+    ]  # fmt: skip
+
+
+def _comparisons(
+    a: System,
+    b: System,
+    a_scores: Sequence[RowScores],
+    b_scores: Sequence[RowScores],
+    resamples: int,
+) -> list[Comparison]:
+    """Tests two systems on every set, and on the images of all if there are several."""
+    masks = [a.present(s) & b.present(s) for s in range(len(a_scores))]
+    parts = [(result.name, [s]) for s, result in enumerate(a.results)]
+    if len(masks) > 1:
+        parts.append(("all sets", list(range(len(masks)))))
+    found = []
+    for over, chosen in parts:
+        both = [
+            significance.join([scores[s].where(masks[s]) for s in chosen])
+            for scores in (a_scores, b_scores)
+        ]
+        test = significance.paired_test(*both, over, resamples)
+        if test is not None:
+            left_out = sum(int((~masks[s]).sum()) for s in chosen)
+            found.append(Comparison(over, a.name, b.name, left_out, test))
+    return found
