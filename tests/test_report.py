@@ -15,10 +15,12 @@ from small import write_words
 from crnn_jax import evaluate, files
 from crnn_jax.data.sources import open_source
 from crnn_jax.errors import UserError
+from crnn_jax.metrics import wilson_interval
 from crnn_jax.scoring import plot, systems, tables
 from crnn_jax.scoring.readings_files import FileReading, ReadingsFile
-from crnn_jax.scoring.report import OVER_IMAGES, OVER_SETS, Report, System, build_report
+from crnn_jax.scoring.report import Report, System, build_report
 from crnn_jax.scoring.results import Row, score
+from crnn_jax.scoring.summaries import OVER_IMAGES, OVER_SETS
 
 
 def result(name: str, pairs: list[tuple[str, str]], protocol: str = "36"):
@@ -129,6 +131,18 @@ def test_rows_without_a_reading_are_wrong_in_the_table_and_in_no_test() -> None:
     assert "s, o.tsv and m: 2 rows left out, one of them has no reading" in text
 
 
+def test_where_all_is_right_the_interval_in_tables_still_has_a_width() -> None:
+    found = report(system("m", right("s", 20, 0)))
+    (one,) = found.to_json()["sets"]
+    assert one["intervals"]["word_accuracy"] == (1, 1)
+    low, high = wilson_interval(20, 20)
+    assert one["intervals"]["word_accuracy_wilson"] == (low, high)
+    for text in (tables.report_text(found), tables.report_markdown(found)):
+        assert f"[{low:.4f}, 1.0000]" in text or f"[{100 * low:.2f}, 100.00]" in text
+        assert "[1.0000, 1.0000]" not in text
+        assert "[100.00, 100.00]" not in text
+
+
 def test_several_sets_are_tested_apart_and_together() -> None:
     one = system("x", right("a", 5, 5), right("b", 9, 1))
     two = system("y", right("a", 7, 3), right("b", 9, 1))
@@ -167,7 +181,7 @@ def test_published_rows_stand_beside_ours() -> None:
 
 def test_columns_stay_apart_where_a_name_holds_the_mark_of_a_column() -> None:
     text = tables.report_markdown(report(system("a|b", right("s", 1, 1))))
-    assert "| s | a\\|b | 2 | 50.00 [0.00, 100.00] | 25.00 [0.00, 50.00] | 75.00 |" in text
+    assert "| s | a\\|b | 2 | 50.00 [9.45, 90.55] | 25.00 [0.00, 50.00] | 75.00 |" in text
 
 
 def test_breakdowns_are_in_markdown_always_and_in_text_when_asked_for() -> None:

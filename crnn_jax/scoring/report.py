@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from crnn_jax.metrics import wilson_interval
 from crnn_jax.scoring import published, significance
 from crnn_jax.scoring.benchmark_sets import Recognised, recognise
 from crnn_jax.scoring.breakdown import Group, breakdown
 from crnn_jax.scoring.matching import Matching
 from crnn_jax.scoring.significance import Interval, PairedTest, RowScores
+from crnn_jax.scoring.summaries import Summary, summarise
 
 if TYPE_CHECKING:
     from crnn_jax.scoring.results import Result
-
-OVER_SETS, OVER_IMAGES = "mean over sets", "mean over images"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,35 +42,16 @@ class System:
 
 
 @dataclasses.dataclass(frozen=True)
-class Summary:
-    """A metric's mean over models, over sets or over images, with its interval.
+class SetReport:
+    """One system on one set.
 
     Attributes:
-      system: the model, or how many of them.
-      over: a set's name, OVER_SETS or OVER_IMAGES.
-      sets, count: how many sets and images.
-      word_accuracy, cer: means over the models.
-      deviation: standard deviation of the models' word accuracies; None for one model.
-      intervals: 95 %, by metric.
+      system: its name.
+      result: what it read.
+      benchmark: the public test set that this is.
+      intervals: of the bootstrap over images, by metric.
+      groups: word accuracies by kind of group.
     """
-
-    system: str
-    over: str
-    sets: int
-    count: int
-    word_accuracy: float
-    cer: float
-    deviation: float | None
-    intervals: dict[str, Interval]
-
-    def to_json(self) -> dict[str, Any]:
-        """Returns the entry of the results file."""
-        return dataclasses.asdict(self)
-
-
-@dataclasses.dataclass(frozen=True)
-class SetReport:
-    """One system on one set."""
 
     system: str
     result: Result
@@ -78,13 +59,24 @@ class SetReport:
     intervals: dict[str, Interval]
     groups: dict[str, list[Group]]
 
+    def wilson(self) -> Interval:
+        """Returns the interval of the word accuracy as tables show it.
+
+        Unlike the bootstrap's it has a width where all images are right.
+        """
+        groups = self.groups["label_length"]
+        count = sum(group.count for group in groups)
+        if not count:
+            return Interval(np.nan, np.nan)
+        return Interval(*wilson_interval(sum(group.correct for group in groups), count))
+
     def to_json(self) -> dict[str, Any]:
         """Returns the entry of the results file."""
         groups = {kind: [g.to_json() for g in groups] for kind, groups in self.groups.items()}
         return self.result.to_json() | {
             "model": self.system,
             "benchmark": self.benchmark and self.benchmark.to_json(),
-            "intervals": self.intervals,
+            "intervals": self.intervals | {"word_accuracy_wilson": self.wilson()},
             "breakdown": groups,
         }
 
@@ -192,7 +184,7 @@ def build_report(
     sets, averages = [], []
     for system in systems:
         own = scores[id(system)]
-        every, means = _summaries(system.name, names, [[one] for one in own], resamples)
+        every, means = summarise(system.name, names, [[one] for one in own], resamples)
         averages += means
         for s, result in enumerate(system.results):
             groups = breakdown(result.rows, own[s], ratios[s], protocol)
@@ -202,7 +194,7 @@ def build_report(
     if len(systems) > 1:
         stacked = [[scores[id(system)][s] for system in systems] for s in range(len(names))]
         title = f"mean of {len(systems)} models"
-        over_models = [one for part in _summaries(title, names, stacked, resamples) for one in part]
+        over_models = [one for part in summarise(title, names, stacked, resamples) for one in part]
     pairs = [(systems[0], other) for other in systems[1:]]
     pairs += [(opponent, system) for system in systems for opponent in opponents]
     tests = [
@@ -215,61 +207,6 @@ def build_report(
         tuple(systems), protocol, decoder, resamples, sets, averages, over_models, tests, files,
         with_published,
     )  # fmt: skip
-
-
-def _summaries(
-    system: str, names: Sequence[str], scores: Sequence[Sequence[RowScores]], resamples: int
-) -> tuple[list[Summary], list[Summary]]:
-    """Returns the summary of every set and, of several, those over sets and over images.
-
-    Args:
-      system: its name.
-      names: of the sets.
-      scores: per set, of the models.
-      resamples: how many.
-    """
-    # (sets, models) each; a set without a row that counts is in no mean.
-    count, correct, distance, characters = (
-        np.array([[function(one.where(one.compared)) for one in models] for models in scores])
-        for function in (
-            lambda kept: len(kept.correct),
-            lambda kept: kept.correct.sum(),
-            lambda kept: kept.distance.sum(),
-            lambda kept: kept.length.sum(),
-        )
-    )
-    sums = [
-        significance.bootstrap(one, name, resamples)
-        for name, one in zip(names, scores, strict=True)
-    ]
-
-    def summary(over: str, rows: np.ndarray, accuracies, cers, replicates) -> Summary:
-        models = len(accuracies)
-        deviation = float(np.std(accuracies, ddof=1)) if models > 1 else None
-        means = float(np.mean(accuracies)), float(np.mean(cers))
-        total = int(count[rows, 0].sum())
-        return Summary(system, over, len(rows), total, *means, deviation, replicates.intervals())
-
-    with np.errstate(invalid="ignore", divide="ignore"):
-        accuracy, cer = correct / count, distance / characters
-    every = [
-        summary(name, np.array([s]), accuracy[s], cer[s], sums[s].metrics())
-        for s, name in enumerate(names)
-    ]
-    some = np.flatnonzero(count[:, 0])
-    if len(some) < 2:
-        return every, []
-    kept = [sums[s] for s in some]
-    return every, [
-        summary(
-            OVER_SETS, some, accuracy[some].mean(0), cer[some].mean(0),
-            significance.mean_of_sets(kept),
-        ),
-        summary(
-            OVER_IMAGES, some, correct.sum(0) / count.sum(0), distance.sum(0) / characters.sum(0),
-            significance.mean_of_images(kept),
-        ),
-    ]  # fmt: skip
 
 
 def _comparisons(

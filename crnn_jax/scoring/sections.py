@@ -84,11 +84,11 @@ def results_section(report: Report) -> Section:
     """Returns every system on every set, and its means."""
     rows, notes = [], []
     for one in report.sets:
-        m, intervals = one.result.metrics, one.intervals
+        m = one.result.metrics
         rows.append((
             one.result.name, one.system, str(m["count"]),
-            _percent(m["word_accuracy"], intervals["word_accuracy"]),
-            _percent(m["cer"], intervals["cer"]), _percent(m["one_minus_ned"]),
+            _percent(m["word_accuracy"], one.wilson()),
+            _percent(m["cer"], one.intervals["cer"]), _percent(m["one_minus_ned"]),
         ))  # fmt: skip
         if one.system == report.systems[0].name:
             notes += [f"{one.result.name}: {remark}" for remark in remarks(one.result)]
@@ -102,7 +102,10 @@ def results_section(report: Report) -> Section:
         for s in report.systems
         if s.matching and s.matching.missing
     ]
-    notes.append(f"intervals: percentile bootstrap over images, {report.resamples} resamples")
+    notes.append(
+        f"intervals: Wilson for the word accuracy of a set, else percentile bootstrap over images, "
+        f"{report.resamples} resamples"
+    )
     return Section("Results", head, rows, tuple(notes))
 
 

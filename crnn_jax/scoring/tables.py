@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from crnn_jax.scoring.report import Report, Summary
+    from crnn_jax.scoring.report import Report
     from crnn_jax.scoring.results import Result
+    from crnn_jax.scoring.summaries import Summary
 
 
 def table(results: Sequence[Result]) -> str:
