@@ -127,7 +127,7 @@ def main(argv: Sequence[str]) -> int:
     from crnn_jax.scoring.report import build_report
 
     sources = [open_source(spec) for spec in args.data]
-    models = systems_lib.load_models(args.model)
+    models = systems_lib.load_models(args.model, args.squeeze)
     protocol = args.protocol or systems_lib.common_protocol(models)
     systems_lib.check_published(args.published, protocol)
     # A file of another set must not cost an evaluation.
@@ -182,6 +182,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--decoder", "greedy", default="greedy")
     add("--protocol", "36, 62, 94 or exact; default: the model's", default="")
     add("--batch_size", "most images per step", type=cli.positive_int, default=64)
+    squeezed = "squeezes lines wider than those of training, instead of reading them in windows"
+    add("--squeeze", squeezed, action="store_true")
     add("--resamples", "of the bootstrap", type=cli.positive_int, default=2000)
     add("--published", "published results beside these (protocol 36)", action="store_true")
     add("--breakdown", "accuracy by length, shape and characters", action="store_true")

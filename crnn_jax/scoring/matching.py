@@ -9,7 +9,7 @@ from collections.abc import Hashable, Sequence
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from crnn_jax.data.file_sources import SUFFIXES
+from crnn_jax.data.folders import SUFFIXES
 from crnn_jax.errors import DataError
 from crnn_jax.scoring.readings_files import FileReading, ReadingsFile
 

@@ -57,11 +57,17 @@ def check_published(wanted: bool, protocol: str) -> None:
         )
 
 
-def load_models(arguments: Sequence[str]) -> dict[str, Recognizer]:
-    """Loads models; returns them by name."""
+def load_models(arguments: Sequence[str], squeeze: bool = False) -> dict[str, Recognizer]:
+    """Loads models; returns them by name.
+
+    Args:
+      arguments: runs and bundles.
+      squeeze: whether lines wider than those of training are squeezed, not read in windows.
+    """
     from crnn_jax.recognizer import Recognizer
 
     models = [Recognizer.load(argument) for argument in arguments]
+    models = models if squeeze else [model.in_windows() for model in models]
     return dict(zip(_apart([m.name for m in models], arguments, "--model"), models, strict=True))
 
 
