@@ -22,7 +22,7 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from crnn_jax import parallel
+from crnn_jax import processes
 from crnn_jax.errors import UserError
 
 FOLDER = "checkpoints"
@@ -156,11 +156,11 @@ class Checkpointer:
             "used",
             step, damaged,
         )  # fmt: skip
-        parallel.collect(None)  # every process has seen the damage
-        if parallel.is_main():
+        processes.collect(None)  # every process has seen the damage
+        if processes.is_main():
             damaged.mkdir(exist_ok=True)
             (self._folder / str(step)).rename(damaged / f"{step}_{time.time_ns()}")
-        parallel.collect(None)
+        processes.collect(None)
         # The manager has judged by the newest one what checkpoints are made of.
         self._manager.close()
         self._manager = self._open()

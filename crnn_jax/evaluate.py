@@ -58,10 +58,10 @@ def evaluate_source(
     """
     from tqdm import tqdm
 
-    from crnn_jax import parallel
+    from crnn_jax import processes
 
-    process, processes = parallel.place()
-    mine = range(process, len(source), processes)
+    process, count = processes.place()
+    mine = range(process, len(source), count)
     found: dict[int, Row] = {}
     start = time.perf_counter()
     bar = tqdm(
@@ -85,9 +85,9 @@ def evaluate_source(
             if interrupted():
                 break
     whole = len(found) == len(mine) and not interrupted()
-    if not all(parallel.collect(whole)):
+    if not all(processes.collect(whole)):
         return None
-    shares = parallel.collect([(i, *dataclasses.astuple(row)) for i, row in found.items()])
+    shares = processes.collect([(i, *dataclasses.astuple(row)) for i, row in found.items()])
     rows = [Row(*row) for _, *row in sorted(row for share in shares for row in share)]
     seconds = time.perf_counter() - start
     return score(source.name, rows, protocol, len(source) / seconds)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from crnn_jax import bundle, bundle_file, compare, evaluate, files, parallel, surgery
+from crnn_jax import bundle, bundle_file, compare, evaluate, files, processes, surgery
 from crnn_jax.charset import Charset
 from crnn_jax.recognizer import Recognizer, default_protocol
 from crnn_jax.step import TrainState
@@ -70,7 +70,7 @@ class Origin:
                 "metrics": result.metrics,
                 "rows": [[row.key, row.label, row.reading] for row in result.rows],
             }
-        if parallel.is_main():
+        if processes.is_main():
             for folder in folders:
                 files.write_json(folder / _BEFORE, kept)
 
@@ -91,7 +91,7 @@ def finish(config: ConfigDict, data: TrainingSet, folder: pathlib.Path) -> None:
             before = evaluate.Result(result.name, kept["sets"][result.name]["metrics"], rows)
             changes = compare.compare(before, result, old, _protocol(config, data))
             path = folder / f"characters_{result.name.replace('/', '_')}.tsv"
-            if parallel.is_main():
+            if processes.is_main():
                 changes.write_tsv(path)
             _LOG.info(
                 "%s, before and after (step %d): word accuracy %.4f and %.4f\n%s\nall characters: "
@@ -105,7 +105,7 @@ def finish(config: ConfigDict, data: TrainingSet, folder: pathlib.Path) -> None:
                     "or a lower config.optimizer.learning_rate",
                     result.name, config.init_from,
                 )  # fmt: skip
-    if not parallel.is_main():
+    if not processes.is_main():
         return
     bundle_file.save_bundle(folder / BUNDLE_FILE, found)
     _LOG.info("%s: licence %s", folder / BUNDLE_FILE, found.licence)

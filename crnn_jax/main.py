@@ -48,9 +48,9 @@ def main(argv: Sequence[str]) -> int:
 
         print(dry_run.describe(config))
         return cli.DONE
-    from crnn_jax import parallel, train
+    from crnn_jax import processes, train
 
-    parallel.connect(args.coordinator, args.processes, args.process)
+    processes.connect(args.coordinator, args.processes, args.process)
     workdir = args.workdir or f"runs/{cli.run_name(args.config)}"
     _, summary = train.train_and_evaluate(config, workdir)
     return cli.DONE if summary else cli.FAILED

@@ -8,7 +8,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from crnn_jax import control, evaluate, parallel, writers
+from crnn_jax import control, evaluate, processes, writers
 from crnn_jax import workdir as workdir_lib
 from crnn_jax.checkpoint import Checkpointer
 from crnn_jax.data.training_set import TrainingSet
@@ -37,7 +37,7 @@ class Member:
         """Opens the folder; raises a UserError when it holds another run."""
         self._config, self._data, self._name = config, data, name
         self.run = workdir_lib.Workdir(path)
-        parallel.main_first(lambda: self.run.prepare(config, data, lineage))
+        processes.main_first(lambda: self.run.prepare(config, data, lineage))
         self.checkpoints = Checkpointer(path, keep=config.keep_checkpoints)
         self.results: dict[str, evaluate.Result] | None = None
         self._writer: writers.MetricWriter | None = None
@@ -45,14 +45,14 @@ class Member:
     def start(self, step: int) -> None:
         """Begins to write, from a step on; lines beyond it are cut off."""
         if self._writer is None:
-            batch_size, active = self._config.batch_size, parallel.is_main()
+            batch_size, active = self._config.batch_size, processes.is_main()
             self._writer = writers.MetricWriter(self.run.path, step, batch_size, active, self._name)
         else:
             self._writer.rewind(step)
 
     def has_evaluation(self, step: int) -> bool:
         """Returns whether the evaluation of a step has been written."""
-        return parallel.agree(self._writer.has_evaluation(step))
+        return processes.agree(self._writer.has_evaluation(step))
 
     def log(self, step: int, sums: dict[str, Any], learning_rate: float, pace: Pace) -> None:
         """Writes a log line, see `writers.MetricWriter.write_train`."""

@@ -22,6 +22,7 @@ from crnn_jax import (
     models,
     optim,
     parallel,
+    processes,
     replicas,
     startup,
     types,
@@ -141,7 +142,7 @@ def train_and_evaluate(
     workdir = pathlib.Path(workdir)
     origin, known = None, None
     folders = workdir_lib.replica_folders(workdir, config.replicas)
-    if config.init_from and parallel.agree(all(map(has_checkpoint, folders))):
+    if config.init_from and processes.agree(all(map(has_checkpoint, folders))):
         known = Charset.load(workdir / workdir_lib.CHARSET_FILE)  # the model itself may be gone
     elif config.init_from:
         origin = finetune.Origin(config)

@@ -14,7 +14,7 @@ import jax
 from ml_collections import ConfigDict
 
 from crnn_jax import config as config_lib
-from crnn_jax import evaluate, files, parallel
+from crnn_jax import evaluate, files, processes
 from crnn_jax.charset import Charset
 from crnn_jax.data.training_set import TrainingSet
 from crnn_jax.errors import UserError
@@ -150,7 +150,7 @@ class Workdir:
                 for name, result in results.items()
             },
         }
-        if parallel.is_main():
+        if processes.is_main():
             files.write_json(self.path / SUMMARY_FILE, summary)
         return summary
 

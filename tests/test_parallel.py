@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from crnn_jax import cli, parallel, train, types
+from crnn_jax import cli, processes, train, types
 from crnn_jax.data import feeds
 from crnn_jax.data.training_set import open_training_set
 from crnn_jax.errors import UserError
@@ -247,14 +247,14 @@ def test_what_does_not_fit_is_said(changes, message, tmp_path):
 
 def test_processes_are_named_by_all_three_flags_or_none(monkeypatch):
     with pytest.raises(UserError, match="belong together"):
-        parallel.connect("localhost:1234")
+        processes.connect("localhost:1234")
     with pytest.raises(UserError, match="give a number from 0 to 1"):
-        parallel.connect("localhost:1234", 2, 2)
-    parallel.connect()  # there is nothing to join
+        processes.connect("localhost:1234", 2, 2)
+    processes.connect()  # there is nothing to join
     asked = []
     monkeypatch.setattr(jax.distributed, "initialize", lambda *args: asked.append(args))
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
-    parallel.connect()
+    processes.connect()
     assert asked == [()]
 
 
@@ -269,9 +269,9 @@ def test_an_error_of_the_writing_process_is_everyones():
         raise UserError("no")
 
     with pytest.raises(UserError, match="no"):
-        parallel.main_first(fail)
-    assert parallel.main_first(lambda: 3) == 3
-    assert parallel.collect({"a": 1}) == [{"a": 1}]
+        processes.main_first(fail)
+    assert processes.main_first(lambda: 3) == 3
+    assert processes.collect({"a": 1}) == [{"a": 1}]
 
 
 def test_axis_of_one_device_shares_nothing():
