@@ -128,17 +128,25 @@ def open_source(spec: str | Spec) -> Source:
 
 def _percents(keys: list[str], spec: Spec) -> np.ndarray:
     """Returns where each row's group falls in [0, 100), by its hash alone."""
-    groups = keys
-    if spec.group is not None:
-        pattern = re.compile(spec.group)
-        matches = [pattern.search(key) for key in keys]
-        if not any(matches):
-            raise DataError(
-                f"group={spec.group} matches no row of {spec.kind}:{spec.location}, "
-                f"whose first key is {keys[0]!r}: mend the regular expression"
-            )
-        groups = [key if m is None else _group(m) for key, m in zip(keys, matches, strict=True)]
-    return np.array([_hash_fraction(group) for group in groups]) * 100
+    return np.array([_hash_fraction(group) for group in row_groups(keys, spec)]) * 100
+
+
+def row_groups(keys: list[str], spec: Spec) -> list[str]:
+    """Returns the group of each row by its key: what `group=` finds there, else the key itself.
+
+    Raises:
+      DataError: `group=` matches none of the keys.
+    """
+    if spec.group is None:
+        return keys
+    pattern = re.compile(spec.group)
+    matches = [pattern.search(key) for key in keys]
+    if not any(matches):
+        raise DataError(
+            f"group={spec.group} matches no row of {spec.kind}:{spec.location}, "
+            f"whose first key is {keys[0]!r}: mend the regular expression"
+        )
+    return [key if m is None else _group(m) for key, m in zip(keys, matches, strict=True)]
 
 
 def _group(match: re.Match) -> str:

@@ -1,0 +1,204 @@
+"""Says what is wrong with image sets before anyone trains on them.
+
+Labels (characters, blanks, Unicode), images (unreadable, rotated, whole pages, of a length that no
+label explains), labels that do not fit the frames, images that occur twice or with two labels,
+what two sets share and, with a trained model, labels that are likely wrong.
+"""
+
+from __future__ import annotations
+
+import collections
+import itertools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from crnn_jax import cli, files
+from crnn_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from crnn_jax.auditing.report import Audit
+    from crnn_jax.auditing.rows import AuditSet
+    from crnn_jax.charset import Charset
+    from crnn_jax.data.images import Preprocess
+    from crnn_jax.data.spec import Spec
+    from crnn_jax.recognizer import Recognizer
+
+_EXAMPLE = """example:
+  python -m crnn_jax.audit --data=tsv:words/labels.tsv --charset=latin94 --html=audit.html
+  python -m crnn_jax.audit --data=tsv:train/labels.tsv --against=tsv:test/labels.tsv \\
+      --model=runs/quickstart --json=audit.json"""
+
+# Frames are those of this experiment's network where there is no model: it takes any set.
+_EXPERIMENT = "words"
+
+
+def audit_sets(
+    specs: Sequence[Spec],
+    against: Sequence[Spec] = (),
+    charset: Charset | None = None,
+    model: Recognizer | None = None,
+    threshold: int | None = None,
+    charset_name: str | None = None,
+) -> Audit:
+    """Audits image sets: each on its own, and every two of them together.
+
+    Args:
+      specs: of the sets.
+      against: of sets that those are only compared with, test sets for instance.
+      charset: that labels are held against; the model's where there is a model.
+      model: reads the sets in search of label errors.
+      threshold: bits up to which a pair is a near-duplicate; `duplicates.NEAR` when None.
+      charset_name: for the report.
+
+    Raises:
+      UserError: a set that cannot be opened.
+    """
+    from crnn_jax import recognizer as recognizer_lib
+    from crnn_jax.auditing import duplicates, labels, readings, shapes
+    from crnn_jax.auditing.findings import Finding, ranked
+    from crnn_jax.auditing.report import Audit
+    from crnn_jax.charset import build_charset
+
+    threshold = duplicates.NEAR if threshold is None else threshold
+    sets = _open(specs, against)
+    charset = model.charset if model else charset
+    preprocess, num_frames, network = _frames(model)
+    not_checked = []
+    if charset is None:
+        not_checked.append("characters outside the charset (give --charset or --model)")
+    if model is None:
+        not_checked.append("labels that a model reads otherwise (give --model)")
+    findings: list[Finding] = []
+    near = []
+    for number, audited in enumerate(sets):
+        if audited.against:
+            continue
+        texts = (audited.source.label(i) for i in range(len(audited.source)))
+        spelled = charset or _own_charset(build_charset, texts)
+        findings += labels.check_labels(number, audited, charset)
+        findings += shapes.check_shapes(number, audited)
+        if spelled is not None:
+            findings += shapes.check_frames(number, audited, spelled, preprocess, num_frames)
+        findings += duplicates.check_duplicates(number, audited, charset)
+        near.append(duplicates.find_near(number, audited, threshold=threshold))
+        findings += duplicates.near_findings(near[-1], sets, charset, threshold)
+        if model is not None:
+            protocol = recognizer_lib.default_protocol(model.charset)
+            findings += readings.check_readings(number, audited, model, protocol)
+    for (first, a), (second, b) in itertools.combinations(enumerate(sets), 2):
+        if a.against:
+            continue
+        between, known = duplicates.check_between(first, a, second, b)
+        near.append(duplicates.find_near(first, a, second, b, known, threshold))
+        findings += between + duplicates.near_findings(near[-1], sets, charset, threshold)
+    return Audit(
+        sets,
+        ranked(findings),
+        near,
+        threshold,
+        charset_name or (f"of {model.name}" if model else None),
+        model.name if model else None,
+        network,
+        not_checked,
+    )
+
+
+def _own_charset(build: Callable[..., Charset], labels: Any) -> Charset | None:
+    """Returns the charset of the labels themselves; None when they hold no character at all."""
+    try:
+        return build("from_data", "keep", labels)
+    except UserError:
+        return None
+
+
+def _open(specs: Sequence[Spec], against: Sequence[Spec]) -> list[AuditSet]:
+    """Opens all sets, then decodes all images: a mistake in a SPEC shows at once."""
+    from crnn_jax.auditing.rows import AuditSet, read_images
+    from crnn_jax.data.sources import open_source
+
+    both = [(spec, False) for spec in specs] + [(spec, True) for spec in against]
+    sources = [open_source(spec) for spec, _ in both]
+    counts = collections.Counter(source.name for source in sources)
+    sets = []
+    for (spec, only_compared), source in zip(both, sources, strict=True):
+        # Two parts of one folder have its name both.
+        name = source.name if counts[source.name] == 1 else str(spec)
+        sets.append(AuditSet(name, spec, source, read_images(source), only_compared))
+    return sets
+
+
+def _frames(model: Recognizer | None) -> tuple[Preprocess, Callable[[Any], Any], str]:
+    """Returns preprocessing, frames by width, and whose they are."""
+    import functools
+
+    from crnn_jax import recognizer as recognizer_lib
+    from crnn_jax.models.encoders import frames_of, num_frames
+    from crnn_jax.models.ensemble import Ensemble
+
+    if model is not None:
+        network = model.model.model if isinstance(model.model, Ensemble) else model.model
+        frames = functools.partial(frames_of, network.encoder)
+        return model.preprocess, frames, f"the model {model.name}"
+    config = cli.load_experiment(_EXPERIMENT)
+    frames = functools.partial(num_frames, config.model.encoder)
+    return recognizer_lib.preprocess_of(config), frames, f"the experiment {_EXPERIMENT!r}"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command line; returns the exit code."""
+    parser = cli.Parser(prog="python -m crnn_jax.audit", description=__doc__, epilog=_EXAMPLE)
+    parser.add_argument("--data", action="append", required=True, metavar="SPEC", help="a set")
+    parser.add_argument(
+        "--against", action="append", default=[], metavar="SPEC", help="a set to compare with"
+    )
+    parser.add_argument("--model", help="workdir of a run, or a bundle: finds label errors")
+    parser.add_argument("--charset", help="what labels may hold, as config.charset")
+    parser.add_argument(
+        "--near", type=cli.positive_int, metavar="BITS", help="distance of near-duplicates"
+    )
+    parser.add_argument("--json", metavar="FILE.json", help="writes everything")
+    parser.add_argument("--html", metavar="FILE.html", help="writes a page with pictures")
+    args = parser.parse_args(argv)
+    for path in (args.json, args.html):
+        cli.check_output(path)
+    if args.model and args.charset:
+        raise UserError(
+            f"--model={args.model} and --charset={args.charset}: a model has a charset; give one "
+            "of the two"
+        )
+
+    from crnn_jax.auditing import page, report
+    from crnn_jax.data.spec import parse_spec
+
+    specs = [parse_spec(spec) for spec in args.data]
+    against = [parse_spec(spec) for spec in args.against]
+    model = charset = None
+    if args.model:
+        from crnn_jax.recognizer import Recognizer
+
+        model = Recognizer.load(args.model)
+    elif args.charset:
+        charset = _charset(args.charset, specs)
+    audit = audit_sets(specs, against, charset, model, args.near, args.charset)
+    print(report.to_text(audit))
+    if args.json:
+        files.write_json(args.json, report.to_json(audit))
+    if args.html:
+        files.write_text(args.html, page.to_html(audit))
+    return cli.DONE
+
+
+def _charset(name: str, specs: Sequence[Spec]) -> Charset:
+    """Returns the charset of a description; `from_data` is that of the labels of all sets."""
+    from crnn_jax.charset import build_charset
+    from crnn_jax.data.sources import open_source
+
+    labels = None
+    if name == "from_data":
+        sources = [open_source(spec) for spec in specs]
+        labels = (source.label(i) for source in sources for i in range(len(source)))
+    return build_charset(name, labels=labels)
+
+
+if __name__ == "__main__":
+    cli.run(main)

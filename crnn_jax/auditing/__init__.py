@@ -1,0 +1,1 @@
+"""What is wrong with an image set: the checks behind `python -m crnn_jax.audit`."""

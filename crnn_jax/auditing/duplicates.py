@@ -1,0 +1,218 @@
+"""Images that occur twice: exact and near-duplicates, in a set and between sets.
+
+`NEAR` was chosen by looking: see there.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+from tqdm import tqdm
+
+from crnn_jax.auditing.findings import Collector, Example, Finding
+from crnn_jax.auditing.near_duplicates import nearest_pairs
+from crnn_jax.auditing.rows import AuditSet, Row
+from crnn_jax.auditing.shapes import BLANK
+from crnn_jax.charset import Charset
+from crnn_jax.data.sources import row_groups
+
+NEAR = 64
+MOST_PAIRS = 1_000  # pairs that are listed, whatever their distance
+
+
+@dataclass(frozen=True)
+class NearPairs:
+    """The nearest pairs of two sets, or of one with itself.
+
+    Attributes:
+      sets: their numbers, one or two.
+      within: pairs up to the threshold.
+      pairs: (row, row, distance in bits), nearest first, at most MOST_PAIRS.
+    """
+
+    sets: tuple[int, ...]
+    within: int
+    pairs: list[tuple[Row, Row, int]]
+
+
+def check_duplicates(number: int, audited: AuditSet, charset: Charset | None) -> list[Finding]:
+    """Returns the findings about images of set `number` whose pixels are equal."""
+    repeated = Collector("duplicate_image", number)
+    conflicting = Collector("conflicting_labels", number)
+    for group in _equal(audited):
+        rows = [Row(number, i) for i in group]
+        for row in rows[1:]:
+            repeated.add([row, rows[0]], f"as {audited.source.where(group[0])}")
+        labels = {_compared(audited.source.label(i), charset): i for i in reversed(group)}
+        if len(labels) > 1:
+            texts = [audited.source.label(i) for i in sorted(labels.values())]
+            conflicting.add(rows, " / ".join(map(repr, texts)), labels=texts)
+    return conflicting.findings() + repeated.findings()
+
+
+def _equal(audited: AuditSet) -> Iterator[list[int]]:
+    """Yields groups of rows with equal pixels, in the order of their first rows."""
+    readable = np.flatnonzero(audited.images.readable)
+    digests = audited.images.digests[readable]
+    order = np.argsort(digests, kind="stable")
+    cuts = np.flatnonzero(np.diff(digests[order])) + 1
+    groups = [readable[part].tolist() for part in np.split(order, cuts) if len(part) > 1]
+    yield from sorted(groups)
+
+
+def check_between(
+    first: int, a: AuditSet, second: int, b: AuditSet
+) -> tuple[list[Finding], Bool[np.ndarray, " N"]]:
+    """Returns the findings about rows, groups and images that two sets share.
+
+    Returns also which rows of the second set are in the first as well, as rows or as pixels.
+    """
+    shared = Collector("shared_row", first, second)
+    same = np.zeros(len(b.source), bool)
+    findings: list[Finding] = []
+    if _place(a) == _place(b):
+        rows_of = defaultdict(list)
+        for i in range(len(a.source)):
+            rows_of[a.source.key(i)].append(i)
+        for j in range(len(b.source)):
+            key = b.source.key(j)
+            if key in rows_of:
+                same[j] = True
+                shared.add([Row(first, rows_of[key][0]), Row(second, j)])
+        findings += _check_groups(first, a, second, b, same)
+    images = Collector("shared_image", first, second)
+    first_with: dict[int, int] = {}
+    for i in np.flatnonzero(a.images.readable).tolist():
+        first_with.setdefault(int(a.images.digests[i]), i)
+    for j in np.flatnonzero(b.images.readable & ~same).tolist():
+        if (i := first_with.get(int(b.images.digests[j]))) is not None:
+            images.add([Row(first, i), Row(second, j)])
+            same[j] = True
+    return shared.findings() + findings + images.findings(), same
+
+
+def _check_groups(
+    first: int, a: AuditSet, second: int, b: AuditSet, same: Bool[np.ndarray, " N"]
+) -> list[Finding]:
+    """Returns the finding about groups on both sides; none where no SPEC names groups."""
+    spec = a.spec if a.spec.group is not None else b.spec
+    if spec.group is None:
+        return []
+    sides: list[dict[str, list[int]]] = []
+    for audited in (a, b):
+        rows = defaultdict(list)
+        keys = [audited.source.key(i) for i in range(len(audited.source))]
+        for i, group in enumerate(row_groups(keys, spec)):
+            rows[group].append(i)
+        sides.append(rows)
+    found = Collector("straddling_group", first, second)
+    for group, rows in sides[0].items():
+        others = [j for j in sides[1].get(group, []) if not same[j]]
+        if others:
+            example = [Row(first, rows[0]), Row(second, others[0])]
+            counts = f"{len(rows)} rows on the one side, {len(others)} on the other"
+            found.add(example, f"group {group!r}: {counts}", group=group)
+    return found.findings()
+
+
+def _place(audited: AuditSet) -> tuple[str, str]:
+    """Returns what two SPECs have in common whose rows are the same rows."""
+    spec = audited.spec
+    if spec.kind in ("tsv", "names"):
+        path = re.sub(r"/labels\.tsv$", "", spec.location)
+        return spec.kind, os.path.realpath(os.path.expanduser(path))
+    return spec.kind, spec.location
+
+
+def find_near(
+    first: int,
+    a: AuditSet,
+    second: int | None = None,
+    b: AuditSet | None = None,
+    known: Bool[np.ndarray, " N"] | None = None,
+    threshold: int = NEAR,
+) -> NearPairs:
+    """Searches the nearest pairs in a set, or between two.
+
+    Blank images are left out, and so are copies with equal pixels but for the first: other
+    findings name them.
+
+    Args:
+      first, a: number of the set, and the set.
+      second, b: of another set.
+      known: rows of the second set to leave out, see `check_between`.
+      threshold: in bits.
+    """
+    rows = _hashed(a)
+    others = None if b is None else _hashed(b, known)
+    comparisons = len(rows) * len(rows) // 2 if others is None else len(rows) * len(others)
+    what = f"near-duplicates in {a.name}" if b is None else f"near-duplicates: {a.name}, {b.name}"
+    bar = tqdm(total=comparisons, desc=what, unit="pair", unit_scale=True, delay=1, disable=None)
+    right: dict[str, Any] = {}
+    if b is not None:
+        right = {"right": b.images.hashes[others], "right_aspects": b.images.aspects[others]}
+    with bar:
+        found = nearest_pairs(
+            a.images.hashes[rows],
+            a.images.aspects[rows],
+            **right,
+            within=threshold,
+            most=MOST_PAIRS,
+            progress=bar.update,
+        )
+    other_set, other_rows = (first, rows) if b is None else (second, others)
+    pairs = [
+        (Row(first, int(rows[i])), Row(other_set, int(other_rows[j])), int(distance))
+        for i, j, distance in zip(found.left, found.right, found.distances, strict=True)
+    ]
+    return NearPairs((first,) if b is None else (first, second), found.within, pairs)
+
+
+def _hashed(audited: AuditSet, left_out: np.ndarray | None = None) -> np.ndarray:
+    """Returns the rows whose hash means something, one of each that are equal."""
+    images = audited.images
+    usable = images.readable & (images.contrasts >= BLANK)
+    if left_out is not None:
+        usable &= ~left_out
+    rows = np.flatnonzero(usable)
+    return rows[np.sort(np.unique(images.digests[rows], return_index=True)[1])]
+
+
+def near_findings(
+    near: NearPairs, sets: Sequence[AuditSet], charset: Charset | None, threshold: int
+) -> list[Finding]:
+    """Returns the findings about pairs within the threshold; counts all, names the nearest."""
+
+    def label(row: Row) -> str:
+        return sets[row.set].source.label(row.row)
+
+    close = [pair for pair in near.pairs if pair[2] <= threshold]
+    examples = [Example((a, b), f"distance {d} of 255", {"distance": d}) for a, b, d in close]
+    if not examples:
+        return []
+    if len(near.sets) == 2:
+        return [Finding("near_duplicate_between_sets", near.sets, near.within, examples)]
+    other = [
+        example
+        for example in examples
+        if len({_compared(label(row), charset).casefold() for row in example.rows}) > 1
+    ]
+    findings = [Finding("near_duplicate", near.sets, near.within, examples)]
+    if other:
+        findings.append(Finding("near_duplicate_with_other_label", near.sets, len(other), other))
+    return findings
+
+
+def _compared(label: str, charset: Charset | None) -> str:
+    """Returns a label as the model would see it."""
+    if charset is not None:
+        return charset.normalise(label)
+    return unicodedata.normalize("NFC", label)
