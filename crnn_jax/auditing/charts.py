@@ -31,8 +31,8 @@ def bars(values: np.ndarray) -> str:
     if top >= 2 * _BINS:
         return histogram(values)
     counts = np.bincount(values, minlength=top + 1)
-    middle = int(np.median(values))
-    return _svg(counts, [((v + 0.5) / len(counts), v) for v in (0, middle, top)])
+    middle = float(np.median(values))
+    return _svg(counts, [((v + 0.5) / len(counts), v) for v in (0.0, middle, float(top))])
 
 
 def _svg(counts: np.ndarray, ticks: list[tuple[float, float]]) -> str:

@@ -1,6 +1,17 @@
 """Images that occur twice: exact and near-duplicates, in a set and between sets.
 
-`NEAR` was chosen by looking: see there.
+NEAR, the distance in bits up to which two images are reported, was chosen by looking at pairs of
+photographed words in the order of their distances. Between ICDAR 2003's train and test words three
+are within 64 bits: the same lettering ("Essex", "County", "XML") in other photographs, and no image
+twice. Up to 82 follow the same words on other signs, and from 83 on different words mix in ("Road",
+"Used"). In the sets of IIIT5K, ICDAR 2003 and ICDAR 2015 nearly all of 106 pairs below 64 are one
+object or one lettering, three of them with labels that differ; from 65 on other words of equal
+length come up ("Florida", "Monica").
+
+Copies made of such words are within 64 bits: 95 % of those saved again as JPEG of quality 30, 93 %
+of those of half the size, all that had up to 2 % cut off every side and 85 % of those with up to
+4 %. Images of one layout (captchas, meters) are nearer to each other: there, pairs with different
+text are reported, too.
 """
 
 from __future__ import annotations

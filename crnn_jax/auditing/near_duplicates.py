@@ -21,8 +21,8 @@ _THUMBNAIL = (64, 32)  # width, height: both hold the frequencies with room to s
 _BLOCK = 512  # rows a side: the distances of a block and what they are made of stay in the cache
 _ALIKE = np.float32(np.log(1.25))  # aspects of two crops of one word differ less
 
-Hashes = UInt64[np.ndarray, "N words"]
-Aspects = Float32[np.ndarray, " N"]
+Hashes = UInt64[np.ndarray, "_ words"]
+Aspects = Float32[np.ndarray, " _"]
 
 
 class Pairs(NamedTuple):
@@ -115,6 +115,6 @@ def _distances(a: Hashes, b: Hashes) -> np.ndarray:
     return total
 
 
-def _nearest(found: Int32[np.ndarray, "found three"], most: int) -> Int32[np.ndarray, "kept three"]:
+def _nearest(found: Int32[np.ndarray, "_ three"], most: int) -> Int32[np.ndarray, "_ three"]:
     order = np.lexsort((found[:, 2], found[:, 1], found[:, 0]))
     return found[order[:most]]

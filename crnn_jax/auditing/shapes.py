@@ -75,7 +75,7 @@ def check_shapes(number: int, audited: AuditSet) -> list[Finding]:
         "aspect_outlier",
         outliers,
         lambda i: (
-            f"{size(i)} for {_characters(lengths[i])}, {abs(scores[i]):.1f} deviations too "
+            f"{size(i)} for {_characters(int(lengths[i]))}, {abs(scores[i]):.1f} deviations too "
             + ("long" if scores[i] > 0 else "short")
         ),
     )
