@@ -7,6 +7,7 @@ what two sets share and, with a trained model, labels that are likely wrong.
 
 from __future__ import annotations
 
+import argparse
 import collections
 import itertools
 from collections.abc import Callable, Sequence
@@ -47,7 +48,8 @@ def audit_sets(
       against: of sets that those are only compared with, test sets for instance.
       charset: that labels are held against; the model's where there is a model.
       model: reads the sets in search of label errors.
-      threshold: bits up to which a pair is a near-duplicate; `duplicates.NEAR` when None.
+      threshold: bits up to which a pair is a near-duplicate; `duplicates.NEAR` when None. 0 leaves
+        the search out, which takes minutes from 100,000 images on.
       charset_name: for the report.
 
     Raises:
@@ -68,6 +70,8 @@ def audit_sets(
         not_checked.append("characters outside the charset (give --charset or --model)")
     if model is None:
         not_checked.append("labels that a model reads otherwise (give --model)")
+    if not threshold:
+        not_checked.append("near-duplicates (give --near another number than 0)")
     findings: list[Finding] = []
     near = []
     for number, audited in enumerate(sets):
@@ -80,8 +84,9 @@ def audit_sets(
         if spelled is not None:
             findings += shapes.check_frames(number, audited, spelled, preprocess, num_frames)
         findings += duplicates.check_duplicates(number, audited, charset)
-        near.append(duplicates.find_near(number, audited, threshold=threshold))
-        findings += duplicates.near_findings(near[-1], sets, charset, threshold)
+        if threshold:
+            near.append(duplicates.find_near(number, audited, threshold=threshold))
+            findings += duplicates.near_findings(near[-1], sets, charset, threshold)
         if model is not None:
             protocol = recognizer_lib.default_protocol(model.charset)
             findings += readings.check_readings(number, audited, model, protocol)
@@ -89,8 +94,10 @@ def audit_sets(
         if a.against:
             continue
         between, known = duplicates.check_between(first, a, second, b)
-        near.append(duplicates.find_near(first, a, second, b, known, threshold))
-        findings += between + duplicates.near_findings(near[-1], sets, charset, threshold)
+        findings += between
+        if threshold:
+            near.append(duplicates.find_near(first, a, second, b, known, threshold))
+            findings += duplicates.near_findings(near[-1], sets, charset, threshold)
     return Audit(
         sets,
         ranked(findings),
@@ -118,13 +125,24 @@ def _open(specs: Sequence[Spec], against: Sequence[Spec]) -> list[AuditSet]:
 
     both = [(spec, False) for spec in specs] + [(spec, True) for spec in against]
     sources = [open_source(spec) for spec, _ in both]
-    counts = collections.Counter(source.name for source in sources)
-    sets = []
-    for (spec, only_compared), source in zip(both, sources, strict=True):
-        # Two parts of one folder have its name both.
-        name = source.name if counts[source.name] == 1 else str(spec)
-        sets.append(AuditSet(name, spec, source, read_images(source), only_compared))
-    return sets
+    names = _unlike([source.name for source in sources], [spec for spec, _ in both])
+    return [
+        AuditSet(name, spec, source, read_images(source), only_compared)
+        for name, (spec, only_compared), source in zip(names, both, sources, strict=True)
+    ]
+
+
+def _unlike(names: list[str], specs: list[Spec]) -> list[str]:
+    """Returns names of which no two are equal: parts of one folder are told by their options."""
+    counts = collections.Counter(names)
+    longer = [
+        f"{name}::{options}"
+        if counts[name] > 1 and (options := str(spec).partition("::")[2])
+        else name
+        for name, spec in zip(names, specs, strict=True)
+    ]
+    counts = collections.Counter(longer)
+    return [f"{n} ({i})" if counts[n] > 1 else n for i, n in enumerate(longer, start=1)]
 
 
 def _frames(model: Recognizer | None) -> tuple[Preprocess, Callable[[Any], Any], str]:
@@ -154,7 +172,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--model", help="workdir of a run, or a bundle: finds label errors")
     parser.add_argument("--charset", help="what labels may hold, as config.charset")
     parser.add_argument(
-        "--near", type=cli.positive_int, metavar="BITS", help="distance of near-duplicates"
+        "--near", type=_bits, metavar="BITS", help="distance of near-duplicates; 0: no search"
     )
     parser.add_argument("--json", metavar="FILE.json", help="writes everything")
     parser.add_argument("--html", metavar="FILE.html", help="writes a page with pictures")
@@ -186,6 +204,15 @@ def main(argv: Sequence[str]) -> int:
     if args.html:
         files.write_text(args.html, page.to_html(audit))
     return cli.DONE
+
+
+def _bits(text: str) -> int:
+    """Parses a distance of hashes."""
+    from crnn_jax.auditing.near_duplicates import BITS
+
+    if not text.isdecimal() or int(text) >= BITS:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of bits from 0 to {BITS - 1}")
+    return int(text)
 
 
 def _charset(name: str, specs: Sequence[Spec]) -> Charset:

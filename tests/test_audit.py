@@ -365,11 +365,18 @@ def test_two_parts_of_one_folder(tmp_path) -> None:
     folder = write_set(tmp_path / "words", clean_rows())
     apart = run_audit(f"tsv:{folder}::rows=0:20", f"tsv:{folder}/labels.tsv::rows=20:40")
     assert kinds(apart) == {}
-    assert len({audited.name for audited in apart.sets}) == 2
+    assert [audited.name for audited in apart.sets] == ["words::rows=0:20", "words::rows=20:40"]
 
     overlapping = run_audit(f"tsv:{folder}::rows=0:22", f"tsv:{folder}/labels.tsv::rows=20:40")
     assert kinds(overlapping) == {"shared_row": 2}
     assert examples(overlapping, "shared_row") == [["0005_0.png"] * 2, ["0005_1.png"] * 2]
+
+
+def test_one_set_twice_is_told_apart(tmp_path) -> None:
+    folder = write_set(tmp_path / "words", clean_rows(8))
+    twice = run_audit(f"tsv:{folder}", against=(f"tsv:{folder}",))
+    assert kinds(twice) == {"shared_row": 8}
+    assert [audited.name for audited in twice.sets] == ["words (1)", "words (2)"]
 
 
 def test_groups_that_straddle_a_split(tmp_path) -> None:
@@ -581,7 +588,7 @@ def test_the_charset_may_be_that_of_the_data(tmp_path: pathlib.Path, run_command
         (["--data={words}", "--model=none"], ["none", "not a model"]),
         (["--data={words}", "--model=x", "--charset=digits"], ["give one of the two"]),
         (["--data={words}", "--html=no/audit.html"], ["its folder does not exist"]),
-        (["--data={words}", "--near=0"], ["positive whole number"]),
+        (["--data={words}", "--near=256"], ["'256' is not a number of bits from 0 to 255"]),
         (["--data={words}", "--jason=x"], ["did you mean '--json'"]),
         (["--data={words}::group=^x,rows=0:4", "--data={words}"], ["group=^x matches no row"]),
     ],
@@ -593,6 +600,29 @@ def test_mistakes(
     line = mistake(audit.main, *(part.format(words=f"tsv:{folder}") for part in argv))
     for message in messages:
         assert message in line
+
+
+def test_no_search_is_said(tmp_path: pathlib.Path, run_command: Callable) -> None:
+    drawn = clean_rows(8)
+    copied(0, 1, lambda image: image.point(lambda value: value * 0.8))(drawn)
+    folder = write_set(tmp_path / "words", drawn)
+    for bits, found in ((0, 0), (64, 1)):
+        argv = f"--data=tsv:{folder}", f"--near={bits}", f"--html={tmp_path / 'audit.html'}"
+        code, out, _ = run_command(audit.main, *argv)
+        assert code == 0
+        assert len([line for line in out if "pairs of near-duplicates" in line]) == found
+        assert ("not checked: near-duplicates" in "\n".join(out)) == (bits == 0)
+        html = (tmp_path / "audit.html").read_text()
+        assert ("Nearest pairs" in html) == (bits > 0)
+
+
+def test_a_set_without_any_readable_image(tmp_path: pathlib.Path) -> None:
+    drawn = [(name, b"no image", " ") for name, _, _ in clean_rows(8)]
+    found = run_audit(f"tsv:{write_set(tmp_path / 'words', drawn)}")
+    assert kinds(found) == {"unreadable_image": 8, "empty_label": 8}
+    assert report.to_json(found)["sets"][0]["width"] == {}
+    assert "8 with" not in page.to_html(found)
+    assert "words: 8 rows, 0 readable" in report.to_text(found)
 
 
 def test_names_of_a_folder(tmp_path: pathlib.Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-_WIDTH, _HEIGHT = 196, 70  # pixels of the bars
+_WIDTH, _HEIGHT = 190, 70  # pixels of the bars
 _BELOW = 16  # pixels for the numbers under them
 _BINS = 28
 
@@ -57,10 +57,15 @@ def _svg(counts: np.ndarray, ticks: list[tuple[float, float]]) -> str:
             anchor = "start" if place < 0.1 else "end" if place > 0.9 else "middle"
             shapes.append(
                 f'<text x="{place * _WIDTH:.1f}" y="{_HEIGHT + _BELOW - 4}" '
-                f'text-anchor="{anchor}">{number:.3g}</text>'
+                f'text-anchor="{anchor}">{_short(number)}</text>'
             )
     height = _HEIGHT + _BELOW
     return (
         f'<svg width="{_WIDTH}" height="{height}" viewBox="0 0 {_WIDTH} {height}" role="img">'
         f"{''.join(shapes)}</svg>"
     )
+
+
+def _short(number: float) -> str:
+    """Returns a number with three digits, or all of those before the point."""
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"

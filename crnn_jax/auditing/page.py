@@ -79,7 +79,8 @@ def to_html(audit: Audit) -> str:
     if not audit.findings:
         body.append("<section>Nothing found.</section>")
     body += [_finding(audit, n, finding, pictures) for n, finding in enumerate(audit.findings)]
-    body.append("<h2>Nearest pairs of images</h2>")
+    if audit.near:
+        body.append("<h2>Nearest pairs of images</h2>")
     body += [_pairs(audit, number, pictures) for number in range(len(audit.near))]
     body.append("<h2>Sets</h2>")
     body += [_set(audited) for audited in audit.sets]
