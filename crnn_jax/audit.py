@@ -199,6 +199,8 @@ def main(argv: Sequence[str]) -> int:
         charset = _charset(args.charset, specs)
     audit = audit_sets(specs, against, charset, model, args.near, args.charset)
     print(report.to_text(audit))
+    if audit.findings and not (args.json or args.html):
+        print("\nall rows of every finding: --json=FILE.json, with pictures: --html=FILE.html")
     if args.json:
         files.write_json(args.json, report.to_json(audit))
     if args.html:

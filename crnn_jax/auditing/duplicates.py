@@ -61,7 +61,7 @@ def check_duplicates(number: int, audited: AuditSet, charset: Charset | None) ->
     for group in _equal(audited):
         rows = [Row(number, i) for i in group]
         for row in rows[1:]:
-            repeated.add([row, rows[0]], f"as {audited.source.where(group[0])}")
+            repeated.add([row, rows[0]])
         labels = {_compared(audited.source.label(i), charset): i for i in reversed(group)}
         if len(labels) > 1:
             texts = [audited.source.label(i) for i in sorted(labels.values())]
