@@ -17,6 +17,7 @@ from crnn_jax import cli, files
 from crnn_jax.errors import UserError
 
 if TYPE_CHECKING:
+    from crnn_jax.auditing.findings import Finding
     from crnn_jax.auditing.report import Audit
     from crnn_jax.auditing.rows import AuditSet
     from crnn_jax.charset import Charset
@@ -55,49 +56,28 @@ def audit_sets(
     Raises:
       UserError: a set that cannot be opened.
     """
-    from crnn_jax import recognizer as recognizer_lib
-    from crnn_jax.auditing import duplicates, labels, readings, shapes
-    from crnn_jax.auditing.findings import Finding, ranked
+    from crnn_jax.auditing import duplicates
+    from crnn_jax.auditing.findings import ranked
     from crnn_jax.auditing.report import Audit
-    from crnn_jax.charset import build_charset
 
     threshold = duplicates.NEAR if threshold is None else threshold
     sets = _open(specs, against)
     charset = model.charset if model else charset
-    preprocess, num_frames, network = _frames(model)
-    not_checked = []
-    if charset is None:
-        not_checked.append("characters outside the charset (give --charset or --model)")
-    if model is None:
-        not_checked.append("labels that a model reads otherwise (give --model)")
-    if not threshold:
-        not_checked.append("near-duplicates (give --near another number than 0)")
     findings: list[Finding] = []
     near = []
     for number, audited in enumerate(sets):
-        if audited.against:
-            continue
-        texts = (audited.source.label(i) for i in range(len(audited.source)))
-        spelled = charset or _own_charset(build_charset, texts)
-        findings += labels.check_labels(number, audited, charset)
-        findings += shapes.check_shapes(number, audited)
-        if spelled is not None:
-            findings += shapes.check_frames(number, audited, spelled, preprocess, num_frames)
-        findings += duplicates.check_duplicates(number, audited, charset)
-        if threshold:
-            near.append(duplicates.find_near(number, audited, threshold=threshold))
-            findings += duplicates.near_findings(near[-1], sets, charset, threshold)
-        if model is not None:
-            protocol = recognizer_lib.default_protocol(model.charset)
-            findings += readings.check_readings(number, audited, model, protocol)
+        if not audited.against:
+            findings += _check_alone(number, audited, charset, model)
+            if threshold:
+                near.append(duplicates.find_near(number, audited, threshold=threshold))
     for (first, a), (second, b) in itertools.combinations(enumerate(sets), 2):
-        if a.against:
-            continue
-        between, known = duplicates.check_between(first, a, second, b)
-        findings += between
-        if threshold:
-            near.append(duplicates.find_near(first, a, second, b, known, threshold))
-            findings += duplicates.near_findings(near[-1], sets, charset, threshold)
+        if not a.against:
+            between, known = duplicates.check_between(first, a, second, b)
+            findings += between
+            if threshold:
+                near.append(duplicates.find_near(first, a, second, b, known, threshold))
+    for pairs in near:
+        findings += duplicates.near_findings(pairs, sets, charset, threshold)
     return Audit(
         sets,
         ranked(findings),
@@ -105,15 +85,49 @@ def audit_sets(
         threshold,
         charset_name or (f"of {model.name}" if model else None),
         model.name if model else None,
-        network,
-        not_checked,
+        _frames(model)[2],
+        _not_checked(charset, model, threshold),
     )
 
 
-def _own_charset(build: Callable[..., Charset], labels: Any) -> Charset | None:
+def _check_alone(
+    number: int, audited: AuditSet, charset: Charset | None, model: Recognizer | None
+) -> list[Finding]:
+    """Returns the findings about one set, near-duplicates aside."""
+    from crnn_jax.auditing import duplicates, labels, readings, shapes
+    from crnn_jax.recognizer import default_protocol
+
+    findings = labels.check_labels(number, audited, charset)
+    findings += shapes.check_shapes(number, audited)
+    preprocess, num_frames, _ = _frames(model)
+    if (spelled := charset or _own_charset(audited)) is not None:
+        findings += shapes.check_frames(number, audited, spelled, preprocess, num_frames)
+    findings += duplicates.check_duplicates(number, audited, charset)
+    if model is not None:
+        protocol = default_protocol(model.charset)
+        findings += readings.check_readings(number, audited, model, protocol)
+    return findings
+
+
+def _not_checked(charset: Charset | None, model: Recognizer | None, threshold: int) -> list[str]:
+    """Returns what an audit leaves out, and what it takes."""
+    left_out = []
+    if charset is None:
+        left_out.append("characters outside the charset (give --charset or --model)")
+    if model is None:
+        left_out.append("labels that a model reads otherwise (give --model)")
+    if not threshold:
+        left_out.append("near-duplicates (give --near another number than 0)")
+    return left_out
+
+
+def _own_charset(audited: AuditSet) -> Charset | None:
     """Returns the charset of the labels themselves; None when they hold no character at all."""
+    from crnn_jax.charset import build_charset
+
+    source = audited.source
     try:
-        return build("from_data", "keep", labels)
+        return build_charset("from_data", "keep", (source.label(i) for i in range(len(source))))
     except UserError:
         return None
 
@@ -121,10 +135,12 @@ def _own_charset(build: Callable[..., Charset], labels: Any) -> Charset | None:
 def _open(specs: Sequence[Spec], against: Sequence[Spec]) -> list[AuditSet]:
     """Opens all sets, then decodes all images: a mistake in a SPEC shows at once."""
     from crnn_jax.auditing.rows import AuditSet, read_images
-    from crnn_jax.data.sources import open_source
+    from crnn_jax.data.sources import open_source, row_groups
 
     both = [(spec, False) for spec in specs] + [(spec, True) for spec in against]
     sources = [open_source(spec) for spec, _ in both]
+    for source, (spec, _) in zip(sources, both, strict=True):
+        row_groups([source.key(i) for i in range(len(source))], spec)  # raises where none is found
     names = _unlike([source.name for source in sources], [spec for spec, _ in both])
     return [
         AuditSet(name, spec, source, read_images(source), only_compared)
