@@ -43,6 +43,7 @@ class _LmdbSource:
     def __init__(self, folder: Path):
         self.name = folder.name or str(folder)
         self._folder = folder
+        self._real = os.path.realpath(folder)  # asked for once: reading a row is quicker than this
         self._count = self._read_count()
 
     def _read_count(self) -> int:
@@ -70,7 +71,7 @@ class _LmdbSource:
     @property
     def _environment(self) -> lmdb.Environment:
         # A process may open a file once, and a child must not use what its parent has opened.
-        return _open_environment(os.path.realpath(self._folder), os.getpid())
+        return _open_environment(self._real, os.getpid())
 
     def _get(self, key: bytes) -> bytes | None:
         import lmdb
