@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import logging
 import pathlib
-import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
-from ml_collections import ConfigDict, FrozenConfigDict
-
-from crnn_jax import bidi, models
+from crnn_jax import bidi
 from crnn_jax.charset import Charset, build_charset
-from crnn_jax.ctc.loss import check_labels
-from crnn_jax.data.feeds import BankArrays, BankRows, Feed, RenderedRows
+from crnn_jax.data import leaks
+from crnn_jax.data import parts as parts_lib
+from crnn_jax.data.feeds import Feed, RenderedRows
 from crnn_jax.data.images import Preprocess
-from crnn_jax.data.index import Index, build_index
+from crnn_jax.data.index import Index
 from crnn_jax.data.plan import EpochPlan, apportion, choose_buckets
 from crnn_jax.data.sources import Source, open_source
 from crnn_jax.data.spec import Spec, parse_mixture
@@ -26,9 +22,6 @@ from crnn_jax.errors import UserError
 from crnn_jax.keys import digest
 from crnn_jax.surgery import combine
 from crnn_jax.synth import presets
-from crnn_jax.synth.bank import load_bank
-from crnn_jax.synth.renderer import build_renderer
-from crnn_jax.synth.warp import Canvas
 
 _LOG = logging.getLogger("crnn_jax")
 _LABEL_STEP = 8  # label columns are a multiple of it, so that few shapes are compiled
@@ -124,6 +117,11 @@ def open_training_set(
             "(python -m crnn_jax.synth.bank)"
         )
     labelled = [*sources, *banks.values()]
+    for source in labelled if not config.data.train_on_test else ():
+        leaks.refuse_test_set(source.name, len(source))
+    evaluated = _validation_sets(config)
+    loaded = [spec for spec, device in zip(specs, on_device, strict=True) if not device]
+    leaks.warn_of_shared_rows(list(zip(loaded, sources, strict=True)), evaluated)
     charset = build_charset(config.charset, config.case, _labels(labelled) if labelled else None)
     if known is not None:
         charset = combine(known, charset, config.init_charset)
@@ -131,7 +129,7 @@ def open_training_set(
     index = plan = None
     label_length = _LABEL_STEP
     if sources:
-        index = _index(config, sources, charset, preprocess)
+        index = parts_lib.index_rows(config, sources, charset, preprocess)
         weights = [w for (w, _), device in zip(mixture, on_device, strict=True) if not device]
         rows = sum(r for r, device in zip(shares, on_device, strict=True) if not device)
         # Rendered rows are as wide as can be, so that loaded ones need no widths of their own.
@@ -142,13 +140,15 @@ def open_training_set(
         )
         plan = EpochPlan(index, rows, buckets, config.seed, None if weights[0] is None else weights)
         label_length = -(-index.max_label_length // _LABEL_STEP) * _LABEL_STEP
-    knobs = _augmentation(config)
+    knobs = parts_lib.augmentation(config)
     parts, assets = [], []
     for i, (spec, rows) in enumerate(zip(specs, shares, strict=True)):
         if spec.kind == "synth":
-            part, arrays = _rendered(config, spec, rows, charset, preprocess)
+            part, arrays = parts_lib.rendered_rows(config, spec, rows, charset, preprocess)
         elif spec.kind == "bank":
-            part, arrays = _bank(config, spec, rows, banks[i], charset, preprocess, knobs)
+            part, arrays = parts_lib.bank_rows(
+                config, spec, rows, banks[i], charset, preprocess, knobs
+            )
         else:
             continue
         parts.append(part)
@@ -162,7 +162,7 @@ def open_training_set(
         feed=Feed(tuple(parts), knobs, plan.batch_size if plan else 0),
         assets=tuple(assets),
         steps_per_epoch=plan.steps_per_epoch if plan else _epoch(parts),
-        eval_sources=_validation_sets(config),
+        eval_sources=[source for _, source in evaluated],
     )
     _LOG.info("training %s", data.summary())
     return data
@@ -194,102 +194,6 @@ def _shares(config: Any, mixture: Sequence[tuple[float | None, Spec]]) -> list[i
     return [config.batch_size] + [0] * (len(specs) - 1)
 
 
-def _index(config: Any, sources: list[Any], charset: Charset, preprocess: Preprocess) -> Index:
-    index = build_index(
-        sources,
-        charset,
-        preprocess,
-        _frames(config),
-        unknown=config.unknown,
-        infeasible=config.infeasible,
-    )
-    # The loss would count an id out of range as certain; here it is seen once, not in every step.
-    ids = index.labels.flat
-    check_labels(ids[None], np.array([len(ids)]), charset.num_classes)
-    return index
-
-
-def _frames(config: Any) -> Any:
-    return functools.partial(models.num_frames, config.model.encoder)
-
-
-def _knobs(config: Any, preset: str) -> ConfigDict:
-    """Returns the config's knobs for its own preset, and any other preset as it is."""
-    return config.synth if preset == config.synth.preset else presets.get_preset(preset)
-
-
-def _augmentation(config: Any) -> FrozenConfigDict | None:
-    if not config.data.augment:
-        return None
-    return FrozenConfigDict(_knobs(config, config.data.augment))
-
-
-def _rendered(
-    config: Any, spec: Spec, rows: int, charset: Charset, preprocess: Preprocess
-) -> tuple[RenderedRows, Any]:
-    if spec != Spec("synth", spec.location, limit=spec.limit, seed=spec.seed, name=spec.name):
-        raise UserError(
-            f"{spec} in config.data.train: training on rendered text takes seed=, limit= and name= "
-            "alone; its characters are those of config.charset"
-        )
-    shaped = [c for c in charset.classes if _needs_shaping(c)]
-    if shaped:
-        raise UserError(
-            f"{spec} draws characters one beside the other, and {shaped[0]!r} of config.charset "
-            "joins its neighbours: train on images of this script, or take such characters out"
-        )
-    canvas = Canvas(
-        preprocess.height,
-        preprocess.widest,
-        preprocess.channels,
-        preprocess.fit == "keep",
-        preprocess.min_width,
-    )
-    renderer, assets = build_renderer(
-        _knobs(config, spec.location), charset, canvas, _frames(config)
-    )
-    name = spec.name or spec.location
-    return RenderedRows(name, renderer, rows, spec.seed, spec.limit), assets
-
-
-def _needs_shaping(name: str) -> bool:
-    """Returns whether a class is drawn otherwise, or elsewhere, beside others: Arabic, marks."""
-    return any(
-        unicodedata.category(c).startswith("M") or unicodedata.bidirectional(c) == "AL"
-        for c in name
-    )
-
-
-def _bank(
-    config: Any,
-    spec: Spec,
-    rows: int,
-    source: Any,
-    charset: Charset,
-    preprocess: Preprocess,
-    knobs: FrozenConfigDict | None,
-) -> tuple[BankRows, BankArrays]:
-    bank = load_bank(spec.location)
-    height, width, channels = bank.images.shape[1:]
-    wanted = (preprocess.height, preprocess.channels)
-    fits = width == preprocess.width if preprocess.fit == "squash" else width <= preprocess.widest
-    if (height, channels) != wanted or not fits:
-        raise UserError(
-            f"{spec}: its images are {height} x {width} with {channels} channel(s), this run's "
-            f"{wanted[0]} x {preprocess.widest} with {wanted[1]}: make the bank with the same "
-            "--height, --width, --fit and --channels"
-        )
-    index = _index(config, [source], charset, preprocess)
-    chosen = [int(source.key(row)) for row in index.rows.tolist()]  # after rows=, split=, limit=
-    labels = np.zeros((len(index), index.max_label_length), np.int32)
-    for row in range(len(index)):
-        labels[row, : len(index.labels[row])] = index.labels[row]
-    arrays = BankArrays(
-        bank.images[chosen], bank.widths[chosen], labels, index.labels.lengths.astype(np.int32)
-    )
-    return BankRows(source.name, rows, knobs), arrays
-
-
 def _epoch(parts: Sequence[Any]) -> int | None:
     """Returns the steps after which rendered rows repeat; None when they never do."""
     limits = [part.limit for part in parts if isinstance(part, RenderedRows)]
@@ -298,11 +202,12 @@ def _epoch(parts: Sequence[Any]) -> int | None:
     return None
 
 
-def _validation_sets(config: Any) -> list[Source]:
+def _validation_sets(config: Any) -> list[tuple[Spec, Source]]:
     if not config.data.eval:
         return []
-    evaluated = [open_source(spec) for _, spec in parse_mixture(config.data.eval)]
-    names = [source.name for source in evaluated]
+    specs = [spec for _, spec in parse_mixture(config.data.eval)]
+    evaluated = [(spec, open_source(spec)) for spec in specs]
+    names = [source.name for _, source in evaluated]
     if len(set(names)) < len(names):
         raise UserError(
             f"config.data.eval names a set twice ({', '.join(names)}): tell them apart with "

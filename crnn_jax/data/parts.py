@@ -1,0 +1,123 @@
+"""What a batch is made of, from a config: loaded rows, rendered rows, rows of a bank."""
+
+from __future__ import annotations
+
+import functools
+import unicodedata
+from typing import Any
+
+import numpy as np
+from ml_collections import ConfigDict, FrozenConfigDict
+
+from crnn_jax import models
+from crnn_jax.charset import Charset
+from crnn_jax.ctc.loss import check_labels
+from crnn_jax.data.feeds import BankArrays, BankRows, RenderedRows
+from crnn_jax.data.images import Preprocess
+from crnn_jax.data.index import Index, build_index
+from crnn_jax.data.spec import Spec
+from crnn_jax.errors import UserError
+from crnn_jax.synth import presets
+from crnn_jax.synth.bank import load_bank
+from crnn_jax.synth.renderer import build_renderer
+from crnn_jax.synth.warp import Canvas
+
+
+def index_rows(config: Any, sources: list[Any], charset: Charset, preprocess: Preprocess) -> Index:
+    """Returns the index of labelled sources under a config's policies."""
+    index = build_index(
+        sources,
+        charset,
+        preprocess,
+        _frames(config),
+        unknown=config.unknown,
+        infeasible=config.infeasible,
+    )
+    # The loss would count an id out of range as certain; here it is seen once, not in every step.
+    ids = index.labels.flat
+    check_labels(ids[None], np.array([len(ids)]), charset.num_classes)
+    return index
+
+
+def _frames(config: Any) -> Any:
+    return functools.partial(models.num_frames, config.model.encoder)
+
+
+def _knobs(config: Any, preset: str) -> ConfigDict:
+    """Returns the config's knobs for its own preset, and any other preset as it is."""
+    return config.synth if preset == config.synth.preset else presets.get_preset(preset)
+
+
+def augmentation(config: Any) -> FrozenConfigDict | None:
+    """Returns the knobs of the effects on loaded images; None for none."""
+    if not config.data.augment:
+        return None
+    return FrozenConfigDict(_knobs(config, config.data.augment))
+
+
+def rendered_rows(
+    config: Any, spec: Spec, rows: int, charset: Charset, preprocess: Preprocess
+) -> tuple[RenderedRows, Any]:
+    """Returns the part of every batch that is rendered, and its arrays."""
+    if spec != Spec("synth", spec.location, limit=spec.limit, seed=spec.seed, name=spec.name):
+        raise UserError(
+            f"{spec} in config.data.train: training on rendered text takes seed=, limit= and name= "
+            "alone; its characters are those of config.charset"
+        )
+    shaped = [c for c in charset.classes if _needs_shaping(c)]
+    if shaped:
+        raise UserError(
+            f"{spec} draws characters one beside the other, and {shaped[0]!r} of config.charset "
+            "joins its neighbours: train on images of this script, or take such characters out"
+        )
+    canvas = Canvas(
+        preprocess.height,
+        preprocess.widest,
+        preprocess.channels,
+        preprocess.fit == "keep",
+        preprocess.min_width,
+    )
+    renderer, assets = build_renderer(
+        _knobs(config, spec.location), charset, canvas, _frames(config)
+    )
+    name = spec.name or spec.location
+    return RenderedRows(name, renderer, rows, spec.seed, spec.limit), assets
+
+
+def _needs_shaping(name: str) -> bool:
+    """Returns whether a class is drawn otherwise, or elsewhere, beside others: Arabic, marks."""
+    return any(
+        unicodedata.category(c).startswith("M") or unicodedata.bidirectional(c) == "AL"
+        for c in name
+    )
+
+
+def bank_rows(
+    config: Any,
+    spec: Spec,
+    rows: int,
+    source: Any,
+    charset: Charset,
+    preprocess: Preprocess,
+    knobs: FrozenConfigDict | None,
+) -> tuple[BankRows, BankArrays]:
+    """Returns the part of every batch that comes from a bank on the device, and its arrays."""
+    bank = load_bank(spec.location)
+    height, width, channels = bank.images.shape[1:]
+    wanted = (preprocess.height, preprocess.channels)
+    fits = width == preprocess.width if preprocess.fit == "squash" else width <= preprocess.widest
+    if (height, channels) != wanted or not fits:
+        raise UserError(
+            f"{spec}: its images are {height} x {width} with {channels} channel(s), this run's "
+            f"{wanted[0]} x {preprocess.widest} with {wanted[1]}: make the bank with the same "
+            "--height, --width, --fit and --channels"
+        )
+    index = index_rows(config, [source], charset, preprocess)
+    chosen = [int(source.key(row)) for row in index.rows.tolist()]  # after rows=, split=, limit=
+    labels = np.zeros((len(index), index.max_label_length), np.int32)
+    for row in range(len(index)):
+        labels[row, : len(index.labels[row])] = index.labels[row]
+    arrays = BankArrays(
+        bank.images[chosen], bank.widths[chosen], labels, index.labels.lengths.astype(np.int32)
+    )
+    return BankRows(source.name, rows, knobs), arrays
