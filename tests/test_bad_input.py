@@ -258,6 +258,7 @@ def test_bad_images_do_not_stop_training_and_count_as_wrong(
     assert scores["unreadable"] == 3
 
 
+@pytest.mark.slow
 def test_one_percent_of_damaged_images_is_counted_while_training_goes_on(
     run_command: Callable, images: list[bytes], tmp_path: pathlib.Path
 ) -> None:
@@ -376,7 +377,15 @@ def remove_data(checkpoint: pathlib.Path) -> None:
     shutil.rmtree(checkpoint / "default")
 
 
-@pytest.mark.parametrize("damage", [damage_manifest, damage_data, damage_metadata, remove_data])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        pytest.param(damage_manifest, marks=pytest.mark.slow),
+        damage_data,
+        damage_metadata,
+        pytest.param(remove_data, marks=pytest.mark.slow),
+    ],
+)
 def test_damaged_checkpoint_is_named_by_the_model_and_left_by_training(
     run_copy: pathlib.Path, damage: Callable[[pathlib.Path], None]
 ) -> None:

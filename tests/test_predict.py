@@ -243,6 +243,9 @@ def test_readings_are_printed_as_they_come_and_in_order(
 
         preprocess = None
 
+        def in_windows(self) -> Slow:
+            return self
+
         def stream(self, *_: Any) -> Iterator[tuple[int, Reading]]:
             for position in (1, 0, 3, 2):
                 printed.append(capsys.readouterr().out.count("\n"))

@@ -57,7 +57,7 @@ def test_options_of_all_sets_apply(source):
     ("spec", "message"),
     [
         ("synth:plan", "did you mean 'plain'"),
-        ("tsv:x::seed=1", "belongs to rendered text"),
+        ("tsv:x::seed=1", "seed= in a SPEC of tsv: belongs to synth"),
         ("synth:plain::seed=x", "is not a whole number"),
     ],
 )

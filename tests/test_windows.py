@@ -22,8 +22,14 @@ def network(encoder: str, recurrence: str = "none", **knobs):
     config = small_config(**overrides, **knobs)
     model = models.build_model(config.model, 37, 32, 64)
     images = jnp.zeros((1, 32, 64, 1), jnp.uint8)
-    variables = model.init(jax.random.key(0), images, jnp.array([64]))
+    variables = jax.jit(model.init)(jax.random.key(0), images, jnp.array([64]))
     return model, variables
+
+
+def read(model, variables, images, widths):
+    """Returns logits and frames, compiled quickly."""
+    program = jax.jit(model.apply, compiler_options={"xla_backend_optimization_level": 0})
+    return program(variables, images, widths)
 
 
 def lines() -> np.ndarray:
@@ -37,8 +43,8 @@ def test_windows_of_a_network_that_sees_little_context_read_as_the_whole(encoder
     """Without recurrence a frame sees less than the quarter of the overlap that is left out."""
     model, variables = network(encoder, **{"model.standardize": False})
     windowed = Windowed(model, 192, 96)
-    whole, frames = model.apply(variables, lines(), WIDTHS)
-    merged, counts = windowed.apply(variables, lines(), WIDTHS)
+    whole, frames = read(model, variables, lines(), WIDTHS)
+    merged, counts = read(windowed, variables, lines(), WIDTHS)
     np.testing.assert_array_equal(counts, frames)
     assert merged.shape == whole.shape
     for row, count in enumerate(np.asarray(frames)):
@@ -49,7 +55,7 @@ def test_windows_of_a_network_that_sees_little_context_read_as_the_whole(encoder
 
 def test_posteriors_sum_to_one_with_recurrence():
     model, variables = network("tiny", "lstm")
-    logits, frames = Windowed.of(model, 64).apply(variables, lines(), WIDTHS)
+    logits, frames = read(Windowed.of(model, 64), variables, lines(), WIDTHS)
     for row, count in enumerate(np.asarray(frames)):
         np.testing.assert_allclose(np.exp(logits[row, :count]).sum(axis=-1), 1, atol=1e-4)
 
@@ -58,15 +64,12 @@ def test_a_line_that_fits_a_window_is_read_as_ever():
     model, variables = network("tiny", "lstm")
     images, widths = lines()[:, :, :64], np.minimum(WIDTHS, 64)
     windowed = Windowed.of(model, 64)
-    for a, b in zip(
-        windowed.apply(variables, images, widths),
-        model.apply(variables, images, widths),
-        strict=True,
-    ):
+    own, plain = (read(network, variables, images, widths) for network in (windowed, model))
+    for a, b in zip(own, plain, strict=True):
         np.testing.assert_array_equal(a, b)
     # Beside a long one it is, too, but for the softmax.
-    logits, frames = windowed.apply(variables, lines(), WIDTHS)
-    alone, _ = model.apply(variables, lines()[1:2, :, :64], WIDTHS[1:2])
+    logits, frames = read(windowed, variables, lines(), WIDTHS)
+    alone, _ = read(model, variables, lines()[1:2, :, :64], WIDTHS[1:2])
     count = int(frames[1])
     np.testing.assert_allclose(logits[1, :count], jax.nn.log_softmax(alone[0, :count]), atol=1e-4)
 
