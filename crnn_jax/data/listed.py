@@ -144,6 +144,8 @@ class _Table:
         self._folders = folders
         block, ends, numbers, places = bytearray(), [], [], []
         for row in read(data, path, **fields):
+            if _SEPARATOR in row.image + row.label:
+                raise DataError(f"{path} row {row.number} holds a NUL character: take it out")
             block += _SEPARATOR.join((row.image, row.label, *row.lexicon)).encode()
             ends.append(len(block))
             numbers.append(row.number)
