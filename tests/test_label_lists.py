@@ -115,7 +115,12 @@ def test_names_without_what_strip_finds(tmp_path):
         ("jsonl", '{"file": "a", "text": "b"}\n{"file": "a"\n', "row 2 is not JSON"),
         ("jsonl", '{"file": "a", "text": 12}\n', "row 1: 'text' is 12: write it in quotes"),
         ("jsonl", '{"file": "a", "say": "x"}\n', "no column with a usual name of the text"),
-        ("jsonl", '{"file": "a", "text": "b\\u0000c"}\n', "row 1 holds a NUL character"),
+        (
+            "jsonl",
+            '{"file": "a", "text": "b\\u0000c"}\n',
+            "row 1 holds a character that no text has, NUL",
+        ),
+        ("jsonl", '{"file": "a", "text": "\\ud800"}\n', "row 1 holds a character that no text has"),
         ("doctr", "{}", "has no rows"),
         ("doctr", "[]", "holds no object"),
         ("doctr", '{"a.png": {"polygons": []}}', r"entry 1 \(a.png\) has no text"),

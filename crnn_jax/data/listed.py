@@ -144,9 +144,13 @@ class _Table:
         self._folders = folders
         block, ends, numbers, places = bytearray(), [], [], []
         for row in read(data, path, **fields):
-            if _SEPARATOR in row.image + row.label:
-                raise DataError(f"{path} row {row.number} holds a NUL character: take it out")
-            block += _SEPARATOR.join((row.image, row.label, *row.lexicon)).encode()
+            texts = row.image, row.label, *row.lexicon
+            if _SEPARATOR in "".join(texts) or not all(map(files_of_rows.is_utf8, texts)):
+                raise DataError(
+                    f"{path} row {row.number} holds a character that no text has, NUL or half a "
+                    "surrogate pair: take it out"
+                )
+            block += _SEPARATOR.join(texts).encode()
             ends.append(len(block))
             numbers.append(row.number)
             beside = len(folders) == 1 or os.path.isfile(folders[0] / row.image)
