@@ -381,7 +381,7 @@ def remove_data(checkpoint: pathlib.Path) -> None:
     "damage",
     [
         pytest.param(damage_manifest, marks=pytest.mark.slow),
-        damage_data,
+        pytest.param(damage_data, marks=pytest.mark.slow),
         damage_metadata,
         pytest.param(remove_data, marks=pytest.mark.slow),
     ],

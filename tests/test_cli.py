@@ -248,7 +248,17 @@ def test_overrides_are_taken_out_of_the_arguments_in_order() -> None:
     )
 
 
-@pytest.mark.parametrize("name", EXPERIMENTS)
+# What these two do with words is what `words` and `quickstart` do.
+LIKE_OTHERS = ("captcha", "receipts")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in LIKE_OTHERS else name
+        for name in EXPERIMENTS
+    ],
+)
 def test_every_experiment_trains_its_smoke_config(
     name: str, run_command: Callable, tmp_path: pathlib.Path
 ) -> None:

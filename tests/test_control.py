@@ -121,6 +121,7 @@ def test_a_run_that_breaks_again_is_given_up_with_a_report(tmp_path, monkeypatch
     assert sorted(path.name for path in (tmp_path / FOLDER).iterdir()) == ["2", "4"]
 
 
+@pytest.mark.slow
 def test_a_signal_in_an_evaluation_loses_nothing(tmp_path, monkeypatch):
     """The evaluation is given up and made when the run goes on, as if nothing had happened."""
     config = small_config(total_steps=4, **{**EVERY, "eval_every_steps": 2})

@@ -9,6 +9,7 @@ import sys
 
 import jax
 import numpy as np
+import pytest
 
 from crnn_jax import cli, train
 from crnn_jax.checkpoint import Checkpointer
@@ -22,6 +23,7 @@ print(*sorted({name.partition(".")[0] for name in sys.modules}))
 """
 
 
+@pytest.mark.slow
 def test_runs_without_loader_and_goes_on_exactly(tmp_path):
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     command = [sys.executable, "-c", _RUN, str(whole)]

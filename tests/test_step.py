@@ -142,6 +142,7 @@ def test_fold_goes_over_the_parts():
     np.testing.assert_array_equal(one, parts[0])
 
 
+@pytest.mark.slow
 def test_accumulated_parts_give_the_gradient_of_the_batch(batch):
     """With batch statistics out of the way, parts sum to the whole; rows weigh the same."""
     uneven = batch._replace(widths=np.array([64, 0, 64, 64], np.int32))

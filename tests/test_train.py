@@ -44,6 +44,7 @@ def test_a_run_leaves_what_it_promises(tmp_path):
     assert len(recognizer.read([np.zeros((40, 90), np.uint8)])) == 1
 
 
+@pytest.mark.slow
 def test_host_data_of_every_fit_trains(tmp_path):
     """Real widths in buckets, the paper's network: the same loop."""
     config = small_config(
