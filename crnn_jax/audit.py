@@ -167,11 +167,10 @@ def _frames(model: Recognizer | None) -> tuple[Preprocess, Callable[[Any], Any],
 
     from crnn_jax import recognizer as recognizer_lib
     from crnn_jax.models.encoders import frames_of, num_frames
-    from crnn_jax.models.ensemble import Ensemble
+    from crnn_jax.models.windows import layers_of
 
     if model is not None:
-        network = model.model.model if isinstance(model.model, Ensemble) else model.model
-        frames = functools.partial(frames_of, network.encoder)
+        frames = functools.partial(frames_of, layers_of(model.model))
         return model.preprocess, frames, f"the model {model.name}"
     config = cli.load_experiment(_EXPERIMENT)
     frames = functools.partial(num_frames, config.model.encoder)

@@ -16,8 +16,6 @@ text are reported, too.
 
 from __future__ import annotations
 
-import os
-import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -33,6 +31,7 @@ from crnn_jax.auditing.near_duplicates import nearest_pairs
 from crnn_jax.auditing.rows import AuditSet, Row
 from crnn_jax.auditing.shapes import BLANK
 from crnn_jax.charset import Charset
+from crnn_jax.data.listed import place
 from crnn_jax.data.sources import row_groups
 
 NEAR = 64
@@ -89,7 +88,7 @@ def check_between(
     shared = Collector("shared_row", first, second)
     same = np.zeros(len(b.source), bool)
     findings: list[Finding] = []
-    if _place(a) == _place(b):
+    if place(a.spec) == place(b.spec):
         rows_of = defaultdict(list)
         for i in range(len(a.source)):
             rows_of[a.source.key(i)].append(i)
@@ -132,15 +131,6 @@ def _check_groups(
             counts = f"{len(rows)} rows on the one side, {len(others)} on the other"
             found.add(example, f"group {group!r}: {counts}", group=group)
     return found.findings()
-
-
-def _place(audited: AuditSet) -> tuple[str, str]:
-    """Returns what two SPECs have in common whose rows are the same rows."""
-    spec = audited.spec
-    if spec.kind in ("tsv", "names"):
-        path = re.sub(r"/labels\.tsv$", "", spec.location)
-        return spec.kind, os.path.realpath(os.path.expanduser(path))
-    return spec.kind, spec.location
 
 
 def find_near(

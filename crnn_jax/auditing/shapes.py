@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +12,7 @@ from crnn_jax.auditing.findings import Collector, Finding
 from crnn_jax.auditing.rows import AuditSet, Row
 from crnn_jax.charset import Charset
 from crnn_jax.data.images import Preprocess
+from crnn_jax.data.index import count_repeats
 
 QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 
@@ -136,7 +136,7 @@ def check_frames(
     frames = np.asarray(num_frames(widths)) if len(widths) else widths
     for i, width, have in zip(rows.tolist(), widths.tolist(), frames.tolist(), strict=True):
         ids = charset.encode_known(audited.source.label(i))
-        needed = len(ids) + sum(a == b for a, b in itertools.pairwise(ids))
+        needed = len(ids) + count_repeats(ids)
         if needed > have:
             detail = f"needs {needed} frames, {width} px give {have}"
             found.add([Row(number, i)], detail, needed=needed, frames=have, width=width)

@@ -246,8 +246,7 @@ def _encode(charset: Charset, text: str) -> _Label:
         ids, unknown = charset.encode(text), []
     except UnknownCharacterError:
         ids, unknown = charset.encode_known(text), charset.unknown(text)
-    repeats = sum(a == b for a, b in itertools.pairwise(ids))
-    return _Label(tuple(ids), repeats, tuple(unknown))
+    return _Label(tuple(ids), count_repeats(ids), tuple(unknown))
 
 
 def _measure(index: Index, preprocess: Preprocess) -> Int32[np.ndarray, " N"]:
@@ -299,6 +298,11 @@ def _feasible(
         )
         index.report.skip("infeasible", index.where(int(i)), reason)
     return feasible
+
+
+def count_repeats(ids: Sequence[int]) -> int:
+    """Returns the neighbours that are equal: CTC needs a frame more for each."""
+    return sum(a == b for a, b in itertools.pairwise(ids))
 
 
 def _outside(characters: Sequence[str]) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
 from collections.abc import Sequence
 
+from crnn_jax.data.listed import place
 from crnn_jax.data.sources import Source
 from crnn_jax.data.spec import Spec
 from crnn_jax.errors import UserError
@@ -40,7 +40,7 @@ def warn_of_shared_rows(
     """Warns of validation sets with rows that are trained on: same place, same keys."""
     for spec, source in held_out:
         for trained, other in train:
-            if _place(spec) != _place(trained):
+            if place(spec) != place(trained):
                 continue
             keys = {other.key(i) for i in range(len(other))}
             shared = sum(source.key(i) in keys for i in range(len(source)))
@@ -50,8 +50,3 @@ def warn_of_shared_rows(
                     "little about new images; keep rows apart with ::split=0:90 and ::split=90:100",
                     f"{shared:,}", f"{len(source):,}", source.name,
                 )  # fmt: skip
-
-
-def _place(spec: Spec) -> tuple[str, str]:
-    path = os.path.expanduser(spec.location)
-    return spec.kind, os.path.realpath(path) if os.path.exists(path) else spec.location

@@ -42,6 +42,17 @@ _FORMS = {
 }
 
 
+def place(spec: Spec) -> tuple[str, str]:
+    """Returns what SPECs have in common that read the same rows, however they are written."""
+    path = os.path.expanduser(spec.location)
+    if not os.path.exists(path):  # a name, or wildcards
+        return spec.kind, spec.location
+    path = os.path.realpath(path)
+    if spec.kind in _FORMS and os.path.basename(path) == _FORMS[spec.kind].file:
+        path = os.path.dirname(path)  # the folder alone would do
+    return spec.kind, path
+
+
 def open_listed(spec: Spec) -> _ListedSource:
     """Opens the list that a SPEC names, or the one that its kind expects in a folder.
 

@@ -96,18 +96,17 @@ class _LmdbSource:
         return i + 1
 
     def label(self, i: int) -> str:
-        return self._text(b"label-%09d" % self._number(i)) or ""
-
-    def lexicon(self, i: int) -> tuple[str, ...]:
-        text = self._text(b"lexicon-%09d" % self._number(i), optional=True)
-        return tuple((text or "").split())
-
-    def _text(self, key: bytes, optional: bool = False) -> str | None:
+        key = b"label-%09d" % self._number(i)
         value = self._get(key)
         if value is None:
-            if optional:
-                return None
             raise DataError(f"{self._folder}: {key.decode()} is missing: write it, or the set anew")
+        return self._decode(key, value)
+
+    def lexicon(self, i: int) -> tuple[str, ...]:
+        key = b"lexicon-%09d" % self._number(i)
+        return tuple(self._decode(key, self._get(key) or b"").split())
+
+    def _decode(self, key: bytes, value: bytes) -> str:
         try:
             return value.decode("utf-8")
         except UnicodeDecodeError as error:

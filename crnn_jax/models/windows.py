@@ -40,7 +40,7 @@ class Windowed:
     @classmethod
     def of(cls, model: CRNN | Ensemble, width: int) -> Windowed:
         """Returns the network with windows of at most `width` pixels."""
-        stride = _stride(_layers(model))
+        stride = _stride(layers_of(model))
         overlap = max(round(width * _OVERLAP / stride), 1) * stride
         return cls(model, max(width // stride * stride, 2 * overlap), overlap)
 
@@ -52,7 +52,7 @@ class Windowed:
         batch, height, wide, channels = images.shape
         if wide <= self.width:
             return self.model.apply(variables, images, widths)
-        layers = _layers(self.model)
+        layers = layers_of(self.model)
         hop, stride = self.width - self.overlap, _stride(layers)
         count = math.ceil((wide - self.width) / hop) + 1
         padding = (count - 1) * hop + self.width - wide
@@ -98,8 +98,11 @@ class Windowed:
         return jnp.where(needed[..., None], weights, 0.0)
 
 
-def _layers(model: CRNN | Ensemble) -> tuple:
-    return (model.model if isinstance(model, Ensemble) else model).encoder
+def layers_of(model: CRNN | Ensemble | Windowed) -> tuple:
+    """Returns the encoder's layer table of a network, also of several or one in windows."""
+    while not isinstance(model, CRNN):
+        model = model.model
+    return model.encoder
 
 
 def _stride(layers: tuple) -> int:
