@@ -57,6 +57,9 @@ def default_config() -> ConfigDict:
     config.data.min_width = 16  # pixels; narrower images are stretched to it when aspect is kept
     config.data.max_width = 512  # pixels; wider images are squeezed to it when aspect is kept
     config.data.buckets = 6  # at most so many padded widths when aspect is kept
+    config.data.batch_by = (
+        "rows"  # batch_size rows each | columns: of equal cost, when aspect is kept
+    )
     config.data.workers = 0  # worker processes that load batches; 0 uses threads
     config.data.augment = ""  # preset whose effects change loaded images on the device; empty: none
 

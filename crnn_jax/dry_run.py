@@ -34,6 +34,7 @@ def describe(config: ConfigDict) -> str:
     first = jax.jit(lambda: train.create_train_state(config, model, tx))()
     state = replicas.place([first] * config.replicas, layout)
     widths = data.plan.bucket_widths if data.plan else (preprocess.widest,)
+    rows = data.batch_rows(max(widths))
     loaded = layout.split(_batch(config, data, max(widths)))
     assets = layout.replicate(data.assets)
     start = time.perf_counter()
@@ -48,15 +49,16 @@ def describe(config: ConfigDict) -> str:
         jax.block_until_ready(sums)
         seconds.append(time.perf_counter() - start)
     per_step = float(np.median(seconds[1:])) / config.steps_per_dispatch
-    images = config.batch_size * config.replicas
-    # Time goes with the pixels: the mean padded width stands for the narrower batches.
-    epoch = range(data.plan.steps_per_epoch) if data.plan else ()
-    mean_width = np.mean([data.plan.step(i)[0] for i in epoch] or widths)
-    estimate = total * per_step * mean_width / max(widths) + compiling * len(widths)
+    images = rows * config.replicas
+    # Time goes with the pixels: those of the mean batch.
+    epoch = [data.plan.step(i)[0] for i in range(data.plan.steps_per_epoch)] if data.plan else []
+    columns = np.mean([width * data.batch_rows(width) for width in epoch] or rows * max(widths))
+    estimate = total * per_step * columns / (rows * max(widths)) + compiling * len(widths)
     parameters = sum(p.size for p in jax.tree.leaves(first.params))
     state_bytes = sum(x.nbytes for x in jax.tree.leaves(state))
     frames = ", ".join(f"{w} px: {models.num_frames(config.model.encoder, w)}" for w in widths)
-    shape = (config.batch_size, config.data.height, "width", config.data.channels)
+    sizes = dict.fromkeys(map(data.batch_rows, widths))
+    shape = (" ".join(map(str, sizes)), config.data.height, "width", config.data.channels)
     rows = [
         ("charset", f"{len(data.charset.classes)} characters and the blank, {data.charset.case}"),
         ("parameters", f"{parameters:,}"),
@@ -84,7 +86,7 @@ def _batch(config: ConfigDict, data: TrainingSet, width: int) -> types.Batch | N
     if data.index is None:
         return None
     rng = np.random.default_rng(0)
-    size = data.plan.batch_size
+    size = data.plan.batch_rows(width)
     labels = np.zeros((size, data.label_length), np.int32)
     lengths = np.zeros(size, np.int32)
     for row in range(size):

@@ -45,8 +45,9 @@ class Member:
     def start(self, step: int) -> None:
         """Begins to write, from a step on; lines beyond it are cut off."""
         if self._writer is None:
-            batch_size, active = self._config.batch_size, processes.is_main()
-            self._writer = writers.MetricWriter(self.run.path, step, batch_size, active, self._name)
+            self._writer = writers.MetricWriter(
+                self.run.path, step, self._data.images_before, processes.is_main(), self._name
+            )
         else:
             self._writer.rewind(step)
 
@@ -84,7 +85,7 @@ class Member:
 
     def summarise(self, step: int, state: TrainState) -> dict[str, Any]:
         """Writes and returns `summary.json`."""
-        images = step * self._config.batch_size
+        images = self._data.images_before(step)
         seconds = self._writer.seconds
         return self.run.summarise(step, seconds, images, state.params, self.results or {})
 

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from tqdm import tqdm
@@ -28,18 +28,20 @@ class Progress:
     Args:
       start: steps done before this call of the run.
       total: steps of the run.
-      batch_size: images per step.
+      images: gives the images of all steps before a step.
       peak: floating-point operations per second that the devices can do; None: not known.
     """
 
-    def __init__(self, start: int, total: int, batch_size: int, peak: float | None = None):
-        self._batch_size, self._peak = batch_size, peak
+    def __init__(
+        self, start: int, total: int, images: Callable[[int], int], peak: float | None = None
+    ):
+        self._images, self._peak = images, peak
         self._done, self._total = start, total
         self._began = time.perf_counter()
         self._restart(start)
         self._bar = tqdm(
-            total=total * batch_size,
-            initial=start * batch_size,
+            total=images(total),
+            initial=images(start),
             unit="img",
             unit_scale=True,
             desc="training",
@@ -59,20 +61,21 @@ class Progress:
 
     def update(self, steps: int = 1, work: float = 0.0) -> None:
         """Counts steps, and the floating-point operations of each image in them."""
+        images = self._between(self._done, self._done + steps)
         self._done += steps
-        self._work += steps * self._batch_size * work
-        self._bar.update(steps * self._batch_size)
+        self._work += images * work
+        self._bar.update(images)
 
     def rewind(self, step: int) -> None:
         """Goes back to a step."""
-        self._bar.update((step - self._done) * self._batch_size)
+        self._bar.update(self._between(self._done, step))
         self._done = step
         self._restart(step)
 
     def pace(self) -> Pace:
         """Returns how fast training has been since the last call."""
         seconds = time.perf_counter() - self._mark - self._away
-        images = (self._done - self._marked_step) * self._batch_size
+        images = self._between(self._marked_step, self._done)
         waited, work = self._waited, self._work
         self._restart(self._done)
         if not images or seconds <= 0:
@@ -92,12 +95,16 @@ class Progress:
         rate = pace.images_per_second
         if not rate > 0:
             return ""
-        left = (self._total - step) * self._batch_size / rate
+        left = self._between(step, self._total) / rate
         used = f"  MFU {pace.utilisation:.1%}" if pace.utilisation is not None else ""
         return (
             f"  {rate:.0f} images/s  waiting for data {100 * pace.waiting:.0f} %{used}"
             f"  ETA {left // 60:.0f}:{left % 60:02.0f}"
         )
+
+    def _between(self, start: int, stop: int) -> int:
+        """Returns the images of the steps from one to before another."""
+        return self._images(stop) - self._images(start)
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:

@@ -177,7 +177,7 @@ def train_and_evaluate(
         batches = loaded_batches(data, config, step, total, layout)
         group.start(step)
         progress = stack.enter_context(contextlib.closing(Progress(
-            step, total, config.batch_size * len(group), layout.peak(model.dtype)
+            step, total, lambda at: data.images_before(at) * len(group), layout.peak(model.dtype)
         )))  # fmt: skip
         work = _Work(config, model, data)
         trace = stack.enter_context(contextlib.closing(

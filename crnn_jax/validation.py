@@ -6,6 +6,7 @@ from ml_collections import ConfigDict
 
 from crnn_jax import parallel, replicas, surgery
 from crnn_jax.config import flatten
+from crnn_jax.data.plan import BATCH_BY
 from crnn_jax.durations import DURATIONS, given_duration
 from crnn_jax.errors import UserError, unknown_name
 from crnn_jax.metrics import PROTOCOLS
@@ -17,6 +18,7 @@ CHOICES = {
     "unknown": ("error", "drop", "skip"),
     "infeasible": ("error", "skip"),
     "data.fit": ("squash", "keep"),
+    "data.batch_by": BATCH_BY,
     "loss": ("mean_per_sample", "mean_per_character"),
     "init_charset": surgery.HOWS,
     "parallel": parallel.MODES,

@@ -8,6 +8,7 @@ import math
 import pathlib
 import shutil
 import time
+from collections.abc import Callable
 from typing import Any
 
 from crnn_jax import evaluate, files, pictures
@@ -33,19 +34,19 @@ class MetricWriter:
         self,
         workdir: pathlib.Path,
         start: int,
-        batch_size: int,
+        images: Callable[[int], int],
         active: bool = True,
         name: str = "",
     ):
         """Args:
         workdir: of the run.
         start: step from which it goes on.
-        batch_size: images per step.
+        images: gives the images of all steps before a step.
         active: whether to write at all.
         name: before what is said, where there are several.
         """
         self._workdir = workdir
-        self._batch_size = batch_size
+        self._images = images
         self._active = active
         self._name = f"{name}: " if name else ""
         self._file = self._events = None
@@ -112,13 +113,14 @@ class MetricWriter:
             return
         sums = {name: float(value) for name, value in sums.items()}
         rows = max(sums["rows"], 1.0)
+        images = self._images(step) - self._images(step - round(sums["steps"]))
         scalars = {
             "loss": sums["loss"] / max(sums["loss_weight"], 1.0),
             "grad_norm": sums["grad_norm"] / max(sums["steps"], 1.0),
             "learning_rate": learning_rate,
             "empty_readings": sums["empty_readings"] / rows,
             "infeasible": sums["infeasible"],
-            "unreadable": sums["steps"] * self._batch_size - sums["rows"],
+            "unreadable": images - sums["rows"],
             "skipped_updates": sums["skipped"],
             "images_per_second": round(pace.images_per_second, 1),
             "waiting": round(pace.waiting, 4),
@@ -144,13 +146,13 @@ class MetricWriter:
                 "learns that most frames are blank",
                 self._name, step,
             )  # fmt: skip
-        elif self._blank == "usual" and step * self._batch_size >= _BLANK_IMAGES:
+        elif self._blank == "usual" and self._images(step) >= _BLANK_IMAGES:
             self._blank = "warned"
             _LOG.warning(
                 "%sstep %d: all readings are still empty after %d images; try a lower learning "
                 "rate or a longer warm-up, check that labels match their images, and start with "
                 "short words",
-                self._name, step, step * self._batch_size,
+                self._name, step, self._images(step),
             )  # fmt: skip
 
     def write_eval(

@@ -15,10 +15,11 @@ from PIL import Image
 
 from crnn_jax.charset import build_charset
 from crnn_jax.data import pipeline
+from crnn_jax.data.buckets import choose_buckets
 from crnn_jax.data.images import Preprocess
 from crnn_jax.data.index import Index, build_index
 from crnn_jax.data.pipeline import load_batch, train_batches
-from crnn_jax.data.plan import EpochPlan, choose_buckets
+from crnn_jax.data.plan import EpochPlan
 from crnn_jax.data.sources import open_source
 from crnn_jax.errors import UserError
 from crnn_jax.types import Batch

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from crnn_jax.data import plan as plan_lib
+from crnn_jax.data.buckets import assign_buckets
 from crnn_jax.data.index import Index, IndexReport, RaggedLabels
-from crnn_jax.data.plan import EpochPlan, apportion, assign_buckets, choose_buckets
+from crnn_jax.data.plan import EpochPlan, apportion
 from crnn_jax.errors import UserError
 
 
@@ -205,56 +206,6 @@ def test_apportion():
         apportion(10, (1.0, float("nan")))
 
 
-def test_assign_buckets():
-    assert assign_buckets(np.array([0, 1, 32, 33, 64]), (32, 64)).tolist() == [0, 0, 0, 1, 1]
-    with pytest.raises(UserError, match=r"65 px wide .* widest bucket 64 px: .* of 68 px"):
-        assign_buckets(np.array([65]), (32, 64))
-    for wrong in ((), (64, 32), (0, 32), (32, 32)):
-        with pytest.raises(UserError, match="increasing"):
-            assign_buckets(np.array([5]), wrong)
-
-
-def padded_pixels(widths, buckets) -> int:
-    return int(np.asarray(buckets)[assign_buckets(widths, buckets)].sum())
-
-
-def test_choose_buckets_is_optimal():
-    rng = np.random.default_rng(0)
-    for _ in range(20):
-        widths = rng.choice(rng.integers(1, 60, 6), 40)
-        sizes = sorted({-(-int(w) // 4) * 4 for w in widths})
-        chosen = choose_buckets(widths, 3)
-        assert len(chosen) <= 3
-        best = min(
-            padded_pixels(widths, (*some, sizes[-1]))
-            for k in range(3)
-            for some in itertools.combinations(sizes[:-1], k)
-        )
-        assert best <= padded_pixels(widths, chosen) <= best * 1.02
-
-
-def test_choose_buckets_few_multiples_of_four():
-    widths = np.random.default_rng(0).gamma(4, 25, 5_000).astype(int) + 8
-    chosen = choose_buckets(widths, 6)
-    assert list(chosen) == sorted(set(chosen))
-    assert 2 <= len(chosen) <= 6
-    assert all(width % 4 == 0 for width in chosen)
-    assert chosen[-1] - 4 < widths.max() <= chosen[-1]
-    assert padded_pixels(widths, chosen) < 1.25 * widths.sum()
-    assert choose_buckets(np.full(50, 100), 6) == (100,)
-    assert choose_buckets(np.array([0, 101, 0]), 6) == (104,), "unreadable rows do not count"
-    assert choose_buckets(widths, 1) == (chosen[-1],)
-    # One narrow row among thousands is not worth another compiled program.
-    assert choose_buckets(np.array([20] + [100] * 5_000), 4) == (100,)
-
-
-def test_choose_buckets_refuses_what_it_cannot_do():
-    with pytest.raises(UserError, match="max_buckets=0"):
-        choose_buckets(np.array([5]), 0)
-    with pytest.raises(UserError, match="no image can be measured"):
-        choose_buckets(np.array([0, 0]), 3)
-
-
 def test_a_pickled_plan_is_the_same_plan_without_its_cache():
     plan = EpochPlan(make_index([32] * 4_000), 8, (32,), seed=5)
     fresh = len(pickle.dumps(plan))
@@ -289,3 +240,70 @@ def test_wrong_sizes_are_told():
 def test_padding_is_the_share_that_buckets_add():
     plan = EpochPlan(make_index([10, 20, 30]), 1, (20, 40), seed=0)
     assert plan.padding(np.array([10, 20, 30], np.int32)) == pytest.approx(20 / 80)
+
+
+# Rows, batch size, bucket widths and a number that is to divide the rows of every batch.
+BY_COLUMNS = [
+    (2_000, 64, (32, 64, 128), 1),
+    (2_000, 64, (16, 48, 104, 128), 4),
+    (1_003, 12, (64, 128), 3),
+    (300, 8, (4, 128), 1),
+    (41, 8, (128,), 1),
+]
+
+
+@pytest.mark.parametrize(("count", "batch_size", "buckets", "parts"), BY_COLUMNS)
+@pytest.mark.parametrize("weights", [None, (3, 1)])
+def test_batches_by_columns_cost_the_same(count, batch_size, buckets, parts, weights):
+    widths = np.minimum(np.random.default_rng(0).gamma(3, 16, count).astype(int), 128)
+    index = make_index(widths, np.arange(count) % 2)
+    index.sources.extend([Named("even"), Named("odd")])
+    plan = EpochPlan(index, batch_size, buckets, 0, weights, "columns", parts)
+    budget = batch_size * np.mean(np.asarray(buckets)[assign_buckets(widths, buckets)])
+    for width in buckets:
+        rows = plan.batch_rows(width)
+        assert rows % parts == 0
+        coarse = max(batch_size / 16, parts)
+        assert abs(rows * width - budget) <= coarse * width / 2 or rows == parts
+    last = plan.batch_rows(buckets[-1])
+    for number in range(3):
+        start = next(i for i in itertools.count() if plan._epoch_of(i) == number)
+        steps = list(
+            itertools.takewhile(
+                lambda i, number=number: plan._epoch_of(i) == number, itertools.count(start)
+            )
+        )
+        batches = [plan.step(i) for i in steps]
+        used = Counter(itertools.chain.from_iterable(rows.tolist() for _, rows in batches))
+        assert all(len(rows) == plan.batch_rows(width) for width, rows in batches)
+        assert all(widths[rows].max() <= width for width, rows in batches)
+        assert count - last < sum(used.values()) <= count
+        if weights is None:
+            assert max(used.values()) == 1, "a row twice in an epoch"
+            assert len(batches) == plan.steps_per_epoch
+        assert plan.rows_before(start + len(steps)) - plan.rows_before(start) == sum(used.values())
+    middle = steps[len(steps) // 2]
+    assert plan.rows_before(middle) == sum(len(plan.step(i)[1]) for i in range(middle))
+
+
+def test_columns_are_a_pure_function_of_the_step_even_where_epochs_differ():
+    index = mixture([300, 100])
+    index.widths[:] = np.random.default_rng(0).choice([32, 128], 400)
+    make = lambda: EpochPlan(index, 2, (32, 128), 0, (1, 2), "columns")  # noqa: E731
+    plan = make()
+    forward = [plan.step(i) for i in range(900)]
+    lengths = Counter(plan._epoch_of(i) for i in range(900))
+    assert len(set(list(lengths.values())[:-1])) > 1, "epochs of these sets have unlike lengths"
+    for i in (899, 5, 64, 420, 0):
+        width, rows = pickle.loads(pickle.dumps(make())).step(i)
+        assert width == forward[i][0]
+        assert np.array_equal(rows, forward[i][1])
+
+
+def test_too_few_rows_by_columns_repeat_to_a_batch():
+    plan = EpochPlan(make_index([20, 20, 60]), 16, (32, 64), 0, batch_by="columns")
+    assert plan.steps_per_epoch == 1
+    width, rows = plan.step(7)
+    assert len(rows) == plan.batch_rows(width)
+    assert set(rows.tolist()) == {0, 1, 2}
+    assert plan.rows_before(7) == 7 * plan.batch_rows(64)

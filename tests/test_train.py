@@ -12,6 +12,7 @@ from small import small_config
 from crnn_jax import config as config_lib
 from crnn_jax import models, train
 from crnn_jax.data.sources import open_source
+from crnn_jax.errors import UserError
 from crnn_jax.recognizer import Recognizer
 
 
@@ -45,13 +46,16 @@ def test_a_run_leaves_what_it_promises(tmp_path):
 
 
 @pytest.mark.slow
-def test_host_data_of_every_fit_trains(tmp_path):
+@pytest.mark.parametrize("batch_by", ["rows", "columns"])
+def test_host_data_of_every_fit_trains(batch_by, tmp_path):
     """Real widths in buckets, the paper's network: the same loop."""
     config = small_config(
         **{
             "data.fit": "keep",
             "data.max_width": 96,
             "data.buckets": 2,
+            "data.batch_by": batch_by,
+            "batch_size": 8,
             "model.encoder": "vgg",
             "loss": "mean_per_character",
             "data.train": "tfds:rendered_words/tiny/train::limit=32",
@@ -61,6 +65,15 @@ def test_host_data_of_every_fit_trains(tmp_path):
     )
     _, summary = train.train_and_evaluate(config, tmp_path)
     assert summary["step"] == 3
+    lines = map(json.loads, (tmp_path / "metrics.jsonl").read_text().splitlines())
+    assert all(line["unreadable"] == 0 for line in lines if "unreadable" in line)
+
+
+def test_batches_by_columns_are_for_widths_of_their_own(tmp_path):
+    for train_on in ("tfds:rendered_words/tiny/train", "0.5*synth:plain + 0.5*synth:clean"):
+        config = small_config(**{"data.batch_by": "columns", "data.train": train_on})
+        with pytest.raises(UserError, match=r"batch_by is columns.* set config.data.fit to keep"):
+            train.train_and_evaluate(config, tmp_path)
 
 
 @pytest.mark.slow

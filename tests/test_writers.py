@@ -33,7 +33,7 @@ def sums(empty: int = 0, loss: float = 6.0) -> dict[str, float]:
 
 @pytest.fixture
 def writer(tmp_path):
-    writer = writers.MetricWriter(tmp_path, start=0, batch_size=64)
+    writer = writers.MetricWriter(tmp_path, start=0, images=lambda step: 64 * step)
     yield writer
     writer.close()
 
@@ -87,7 +87,7 @@ def test_metrics_beyond_the_checkpoint_are_cut(tmp_path):
 def test_the_rate_leaves_out_what_is_not_training(monkeypatch):
     clock = [0.0]
     monkeypatch.setattr("crnn_jax.progress.time.perf_counter", lambda: clock[0])
-    progress = Progress(start=0, total=100, batch_size=8, peak=100.0)
+    progress = Progress(start=0, total=100, images=lambda step: 8 * step, peak=100.0)
     clock[0] = 30.0  # compilation
     progress.first_step(1)
     progress.update()

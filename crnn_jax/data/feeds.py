@@ -109,8 +109,8 @@ class Feed:
     Attributes:
       parts: the rows made on the device.
       knobs: of the augmentation of loaded rows; None leaves the images as they are.
-      loaded: rows that the host loads per step; what is more than that was added by
-        `parallel.Layout.split`.
+      loaded: rows that the host loads per step (by columns: on average); what is more than that
+        was added by `parallel.Layout.split`.
     """
 
     parts: tuple[RenderedRows | BankRows, ...] = ()
@@ -145,21 +145,20 @@ class Feed:
         return axis.own(join(wholes))
 
     def _loaded(self, loaded: types.Batch, step: Any, seed: Any, axis: Axis) -> Rows:
-        count = len(loaded.widths) * axis.size
         whole = axis.size > 1 and bool(self.loaded % axis.size)
         if whole:
             each = self.loaded // axis.processes
             loaded = axis.gather(loaded)
             loaded = jax.tree.map(lambda x: _shares(x, axis.processes, each), loaded)
-            count = self.loaded
         if self.knobs is None:
             return Rows(loaded, whole)
-        if not whole and not _splits(count, axis):
+        if not whole and not _splits(len(loaded.widths) * axis.size, axis):
             loaded, whole = axis.gather(loaded), True
         numbers = jnp.arange(len(loaded.widths), dtype=jnp.uint32)
         if not whole:
             numbers = numbers + jnp.uint32(len(numbers)) * jnp.uint32(axis.index())
-        numbers = numbers + step.astype(jnp.uint32) * jnp.uint32(count)
+        # Batches by columns differ in their rows: `loaded` is their mean, and the same in all.
+        numbers = numbers + step.astype(jnp.uint32) * jnp.uint32(self.loaded)
         draws = Draws.from_keys(row_keys(seed, "augment", numbers))
         return Rows(augment(loaded, draws, self.knobs), whole)
 

@@ -111,15 +111,15 @@ def train_batches(
     _check_labels(index, label_length)
     if not 0 <= process_index < process_count:
         raise ValueError(f"process {process_index} of {process_count}")
-    if plan.batch_size % process_count:
-        raise UserError(
-            f"a batch of {plan.batch_size} rows does not split over {process_count} hosts:"
-            f" make the batch size a multiple of {process_count}"
-        )
+    for rows in map(plan.batch_rows, plan.bucket_widths):
+        if rows % process_count:
+            raise UserError(
+                f"a batch of {rows} rows does not split over {process_count} hosts:"
+                f" make the batch size a multiple of {process_count}"
+            )
     if workers < 0:
         raise UserError(f"workers={workers}: 0 (threads) or the number of processes")
-    each = plan.batch_size // process_count
-    share = slice(process_index * each, (process_index + 1) * each)
+    share = process_index, process_count
     load = functools.partial(_load_step, index, plan, preprocess, label_length, share)
     return _execute(load, start_step, stop_step, workers)
 
@@ -161,11 +161,13 @@ def _load_step(
     plan: EpochPlan,
     preprocess: Preprocess,
     label_length: int,
-    share: slice,
+    share: tuple[int, int],
     step: int,
 ) -> Batch:
     width, rows = plan.step(step)
-    return load_batch(index, rows[share], width, label_length, preprocess)
+    process, count = share
+    rows = rows.reshape(count, -1)[process]
+    return load_batch(index, rows, width, label_length, preprocess)
 
 
 def _execute(load: Callable[[int], Any], start: int, stop: int, workers: int) -> Iterator[Any]:

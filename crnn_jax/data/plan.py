@@ -6,20 +6,31 @@ seed and the epoch, so any step can be computed first, again, or on another mach
 
 from __future__ import annotations
 
+import bisect
 import math
 import threading
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int, Int32
 
+from crnn_jax.data.buckets import assign_buckets
 from crnn_jax.data.index import Index
 from crnn_jax.errors import UserError
 
-BUCKET_MULTIPLE = 4  # the encoders halve the width twice before it is cropped
 _CACHED_EPOCHS = 2  # loading ahead crosses the end of an epoch
-_WORTHWHILE = 0.02  # share of all pixels that more buckets have to save
+_FINENESS = 16  # batches of equal cost have multiples of this part of batch_size as rows
 _STREAM, _ROWS, _BATCHES = range(3)  # what a permutation is drawn for
+
+BY_ROWS, BY_COLUMNS = BATCH_BY = ("rows", "columns")
+
+
+class _Tally(NamedTuple):
+    """What an epoch has, or those before it."""
+
+    steps: int
+    rows: int
 
 
 class EpochPlan:
@@ -28,6 +39,10 @@ class EpochPlan:
     Without weights an epoch holds each row once, except for the `len(index) % batch_size` rows
     that do not fill a batch; two epochs in a row leave out different ones. Fewer rows than
     `batch_size` are repeated to one batch.
+
+    Batches by columns cost the same each: `batch_size` times the mean padded width are the pixel
+    columns that a batch may have, so that narrow buckets get more rows and wide ones fewer.
+    About `batch_size` rows are the mean, and fewer than a batch of the widest bucket are left out.
 
     With weights an epoch is as long, and each source fills its share from a shuffled endless
     cycle of its own rows: all of them have been used before one is used again.
@@ -43,7 +58,21 @@ class EpochPlan:
         bucket_widths: Sequence[int],
         seed: int,
         weights: Sequence[float | int] | None = None,
+        batch_by: str = BY_ROWS,
+        parts: int = 1,
     ):
+        """Args:
+        index: the rows.
+        batch_size: rows per step; by columns, on average.
+        bucket_widths: in pixels, increasing.
+        seed: of all orders.
+        weights: of the sources of the index.
+        batch_by: whether batches have as many rows each, or as many columns of pixels.
+        parts: a number that divides batch_size, and is to divide the rows of every batch.
+
+        Raises:
+          UserError: for values that do not fit together.
+        """
         if batch_size < 1 or seed < 0:
             raise UserError(
                 f"batch_size={batch_size} and seed={seed}: batch_size is 1 or more, seed 0 or more"
@@ -52,8 +81,10 @@ class EpochPlan:
         self.bucket_widths = tuple(bucket_widths)
         self.seed = seed
         self._bucket_of = assign_buckets(index.widths, self.bucket_widths)
-        rows = max(batch_size, len(index) - len(index) % batch_size)
-        self.steps_per_epoch = rows // batch_size
+        self._rows_of = self._batch_rows(batch_by, parts)
+        rows = len(index)
+        if batch_by == BY_ROWS:
+            rows = max(batch_size, rows - rows % batch_size)
         if weights is None:
             pools, self._shares = [np.arange(len(index), dtype=np.int32)], [rows]
         else:
@@ -66,8 +97,32 @@ class EpochPlan:
             pool[_permutation(len(pool), seed, _STREAM, number)]
             for number, pool in enumerate(pools)
         ]
-        self._cache: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        # Weights and columns: epochs have other rows each, and so other numbers of batches.
+        self._varies = batch_by == BY_COLUMNS and weights is not None
+        self._cache: dict[int, tuple[np.ndarray, list[np.ndarray]]] = {}
+        self._before = [_Tally(0, 0)]  # what there is before each epoch, as far as was asked for
+        self._first = self._tally(0)
         self._lock = threading.Lock()
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps of the first epoch; of all, but by columns with weights."""
+        return self._first.steps
+
+    def batch_rows(self, width: int) -> int:
+        """Returns the rows of the batches of a bucket."""
+        return int(self._rows_of[self.bucket_widths.index(width)])
+
+    def _batch_rows(self, batch_by: str, parts: int) -> Int[np.ndarray, " buckets"]:
+        """Returns the rows of a batch in each bucket."""
+        widths = np.asarray(self.bucket_widths)
+        if batch_by == BY_ROWS:
+            return np.full(len(widths), self.batch_size)
+        coarse = max(self.batch_size // _FINENESS, parts)
+        divisors = range(parts, coarse + 1, parts)
+        multiple = max(d for d in divisors if not self.batch_size % d)
+        columns = self.batch_size * widths[self._bucket_of].mean()
+        return np.maximum(np.rint(columns / widths / multiple).astype(int), 1) * multiple
 
     def padding(self, widths: Int[np.ndarray, " N"]) -> float:
         """Returns the share of all pixels that buckets add to rows of these widths."""
@@ -78,12 +133,30 @@ class EpochPlan:
         """Returns the bucket width in pixels and the rows of the index that form batch i."""
         if i < 0:
             raise ValueError(f"step {i} is negative")
-        epoch, batch = divmod(i, self.steps_per_epoch)
+        epoch = self._epoch_of(i)
         buckets, batches = self._epoch(epoch)
+        batch = i - self._before[epoch].steps
         return self.bucket_widths[buckets[batch]], batches[batch]
 
-    def _epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Returns bucket numbers [steps] and rows [steps, B] of an epoch."""
+    def rows_before(self, i: int) -> int:
+        """Returns the rows of all steps before step i."""
+        epoch = self._epoch_of(i)
+        steps, rows = self._before[epoch]
+        if i > steps:
+            rows += int(self._rows_of[self._epoch(epoch)[0][: i - steps]].sum())
+        return rows
+
+    def _epoch_of(self, i: int) -> int:
+        """Returns the epoch that a step is in."""
+        with self._lock:
+            while self._before[-1].steps <= i:
+                before = self._before[-1]
+                tally = self._tally(len(self._before) - 1) if self._varies else self._first
+                self._before.append(_Tally(before.steps + tally.steps, before.rows + tally.rows))
+        return bisect.bisect_right(self._before, i, key=lambda before: before.steps) - 1
+
+    def _epoch(self, epoch: int) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Returns bucket numbers [steps] and the rows of each step of an epoch."""
         with self._lock:  # so that threads loading ahead do not all compute the same epoch
             if epoch not in self._cache:
                 while len(self._cache) >= _CACHED_EPOCHS:
@@ -91,48 +164,48 @@ class EpochPlan:
                 self._cache[epoch] = self._compute(epoch)
             return self._cache[epoch]
 
-    def _compute(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+    def _tally(self, epoch: int) -> _Tally:
+        """Returns the steps and rows of an epoch, without the order of its rows."""
+        bucket_of = self._bucket_of[self._rows(epoch)]
+        rest = steps = rows = 0
+        counts = np.bincount(bucket_of, minlength=len(self._rows_of))
+        for count, size in zip(counts.tolist(), self._rows_of.tolist(), strict=True):
+            full, rest = divmod(rest + count, size)
+            steps, rows = steps + full, rows + full * size
+        return _Tally(steps, rows) if steps else _Tally(1, int(self._rows_of[bucket_of.max()]))
+
+    def _rows(self, epoch: int) -> np.ndarray:
+        """Returns the rows of an epoch, source after source."""
         parts = [
             np.take(stream, np.arange(epoch * share, (epoch + 1) * share), mode="wrap")
             for stream, share in zip(self._streams, self._shares, strict=True)
         ]
-        rows = np.concatenate(parts)
+        return np.concatenate(parts)
+
+    def _compute(self, epoch: int) -> tuple[np.ndarray, list[np.ndarray]]:
+        rows = self._rows(epoch)
         rows = rows[_permutation(len(rows), self.seed, _ROWS, epoch)]
         bucket_of = self._bucket_of[rows]
         buckets, batches, rest = [], [], rows[:0]
-        for bucket in range(len(self.bucket_widths)):
+        for bucket, size in enumerate(self._rows_of):
             # What is left of the narrower bucket goes first: hardly a row moves up twice.
             pool = np.concatenate([rest, rows[bucket_of == bucket]])
-            count = len(pool) // self.batch_size
-            full, rest = np.split(pool, [count * self.batch_size])
-            batches.append(full.reshape(count, self.batch_size))
-            buckets.append(np.full(count, bucket, np.int32))
-        order = _permutation(self.steps_per_epoch, self.seed, _BATCHES, epoch)
-        return np.concatenate(buckets)[order], np.concatenate(batches)[order]
+            count = len(pool) // size
+            full, rest = np.split(pool, [count * size])
+            batches.extend(full.reshape(count, size))
+            buckets.extend([bucket] * count)
+        if not batches:
+            bucket = int(bucket_of.max())
+            buckets, batches = [bucket], [np.resize(rows, self._rows_of[bucket])]
+        order = _permutation(len(batches), self.seed, _BATCHES, epoch)
+        return np.array(buckets, np.int32)[order], [batches[i] for i in order]
 
     def __getstate__(self) -> dict[str, object]:
         # A worker process makes its own lock, and its own epochs faster than it would receive them.
-        return {k: v for k, v in self.__dict__.items() if k not in ("_cache", "_lock")}
+        return {k: v for k, v in self.__dict__.items() if k not in ("_cache", "_lock", "_before")}
 
     def __setstate__(self, state: dict[str, object]) -> None:
-        self.__dict__.update(state, _cache={}, _lock=threading.Lock())
-
-
-def assign_buckets(
-    widths: Int[np.ndarray, " N"], bucket_widths: Sequence[int]
-) -> Int32[np.ndarray, " N"]:
-    """Returns for each width the number of the narrowest bucket that holds it."""
-    edges = np.asarray(bucket_widths)
-    if not len(edges) or edges[0] <= 0 or np.any(np.diff(edges) <= 0):
-        raise UserError(
-            f"bucket widths {tuple(bucket_widths)} are no increasing list of pixels, as in 64,128"
-        )
-    if len(widths) and widths.max() > edges[-1]:
-        raise UserError(
-            f"an image is {widths.max()} px wide after preprocessing and the widest bucket"
-            f" {edges[-1]} px: add a bucket of {_round_up(int(widths.max()))} px or lower max_width"
-        )
-    return np.searchsorted(edges, widths).astype(np.int32)
+        self.__dict__.update(state, _cache={}, _lock=threading.Lock(), _before=[_Tally(0, 0)])
 
 
 def apportion(total: int, weights: Sequence[float | int]) -> list[int]:
@@ -155,45 +228,6 @@ def apportion(total: int, weights: Sequence[float | int]) -> list[int]:
         shares[shares.argmin()] += 1
         shares[shares.argmax()] -= 1
     return shares.tolist()
-
-
-def choose_buckets(widths: Int[np.ndarray, " N"], max_buckets: int) -> tuple[int, ...]:
-    """Returns at most `max_buckets` bucket widths (px, multiples of 4) with the least padding.
-
-    Fewer are returned where more would save less than 2 % of the pixels: each width is one more
-    compiled program. Exact, by dynamic programming over the distinct widths.
-    """
-    if max_buckets < 1:
-        raise UserError(f"max_buckets={max_buckets}: at least one bucket is needed")
-    known = widths[widths > 0]  # unreadable images have width 0 and fit anywhere
-    if not len(known):
-        raise UserError("no image can be measured, so no bucket widths can be chosen")
-    sizes, counts = np.unique(_round_up(known), return_counts=True)
-    before = np.concatenate([[0], np.cumsum(counts)])
-    # cost[j]: pixel columns of the rows with the j smallest sizes, in the best k buckets
-    cost = before * np.append(0, sizes)
-    costs, cuts = [cost], []
-    for _ in range(min(max_buckets, len(sizes)) - 1):
-        last = (before[1:, None] - before[None, :-1]) * sizes[:, None]  # bucket of sizes i..j
-        table = np.where(np.tri(len(sizes), dtype=bool), cost[None, :-1] + last, np.inf)
-        cuts.append(table.argmin(axis=1))
-        cost = np.append(0, table.min(axis=1))
-        costs.append(cost)
-    least = costs[-1][-1] * (1 + _WORTHWHILE)
-    k = next(i for i, cost in enumerate(costs) if cost[-1] <= least)
-    chosen, end = [], len(sizes)
-    for cut in reversed(cuts[:k]):
-        chosen.append(int(sizes[end - 1]))
-        end = int(cut[end - 1])
-        if not end:
-            break
-    if end:
-        chosen.append(int(sizes[end - 1]))
-    return tuple(reversed(chosen))
-
-
-def _round_up(width):
-    return -(-width // BUCKET_MULTIPLE) * BUCKET_MULTIPLE
 
 
 def _pools(index: Index) -> list[Int32[np.ndarray, " rows"]]:

@@ -12,10 +12,11 @@ from crnn_jax import bidi
 from crnn_jax.charset import Charset, build_charset
 from crnn_jax.data import leaks
 from crnn_jax.data import parts as parts_lib
+from crnn_jax.data.buckets import choose_buckets
 from crnn_jax.data.feeds import Feed, RenderedRows
 from crnn_jax.data.images import Preprocess
 from crnn_jax.data.index import Index
-from crnn_jax.data.plan import EpochPlan, apportion, choose_buckets
+from crnn_jax.data.plan import BY_COLUMNS, EpochPlan, apportion
 from crnn_jax.data.sources import Source, open_source
 from crnn_jax.data.spec import Spec, parse_mixture
 from crnn_jax.errors import UserError
@@ -68,16 +69,30 @@ class TrainingSet:
             | {f"eval: {source.name}": source.fingerprint() for source in self.eval_sources}
         )
 
+    def images_before(self, step: int) -> int:
+        """Returns the rows of all steps before a step, those made on the device included."""
+        return step * self._made + (self.plan.rows_before(step) if self.plan else 0)
+
+    def batch_rows(self, width: int) -> int:
+        """Returns the rows of a batch whose loaded images are padded to a width."""
+        return self._made + (self.plan.batch_rows(width) if self.plan else 0)
+
+    @property
+    def _made(self) -> int:
+        """Rows of a step that are made on the device."""
+        return sum(part.rows for part in self.feed.parts)
+
     def summary(self) -> str:
         """Says in one line what a batch is made of."""
         parts = [f"{part.rows} {part.name} on the device" for part in self.feed.parts]
         if self.index:
-            widths = " ".join(map(str, self.plan.bucket_widths))
-            padding = self.plan.padding(self.index.widths)
+            widths = self.plan.bucket_widths
+            rows = [self.plan.batch_rows(width) for width in widths]
+            loaded = f"{rows[0]}" if len(set(rows)) == 1 else " ".join(map(str, rows))
             parts.insert(
                 0,
-                f"{self.plan.batch_size} loaded ({self.index.report.summary()}; {widths} pixels "
-                f"wide, {padding:.0%} of them padding)",
+                f"{loaded} loaded ({self.index.report.summary()}; {' '.join(map(str, widths))} "
+                f"pixels wide, {self.plan.padding(self.index.widths):.0%} of them padding)",
             )
         return "rows per step: " + ", ".join(parts)
 
@@ -108,6 +123,7 @@ def open_training_set(
     _check_knobs_are_used(config, specs)
     shares = _shares(config, mixture)
     on_device = [spec.kind in _ON_DEVICE for spec in specs]
+    _check_batch_by(config, any(on_device))
     sources = [open_source(s) for s, device in zip(specs, on_device, strict=True) if not device]
     banks = {i: open_source(spec) for i, spec in enumerate(specs) if spec.kind == "bank"}
     if sources and config.steps_per_dispatch > 1:
@@ -138,7 +154,15 @@ def open_training_set(
             if not any(on_device)
             else (preprocess.widest,)
         )
-        plan = EpochPlan(index, rows, buckets, config.seed, None if weights[0] is None else weights)
+        plan = EpochPlan(
+            index,
+            rows,
+            buckets,
+            config.seed,
+            None if weights[0] is None else weights,
+            config.data.batch_by,
+            config.accumulate,
+        )
         label_length = -(-index.max_label_length // _LABEL_STEP) * _LABEL_STEP
     knobs = parts_lib.augmentation(config)
     parts, assets = [], []
@@ -192,6 +216,16 @@ def _shares(config: Any, mixture: Sequence[tuple[float | None, Spec]]) -> list[i
             f"{specs[1]}): give each a weight, as in '0.7*{specs[0]} + 0.3*{specs[1]}'"
         )
     return [config.batch_size] + [0] * (len(specs) - 1)
+
+
+def _check_batch_by(config: Any, made: bool) -> None:
+    """Raises a UserError for batches by columns where rows of one width, or none, are loaded."""
+    if config.data.batch_by == BY_COLUMNS and (made or config.data.fit != "keep"):
+        raise UserError(
+            "config.data.batch_by is columns, which is for loaded images of their own widths: set "
+            "config.data.fit to keep and train on no rendered text or bank, or set "
+            "config.data.batch_by to rows"
+        )
 
 
 def _epoch(parts: Sequence[Any]) -> int | None:
