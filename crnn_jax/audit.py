@@ -11,7 +11,7 @@ import argparse
 import collections
 import itertools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crnn_jax import cli, files
 from crnn_jax.errors import UserError
@@ -34,6 +34,20 @@ _EXAMPLE = """example:
 _EXPERIMENT = "words"
 
 
+class Frames(NamedTuple):
+    """The frames that an image comes to.
+
+    Attributes:
+      preprocess: decides the width.
+      count: from widths to frames.
+      whose: for the report.
+    """
+
+    preprocess: Preprocess
+    count: Callable[[Any], Any]
+    whose: str
+
+
 def audit_sets(
     specs: Sequence[Spec],
     against: Sequence[Spec] = (),
@@ -41,6 +55,7 @@ def audit_sets(
     model: Recognizer | None = None,
     threshold: int | None = None,
     charset_name: str | None = None,
+    frames: Frames | None = None,
 ) -> Audit:
     """Audits image sets: each on its own, and every two of them together.
 
@@ -52,6 +67,7 @@ def audit_sets(
       threshold: bits up to which a pair is a near-duplicate; `duplicates.NEAR` when None. 0 leaves
         the search out, which takes minutes from 100,000 images on.
       charset_name: for the report.
+      frames: that labels are to fit; by default the model's, else those of an experiment.
 
     Raises:
       UserError: a set that cannot be opened.
@@ -62,12 +78,13 @@ def audit_sets(
 
     threshold = duplicates.NEAR if threshold is None else threshold
     sets = _open(specs, against)
+    frames = frames or _frames(model)
     charset = model.charset if model else charset
     findings: list[Finding] = []
     near = []
     for number, audited in enumerate(sets):
         if not audited.against:
-            findings += _check_alone(number, audited, charset, model)
+            findings += _check_alone(number, audited, charset, model, frames)
             if threshold:
                 near.append(duplicates.find_near(number, audited, threshold=threshold))
     for (first, a), (second, b) in itertools.combinations(enumerate(sets), 2):
@@ -85,13 +102,17 @@ def audit_sets(
         threshold,
         charset_name or (f"of {model.name}" if model else None),
         model.name if model else None,
-        _frames(model)[2],
+        frames.whose,
         _not_checked(charset, model, threshold),
     )
 
 
 def _check_alone(
-    number: int, audited: AuditSet, charset: Charset | None, model: Recognizer | None
+    number: int,
+    audited: AuditSet,
+    charset: Charset | None,
+    model: Recognizer | None,
+    frames: Frames,
 ) -> list[Finding]:
     """Returns the findings about one set, near-duplicates aside."""
     from crnn_jax.auditing import duplicates, labels, readings, shapes
@@ -99,9 +120,8 @@ def _check_alone(
 
     findings = labels.check_labels(number, audited, charset)
     findings += shapes.check_shapes(number, audited)
-    preprocess, num_frames, _ = _frames(model)
     if (spelled := charset or _own_charset(audited)) is not None:
-        findings += shapes.check_frames(number, audited, spelled, preprocess, num_frames)
+        findings += shapes.check_frames(number, audited, spelled, frames.preprocess, frames.count)
     findings += duplicates.check_duplicates(number, audited, charset)
     if model is not None:
         protocol = default_protocol(model.charset)
@@ -161,8 +181,8 @@ def _unlike(names: list[str], specs: list[Spec]) -> list[str]:
     return [f"{n} ({i})" if counts[n] > 1 else n for i, n in enumerate(longer, start=1)]
 
 
-def _frames(model: Recognizer | None) -> tuple[Preprocess, Callable[[Any], Any], str]:
-    """Returns preprocessing, frames by width, and whose they are."""
+def _frames(model: Recognizer | None) -> Frames:
+    """Returns the frames of a model, or of an experiment's network."""
     import functools
 
     from crnn_jax import recognizer as recognizer_lib
@@ -171,10 +191,11 @@ def _frames(model: Recognizer | None) -> tuple[Preprocess, Callable[[Any], Any],
 
     if model is not None:
         frames = functools.partial(frames_of, layers_of(model.model))
-        return model.preprocess, frames, f"the model {model.name}"
+        return Frames(model.preprocess, frames, f"the model {model.name}")
     config = cli.load_experiment(_EXPERIMENT)
     frames = functools.partial(num_frames, config.model.encoder)
-    return recognizer_lib.preprocess_of(config), frames, f"the experiment {_EXPERIMENT!r}"
+    preprocess = recognizer_lib.preprocess_of(config)
+    return Frames(preprocess, frames, f"the experiment {_EXPERIMENT!r}")
 
 
 def main(argv: Sequence[str]) -> int:

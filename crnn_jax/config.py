@@ -50,6 +50,7 @@ def default_config() -> ConfigDict:
     config.data.train = ""  # SPECs joined by ' + ', each optionally weighted: 0.7*SPEC + 0.3*SPEC
     config.data.eval = ""  # SPECs of the validation sets, joined by ' + '; the first picks the best
     config.data.train_on_test = False  # public test sets may be trained on, which is refused else
+    config.data.audit = False  # every image is looked at before training, see WORKDIR/audit.html
     config.data.height = 32  # pixels; every image is resized to it
     config.data.channels = 1  # 1 grey, 3 colour
     config.data.fit = "squash"  # squash to data.width | keep the aspect (real widths, in buckets)

@@ -29,6 +29,7 @@ from crnn_jax import (
     writers,
 )
 from crnn_jax import workdir as workdir_lib
+from crnn_jax.auditing import before_training
 from crnn_jax.charset import Charset
 from crnn_jax.checkpoint import has_checkpoint
 from crnn_jax.data.feeds import Feed
@@ -166,6 +167,8 @@ def train_and_evaluate(
             )
         )
         step, states = group.newest(create, shapes)
+        if config.data.audit and not step and processes.is_main():
+            before_training.look_at_images(config, data.charset, data.preprocess, workdir)
         if origin:
             origin.read(config, data, folders)
         state = group.place(states)

@@ -30,7 +30,7 @@ CONFIG_FILE, CHARSET_FILE, RUN_FILE, SUMMARY_FILE = (
 # helpers, not what is learnt.
 _FREE = ("total_", "eval_every_", "checkpoint_every_", "log_every_", "grid_images", "data.workers",
          "eval_batch_size", "protocol", "data.eval", "data.train", "charset", "parallel", "devices",
-         "steps_per_dispatch", "replica_axis", "profile", "init_from", "licence",
+         "data.audit", "steps_per_dispatch", "replica_axis", "profile", "init_from", "licence",
          "keep_checkpoints")  # fmt: skip
 
 _MOST_CHARACTERS = 8  # named in a message

@@ -43,6 +43,7 @@ def test_rows_that_are_trained_and_judged_on_are_told(tmp_path, caplog):
     write_words(tmp_path, [f"word{i}" for i in range(10)])
     caplog.set_level(logging.WARNING, logger="crnn_jax")
     opened(f"tsv:{tmp_path}::rows=0:6", f"tsv:{tmp_path}/../{tmp_path.name}::rows=6:10")
-    assert "trained on" not in caplog.text
+    assert "both sets" not in caplog.text
     opened(f"tsv:{tmp_path}::rows=0:6", f"tsv:{tmp_path}/../{tmp_path.name}::rows=4:10,name=last")
-    assert "2 of 6 rows of the validation set last are trained on, too" in caplog.text
+    assert "last: rows that are in both sets: 2 (the first: " in caplog.text
+    assert "make the rows=, split= or limit= of the two SPECs disjoint" in caplog.text

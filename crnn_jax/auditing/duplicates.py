@@ -85,6 +85,25 @@ def check_between(
 
     Returns also which rows of the second set are in the first as well, as rows or as pixels.
     """
+    findings, same = check_rows(first, a, second, b)
+    images = Collector("shared_image", first, second)
+    first_with: dict[int, int] = {}
+    for i in np.flatnonzero(a.images.readable).tolist():
+        first_with.setdefault(int(a.images.digests[i]), i)
+    for j in np.flatnonzero(b.images.readable & ~same).tolist():
+        if (i := first_with.get(int(b.images.digests[j]))) is not None:
+            images.add([Row(first, i), Row(second, j)])
+            same[j] = True
+    return findings + images.findings(), same
+
+
+def check_rows(
+    first: int, a: AuditSet, second: int, b: AuditSet
+) -> tuple[list[Finding], Bool[np.ndarray, " N"]]:
+    """Returns the findings about rows and groups that two sets share, and the second one's rows.
+
+    Images are not looked at.
+    """
     shared = Collector("shared_row", first, second)
     same = np.zeros(len(b.source), bool)
     findings: list[Finding] = []
@@ -98,15 +117,7 @@ def check_between(
                 same[j] = True
                 shared.add([Row(first, rows_of[key][0]), Row(second, j)])
         findings += _check_groups(first, a, second, b, same)
-    images = Collector("shared_image", first, second)
-    first_with: dict[int, int] = {}
-    for i in np.flatnonzero(a.images.readable).tolist():
-        first_with.setdefault(int(a.images.digests[i]), i)
-    for j in np.flatnonzero(b.images.readable & ~same).tolist():
-        if (i := first_with.get(int(b.images.digests[j]))) is not None:
-            images.add([Row(first, i), Row(second, j)])
-            same[j] = True
-    return shared.findings() + findings + images.findings(), same
+    return shared.findings() + findings, same
 
 
 def _check_groups(

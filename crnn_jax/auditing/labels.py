@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import unicodedata
 from collections import Counter
 
@@ -38,18 +39,8 @@ def check_labels(number: int, audited: AuditSet, charset: Charset | None) -> lis
     occurrences: Counter[str] = Counter()
     for i in range(len(audited.source)):
         label, rows = audited.source.label(i), [Row(number, i)]
-        if not label.strip():
-            found["empty_label"].add(rows, "blanks alone" if label else "")
-            continue
-        normal = unicodedata.normalize("NFC", label)
-        if normal != label:
-            found["not_nfc"].add(rows, f"{len(label)} code points, {len(normal)} in NFC")
-        if (meant := misread(label)) is not None:
-            found["mojibake"].add(rows, f"was {meant!r}", meant=meant)
-        if invisible := [char for char in label if is_invisible(char)]:
-            found["control_character"].add(rows, describe(invisible))
-        if stray := stray_blanks(label):
-            found["stray_blank"].add(rows, stray)
+        for kind, detail, values in _wrong(label):
+            found[kind].add(rows, detail, **values)
         if charset is not None and (unknown := charset.unknown(label)):
             labels_with.update(set(unknown))
             occurrences.update(unknown)
@@ -60,6 +51,24 @@ def check_labels(number: int, audited: AuditSet, charset: Charset | None) -> lis
     }
     unknown = found.pop("unknown_character").findings(characters=characters)
     return [finding for each in found.values() for finding in each.findings()] + unknown
+
+
+@functools.lru_cache(maxsize=1 << 16)  # large word sets repeat few words
+def _wrong(label: str) -> list[tuple[str, str, dict[str, str]]]:
+    """Returns what is wrong with a text, whatever the charset: kinds, details, values."""
+    if not label.strip():
+        return [("empty_label", "blanks alone" if label else "", {})]
+    found: list[tuple[str, str, dict[str, str]]] = []
+    normal = unicodedata.normalize("NFC", label)
+    if normal != label:
+        found.append(("not_nfc", f"{len(label)} code points, {len(normal)} in NFC", {}))
+    if (meant := misread(label)) is not None:
+        found.append(("mojibake", f"was {meant!r}", {"meant": meant}))
+    if invisible := [char for char in label if is_invisible(char)]:
+        found.append(("control_character", describe(invisible), {}))
+    if stray := stray_blanks(label):
+        found.append(("stray_blank", stray, {}))
+    return found
 
 
 def is_invisible(char: str) -> bool:

@@ -162,6 +162,13 @@ def headline(finding: Finding) -> str:
     return f"{KINDS[finding.kind].title}: {finding.count:,}"
 
 
+def one_line(audit: Audit, finding: Finding) -> str:
+    """Returns a finding with its first example and what to do, for a log."""
+    example = example_line(audit, finding.examples[0])
+    advice = KINDS[finding.kind].advice
+    return f"{audit.names(finding)}: {headline(finding)} (the first: {example}); {advice}"
+
+
 def example_line(audit: Audit, example: Example) -> str:
     """Returns the rows of an example with their labels, and its detail."""
     different = len({row.set for row in example.rows}) > 1

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from crnn_jax import bidi
+from crnn_jax.auditing import before_training
 from crnn_jax.charset import Charset, build_charset
 from crnn_jax.data import leaks
 from crnn_jax.data import parts as parts_lib
@@ -137,7 +138,7 @@ def open_training_set(
         leaks.refuse_test_set(source.name, len(source))
     evaluated = _validation_sets(config)
     loaded = [spec for spec, device in zip(specs, on_device, strict=True) if not device]
-    leaks.warn_of_shared_rows(list(zip(loaded, sources, strict=True)), evaluated)
+    before_training.look(list(zip(loaded, sources, strict=True)), evaluated)
     charset = build_charset(config.charset, config.case, _labels(labelled) if labelled else None)
     if known is not None:
         charset = combine(known, charset, config.init_charset)
