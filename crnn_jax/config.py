@@ -43,8 +43,10 @@ def default_config() -> ConfigDict:
     # What is read.
     config.charset = "alnum36"  # preset (+space), characters, chars:STRING, file:PATH or from_data
     config.case = "auto"  # keep | fold labels to lower case | auto: fold for alnum36, else keep
-    config.unknown = "error"  # labels with characters outside: error | drop them | skip the row
-    config.infeasible = "skip"  # labels that do not fit the frames, or empty: error | skip the row
+    # What becomes of labels with characters outside the charset, and of those that do not fit the
+    # frames of their images or are empty.
+    config.unknown = "error"  # error | drop the characters | skip the row | widen the charset
+    config.infeasible = "skip"  # error | skip the row | widen the image, where its aspect is kept
 
     config.data = ConfigDict()
     config.data.train = ""  # SPECs joined by ' + ', each optionally weighted: 0.7*SPEC + 0.3*SPEC
@@ -58,9 +60,7 @@ def default_config() -> ConfigDict:
     config.data.min_width = 16  # pixels; narrower images are stretched to it when aspect is kept
     config.data.max_width = 512  # pixels; wider images are squeezed to it when aspect is kept
     config.data.buckets = 6  # at most so many padded widths when aspect is kept
-    config.data.batch_by = (
-        "rows"  # batch_size rows each | columns: of equal cost, when aspect is kept
-    )
+    config.data.batch_by = "rows"  # batch_size rows each | columns: as many as cost the same
     config.data.workers = 0  # worker processes that load batches; 0 uses threads
     config.data.augment = ""  # preset whose effects change loaded images on the device; empty: none
 

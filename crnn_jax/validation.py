@@ -15,8 +15,8 @@ from crnn_jax.synth import knobs, presets
 
 CHOICES = {
     "case": ("auto", "keep", "fold"),
-    "unknown": ("error", "drop", "skip"),
-    "infeasible": ("error", "skip"),
+    "unknown": ("error", "drop", "skip", "widen"),
+    "infeasible": ("error", "skip", "widen"),
     "data.fit": ("squash", "keep"),
     "data.batch_by": BATCH_BY,
     "loss": ("mean_per_sample", "mean_per_character"),
@@ -65,6 +65,11 @@ def validate(config: ConfigDict) -> None:
         raise UserError(
             f"config.accumulate is {config.accumulate}: give a divisor of config.batch_size, "
             f"{config.batch_size}"
+        )
+    if config.infeasible == "widen" and config.data.fit != "keep":
+        raise UserError(
+            "config.infeasible is widen, which stretches images of their own widths: set "
+            "config.data.fit to keep, or widen all of them with config.data.width"
         )
     for name in DURATIONS:
         given_duration(config, name)

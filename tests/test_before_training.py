@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import logging
 
+import pytest
 from small import small_config, write_words
 
-from crnn_jax import train
+from crnn_jax import models, train
+from crnn_jax.data.pipeline import train_batches
 from crnn_jax.data.training_set import open_training_set
+from crnn_jax.errors import UserError
 from crnn_jax.recognizer import preprocess_of
+from crnn_jax.validation import validate
 
 
 def test_labels_and_splits_are_looked_at_before_every_run(tmp_path, caplog):
@@ -32,6 +36,37 @@ def test_labels_and_splits_are_looked_at_before_every_run(tmp_path, caplog):
         assert told in caplog.text
     assert "groups" not in caplog.text
     assert "both sets" not in caplog.text
+
+
+def test_policies_widen(tmp_path, caplog):
+    """The charset takes in what it lacks, and images are stretched where their labels need it."""
+    write_words(tmp_path, ["one", "zwölf", "a" * 12, "two!"])
+    config = small_config(
+        **{
+            "data.train": f"tsv:{tmp_path}",
+            "data.eval": "",
+            "data.fit": "keep",
+            "data.max_width": 256,
+            "charset": "alnum36",
+            "unknown": "widen",
+            "infeasible": "widen",
+            "batch_size": 4,
+        }
+    )
+    caplog.set_level(logging.INFO, logger="crnn_jax")
+    data = open_training_set(config, preprocess_of(config))
+    assert data.charset.classes[36:] == ("!", "ö")
+    assert "the charset takes in 2 character(s) of the labels: '!' 'ö'" in caplog.text
+    assert "4 of 4 rows usable; 1 stretched for their labels" in caplog.text
+    stretched = int(data.index.widths[2])
+    assert models.num_frames("tiny", stretched) == 23
+    (batch,) = train_batches(data.index, data.plan, data.preprocess, 0, 1, data.label_length)
+    assert stretched in batch.widths.tolist(), "the image has been loaded in its new width"
+
+
+def test_images_of_one_width_are_not_widened():
+    with pytest.raises(UserError, match=r"config.infeasible is widen.* set config.data.fit to"):
+        validate(small_config(infeasible="widen"))
 
 
 def test_groups_on_both_sides_of_a_split_are_told(tmp_path, caplog):

@@ -108,6 +108,18 @@ def test_feasibility_counts_a_blank_between_repeats():
         build_index([source], LETTERS, KEEP, quarter, infeasible="error")
 
 
+def test_images_are_widened_until_their_labels_fit():
+    labels = ["abc", "aab", "", "a" * 30, "ab"]
+    source = MemorySource(labels, [(12, 32), (12, 32), (12, 32), (12, 32), None])
+    index = build_index([source], LETTERS, KEEP, quarter, infeasible="widen")
+    # "aab" needs 4 frames of 4 px; 30 letters that repeat 59, more than 200 px have.
+    assert readings(index) == ["abc", "aab", "ab"]
+    assert index.widths.tolist() == [12, 16, 0]
+    assert index.report.skipped_counts == {"empty": 1, "infeasible": 1}
+    assert "3 of 5 rows usable" in index.report.summary()
+    assert "; 1 stretched for their labels" in index.report.summary()
+
+
 def test_empty_labels():
     source = MemorySource(["", "ab", ""])
     index = build_index([source], LETTERS, SQUASH, quarter, infeasible="skip")

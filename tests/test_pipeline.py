@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -126,6 +127,7 @@ def test_each_unreadable_image_is_logged_once(index, caplog):
 
 def test_load_batch_in_colour(index):
     colour = Preprocess(height=8, channels=3, fit="squash", width=20)
+    index = replace(index, widths=np.full(len(index), 20, np.int32))
     batch = load_batch(index, np.arange(4), 24, LABEL_LENGTH, colour)
     assert batch.images.shape == (4, 8, 24, 3)
     assert batch.widths.tolist() == [20] * 4

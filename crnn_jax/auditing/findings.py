@@ -60,14 +60,14 @@ KINDS: dict[str, Kind] = {
     "unknown_character": Kind(
         "error",
         "labels with characters outside the charset",
-        "extend the charset, mend the labels, or set config.unknown to 'drop' (the characters) or "
-        "'skip' (the rows)",
+        "extend the charset, mend the labels, or set config.unknown to 'drop' (the characters), "
+        "'skip' (the rows) or 'widen' (the charset)",
     ),
     "too_long_label": Kind(
         "error",
         "labels that do not fit the frames of their images",
         "mend the labels, or give the images more width (config.data.width, config.data.max_width);"
-        " config.infeasible=skip leaves the rows out",
+        " config.infeasible is skip (the rows) or widen (the images)",
     ),
     "near_duplicate_between_sets": Kind(
         "warning",

@@ -117,15 +117,18 @@ class Preprocess:
         scaled = (2 * width * self.height + height) // (2 * height)  # rounded, half up
         return min(max(scaled, self.min_width), self.max_width)
 
-    def __call__(self, image: bytes | str | Path | np.ndarray | Image.Image) -> Pixels:
+    def __call__(
+        self, image: bytes | str | Path | np.ndarray | Image.Image, width: int | None = None
+    ) -> Pixels:
         """Decodes and resizes one image.
 
         Args:
           image: an encoded image (bytes), the path of one, a PIL image, or an array HxW, HxWx1,
             HxWx3 or HxWx4 (alpha last) of uint8, uint16, or floats in 0..1.
+          width: W', where it is not to be that of the image.
 
         Returns:
-          uint8[height, W', channels] with W' = target_width of the upright image.
+          uint8[height, W', channels]; by default, W' = target_width of the upright image.
 
         Raises:
           ImageError: as `decode_image`.
@@ -136,7 +139,7 @@ class Preprocess:
             pixels = _from_pil(image, self.channels)
         else:
             pixels = _decode(image, self.channels, MAX_PIXELS)
-        size = (self.target_width(*pixels.size), self.height)
+        size = (width or self.target_width(*pixels.size), self.height)
         return to_array(pixels.resize(size, Image.Resampling.BILINEAR))
 
 

@@ -25,7 +25,7 @@ from crnn_jax.data.sources import Source
 from crnn_jax.errors import DataError, unknown_name
 
 UNKNOWN_POLICIES = ("error", "drop", "skip")
-INFEASIBLE_POLICIES = ("error", "skip")
+INFEASIBLE_POLICIES = ("error", "skip", "widen")
 
 MAX_NAMED = 100_000  # rows a report names; it counts all of them
 _HEADER_THREADS = 16  # reading headers waits for the disk or the network, not for a core
@@ -77,6 +77,7 @@ class IndexReport:
     skipped_counts: Counter[str] = field(default_factory=Counter)  # kind of reason -> rows
     unreadable: list[tuple[str, str]] = field(default_factory=list)  # their rows stay
     unreadable_count: int = 0
+    widened: int = 0  # rows whose images are stretched for their labels
     _first: dict[str, tuple[str, str]] = field(default_factory=dict, repr=False)  # per kind
 
     def skip(self, kind: str, where: str, reason: str) -> None:
@@ -99,6 +100,8 @@ class IndexReport:
         if self.skipped_counts:
             kinds = (f"{count:,} {kind}" for kind, count in sorted(self.skipped_counts.items()))
             text += f"; left out: {', '.join(kinds)}"
+        if self.widened:
+            text += f"; {self.widened:,} stretched for their labels"
         if self.unknown_characters:
             most = " ".join(repr(char) for char, _ in self.unknown_characters.most_common(10))
             text += f"; characters outside the charset: {most}"
@@ -114,7 +117,7 @@ class Index:
     sources: list[Source]
     source_ids: Int32[np.ndarray, " N"]  # which source
     rows: Int32[np.ndarray, " N"]  # which row of that source
-    widths: Int32[np.ndarray, " N"]  # pixels after preprocessing; 0: the header is unreadable
+    widths: Int32[np.ndarray, " N"]  # pixels that images are brought to; 0: no header to read
     labels: RaggedLabels
     report: IndexReport
 
@@ -170,7 +173,8 @@ def build_index(
       preprocess: decides the width; with `fit='squash'` no image header is read.
       num_frames: frames that the model makes of an image of a width in pixels.
       unknown: characters outside the charset: 'error', 'drop' the characters or 'skip' the row.
-      infeasible: empty and too long labels: 'error' or 'skip' the row.
+      infeasible: empty and too long labels: 'error', 'skip' the row, or 'widen' the image until
+        its label fits, where `fit='keep'` and its widest width allow that, and 'skip' it else.
 
     Raises:
       DataError: under a policy 'error' (names the first row and the count), or no row is left.
@@ -183,19 +187,21 @@ def build_index(
     report = index.report
     if unknown == "error":
         advice = (
-            "extend config.charset, or set config.unknown to 'drop' (the characters) or 'skip' "
-            "(the rows)"
+            "extend config.charset, or set config.unknown to 'drop' (the characters), 'skip' (the "
+            "rows) or 'widen' (the charset)"
         )
         report.refuse("unknown characters", advice)
     if infeasible == "error":
         report.refuse("empty", "mend the labels, or set config.infeasible to 'skip' (the rows)")
 
     index = replace(index, widths=_measure(index, preprocess))
-    index = index.select(_feasible(index, repeats, num_frames))
+    widest = preprocess.max_width if infeasible == "widen" and preprocess.fit == "keep" else 0
+    index = index.select(_feasible(index, repeats, num_frames, widest))
     if infeasible == "error":
         advice = (
             "widen the images (config.data.width, config.data.max_width), or set "
-            "config.infeasible to 'skip' (the rows)"
+            "config.infeasible to 'skip' (the rows) or, where images keep their aspect, 'widen' "
+            "(those images)"
         )
         report.refuse("infeasible", advice)
     report.rows_usable = len(index)
@@ -281,16 +287,25 @@ def _measure(index: Index, preprocess: Preprocess) -> Int32[np.ndarray, " N"]:
 
 
 def _feasible(
-    index: Index, repeats: Int32[np.ndarray, " N"], num_frames: Callable[[int], int]
+    index: Index, repeats: Int32[np.ndarray, " N"], num_frames: Callable[[int], int], widest: int
 ) -> Bool[np.ndarray, " N"]:
     """Returns which labels fit into their frames, and reports the others.
 
-    An unreadable image has no frames; its row stays, because it is masked later anyway.
+    Images up to `widest` are made as wide as their labels need, in place. An unreadable image has
+    no frames; its row stays, because it is masked later anyway.
     """
     sizes, which = np.unique(index.widths, return_inverse=True)
     frames = np.array([num_frames(int(width)) if width else 0 for width in sizes])[which]
     needed = index.labels.lengths + repeats
     feasible = (needed <= frames) | (index.widths == 0)
+    if widest and not feasible.all():
+        wider = np.arange(1, widest + 1)
+        has = np.maximum.accumulate([num_frames(int(width)) for width in wider])
+        found = np.searchsorted(has, needed)  # the first width with as many frames
+        widened = ~feasible & (found < len(wider))
+        index.widths[widened] = wider[found[widened]]
+        index.report.widened = int(widened.sum())
+        feasible |= widened
     for i in np.flatnonzero(~feasible):
         reason = (
             f"the label needs {needed[i]} frames,"

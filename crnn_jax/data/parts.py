@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import logging
 import unicodedata
 from typing import Any
 
@@ -22,16 +23,29 @@ from crnn_jax.synth.bank import load_bank
 from crnn_jax.synth.renderer import build_renderer
 from crnn_jax.synth.warp import Canvas
 
+_LOG = logging.getLogger("crnn_jax")
 
-def index_rows(config: Any, sources: list[Any], charset: Charset, preprocess: Preprocess) -> Index:
-    """Returns the index of labelled sources under a config's policies."""
+WIDEN = "widen"  # policy: the charset takes unknown characters in, images are stretched
+
+
+def index_rows(
+    config: Any,
+    sources: list[Any],
+    charset: Charset,
+    preprocess: Preprocess,
+    resized: bool = True,
+) -> Index:
+    """Returns the index of labelled sources under a config's policies.
+
+    Images that have been resized before cannot be widened: such rows are skipped.
+    """
     index = build_index(
         sources,
         charset,
         preprocess,
         _frames(config),
-        unknown=config.unknown,
-        infeasible=config.infeasible,
+        unknown="error" if config.unknown == WIDEN else config.unknown,  # the charset has grown
+        infeasible=config.infeasible if resized or config.infeasible != WIDEN else "skip",
     )
     # The loss would count an id out of range as certain; here it is seen once, not in every step.
     ids = index.labels.flat
@@ -112,7 +126,9 @@ def bank_rows(
             f"{wanted[0]} x {preprocess.widest} with {wanted[1]}: make the bank with the same "
             "--height, --width, --fit and --channels"
         )
-    index = index_rows(config, [source], charset, preprocess)
+    index = index_rows(config, [source], charset, preprocess, resized=False)
+    if index.report.skipped:
+        _LOG.warning("%s: %s", source.name, index.report.summary())
     chosen = [int(source.key(row)) for row in index.rows.tolist()]  # after rows=, split=, limit=
     labels = np.zeros((len(index), index.max_label_length), np.int32)
     for row in range(len(index)):

@@ -137,7 +137,8 @@ def _decode(
     index: Index, row: int, data: bytes | None, preprocess: Preprocess
 ) -> UInt8[np.ndarray, "H W C"] | None:
     try:
-        return None if data is None else preprocess(data)
+        width = int(index.widths[row]) or None  # of a stretched image, not its own
+        return None if data is None else preprocess(data, width)
     except DataError as error:
         _warn(index.where(row), str(error))
         return None

@@ -140,6 +140,8 @@ def open_training_set(
     loaded = [spec for spec, device in zip(specs, on_device, strict=True) if not device]
     before_training.look(list(zip(loaded, sources, strict=True)), evaluated)
     charset = build_charset(config.charset, config.case, _labels(labelled) if labelled else None)
+    if config.unknown == parts_lib.WIDEN and labelled:
+        charset = _widened(charset, labelled)
     if known is not None:
         charset = combine(known, charset, config.init_charset)
     _check_direction(charset, labelled)
@@ -191,6 +193,18 @@ def open_training_set(
     )
     _LOG.info("training %s", data.summary())
     return data
+
+
+def _widened(charset: Charset, sources: Sequence[Source]) -> Charset:
+    """Returns a charset with the characters of all labels."""
+    wide = combine(charset, build_charset("from_data", charset.case, _labels(sources)), "union")
+    added = wide.classes[len(charset.classes) :]
+    if added:
+        _LOG.warning(
+            "the charset takes in %d character(s) of the labels: %s",
+            len(added), " ".join(map(repr, added)),
+        )  # fmt: skip
+    return wide
 
 
 def _check_knobs_are_used(config: Any, specs: Sequence[Spec]) -> None:
