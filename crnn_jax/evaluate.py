@@ -146,7 +146,10 @@ def main(argv: Sequence[str]) -> int:
     report = build_report(
         systems,
         opponents,
-        [aspect_ratios(source) for source in sources],
+        [
+            aspect_ratios(source) if args.breakdown or args.out else [None] * len(source)
+            for source in sources
+        ],
         protocol,
         args.decoder if models else None,
         args.resamples,
@@ -161,6 +164,10 @@ def main(argv: Sequence[str]) -> int:
         from crnn_jax.scoring.plot import save_plot
 
         save_plot(args.plot, report)
+    if args.worst:
+        from crnn_jax.scoring.worst import save_worst
+
+        save_worst(args.worst, sources, systems[0].results, protocol)
     if args.predictions:
         write_predictions(args.predictions, systems[0].results)
     return cli.DONE
@@ -189,12 +196,14 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--breakdown", "accuracy by length, shape and characters", action="store_true")
     add("--out", "writes the results, as JSON or as Markdown", metavar="FILE.json|FILE.md")
     add("--plot", "draws the results", metavar="FILE.png")
+    add("--worst", "draws the fifty worst readings, of the first model", metavar="FILE.png")
     add("--predictions", "writes every reading, of the first model", metavar="FILE.tsv")
     args = parser.parse_args(argv)
-    for path in (args.out, args.plot, args.predictions):
+    for path in (args.out, args.plot, args.worst, args.predictions):
         cli.check_output(path)
-    if args.plot and pathlib.Path(args.plot).suffix.lower() != ".png":
-        raise UserError(f"--plot={args.plot}: the picture is a PNG; name it FILE.png")
+    for name, path in (("plot", args.plot), ("worst", args.worst)):
+        if path and pathlib.Path(path).suffix.lower() != ".png":
+            raise UserError(f"--{name}={path}: the picture is a PNG; name it FILE.png")
     if not (args.model or args.readings):
         parser.error("the following arguments are required: --model or --readings")
     if args.model and args.readings:

@@ -66,8 +66,19 @@ def kept(label: str, reading: str) -> str:
     Those are the ones that an alignment with fewest edits keeps; where several have as few, it is
     one of them, always the same.
     """
-    blocks = Levenshtein.opcodes(label, reading)
-    return "".join(label[b.src_start : b.src_end] for b in blocks if b.tag == "equal")
+    return "".join(part for part, _, equal in differences(label, reading) if equal)
+
+
+def differences(label: str, reading: str) -> list[tuple[str, str, bool]]:
+    """Returns the parts of both texts, and whether they are equal, in an alignment as in `kept`."""
+    return [
+        (
+            label[block.src_start : block.src_end],
+            reading[block.dest_start : block.dest_end],
+            block.tag == "equal",
+        )
+        for block in Levenshtein.opcodes(label, reading)
+    ]
 
 
 def one_minus_ned(label: str, reading: str) -> float:

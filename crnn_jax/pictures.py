@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import functools
 import pathlib
+import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from crnn_jax import metrics
 from crnn_jax.data.pixels import from_array
 from crnn_jax.errors import DataError
 
@@ -21,8 +23,9 @@ if TYPE_CHECKING:
 _COLUMNS = 4
 _CELL = (240, 92)  # pixels of a cell
 _IMAGE = (228, 48)  # pixels that the image may take of it
-_TEXT = 13
-_RIGHT, _WRONG, _INK, _PAPER = "#157a3c", "#b3261e", "#202124", "#ffffff"
+_WIDE = (480, 112)  # pixels of a cell with a mistake in it
+_TEXT, _SMALL = 13, 10
+_RIGHT, _WRONG, _INK, _PAPER, _FAINT = "#157a3c", "#b3261e", "#202124", "#ffffff", "#80868b"
 
 
 @functools.cache
@@ -59,9 +62,54 @@ def readings_grid(images: Sequence[np.ndarray | None], rows: Sequence[Row]) -> I
     return grid
 
 
-def _paste(grid: Image.Image, pixels: np.ndarray, left: int, top: int) -> None:
+def mistakes(entries: Sequence[tuple[np.ndarray | None, Row]]) -> Image.Image:
+    """Draws images in two columns, each above its label and its reading; what differs is red.
+
+    Args:
+      entries: pixels (H, W, C) uint8, None where they could not be read, and the row.
+    """
+    lines = max(-(-len(entries) // 2), 1)
+    picture = Image.new("RGB", (2 * _WIDE[0], lines * _WIDE[1]), _PAPER)
+    draw = ImageDraw.Draw(picture)
+    for number, (pixels, row) in enumerate(entries):
+        left, top = number % 2 * _WIDE[0] + 6, number // 2 * _WIDE[1] + 4
+        if pixels is not None:
+            _paste(picture, pixels, left, top, _WIDE[0] - 12)
+        else:
+            draw.text((left, top + 16), "unreadable image", _WRONG, _font(_TEXT))
+        top += _IMAGE[1] + 3
+        draw.text((left, top), _fit(draw, row.key, _WIDE[0] - 60), _FAINT, _font(_SMALL))
+        sure = f"{row.confidence:.2f}"
+        draw.text((left + _WIDE[0] - 16, top), sure, _FAINT, _font(_SMALL), anchor="ra")
+        blocks = metrics.differences(row.label, row.reading)
+        for texts in ([(a, same) for a, _, same in blocks], [(b, same) for _, b, same in blocks]):
+            top += 17
+            _draw_runs(draw, (left, top), texts)
+    return picture
+
+
+def _draw_runs(
+    draw: ImageDraw.ImageDraw, start: tuple[int, int], runs: Sequence[tuple[str, bool]]
+) -> None:
+    """Draws parts of a text beside one another, those that are not right in red."""
+    text = "".join(part for part, _ in runs)
+    if any(
+        unicodedata.bidirectional(c) in ("R", "AL", "NSM") for c in text
+    ):  # parts would not join
+        runs = [(text, all(right for _, right in runs))]
+    x, top = start
+    for part, right in runs:
+        draw.text((x, top), part, _INK if right else _WRONG, _font(_TEXT))
+        x += draw.textlength(part, _font(_TEXT))
+    if not text:
+        draw.text(start, "(empty)", _WRONG, _font(_TEXT))
+
+
+def _paste(
+    grid: Image.Image, pixels: np.ndarray, left: int, top: int, width: int = _IMAGE[0]
+) -> None:
     image = from_array(pixels)
-    scale = min(_IMAGE[0] / image.width, _IMAGE[1] / image.height)
+    scale = min(width / image.width, _IMAGE[1] / image.height)
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
     grid.paste(image.resize(size, Image.Resampling.BILINEAR), (left, top))
 
@@ -84,11 +132,11 @@ def labelled_grid(images: Sequence[np.ndarray], labels: Sequence[str], columns: 
     return grid
 
 
-def _fit(draw: ImageDraw.ImageDraw, text: str) -> str:
+def _fit(draw: ImageDraw.ImageDraw, text: str, width: int = _IMAGE[0]) -> str:
     """Shortens a text to the width of a cell."""
-    if draw.textlength(text, _font(_TEXT)) <= _IMAGE[0]:
+    if draw.textlength(text, _font(_TEXT)) <= width:
         return text
-    while text and draw.textlength(text + "…", _font(_TEXT)) > _IMAGE[0]:
+    while text and draw.textlength(text + "…", _font(_TEXT)) > width:
         text = text[:-1]
     return text + "…"
 

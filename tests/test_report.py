@@ -245,7 +245,7 @@ def test_readings_of_another_recogniser_are_scored_without_a_model(
     code, lines, err = run_command(
         evaluate.main, f"--readings={tmp_path}/a.txt", f"--against={tmp_path}/b.txt:parseq",
         f"--data={words}", "--protocol=36", f"--out={out}", f"--predictions={copy}",
-        f"--plot={tmp_path}/p.png",
+        f"--plot={tmp_path}/p.png", f"--worst={tmp_path}/w.png",
     )  # fmt: skip
     assert (code, err) == (0, [])
     found = json.loads(out.read_text("utf-8"))
@@ -258,7 +258,8 @@ def test_readings_of_another_recogniser_are_scored_without_a_model(
     assert "a.txt (paddle): 3 of 4 rows have a reading" in lines
     assert "b.txt (parseq): 4 of 4 rows have a reading" in lines
     assert copy.read_text().splitlines()[2] == "2.png\tthree\t\t0.000000"
-    assert (tmp_path / "p.png").read_bytes().startswith(b"\x89PNG")
+    for picture in ("p.png", "w.png"):
+        assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")
 
 
 def test_a_model_against_readings_and_a_second_model_in_markdown(

@@ -1,0 +1,68 @@
+"""The worst readings of an evaluation, as a picture: image, label and reading, mistakes in red."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+from crnn_jax import files, metrics, pictures
+from crnn_jax.data.images import decode_image
+from crnn_jax.errors import DataError
+from crnn_jax.scoring.results import Result
+
+if TYPE_CHECKING:
+    from crnn_jax.data.sources import Source
+
+MOST = 50
+
+
+class Place(NamedTuple):
+    """A row of one of the sets."""
+
+    set: int
+    row: int
+
+
+def worst_rows(results: Sequence[Result], protocol: str, most: int = MOST) -> list[Place]:
+    """Returns the rows that were read worst: least 1-NED first, then the most confident.
+
+    Args:
+      results: of every set.
+      protocol: how texts are compared; rows without a label under it are left out.
+      most: rows to return; those read without a mistake are never among them.
+    """
+    ranked = []
+    for number, result in enumerate(results):
+        for i, row in enumerate(result.rows):
+            label, reading = (
+                metrics.apply_protocol(text, protocol) for text in (row.label, row.reading)
+            )
+            if label and label != reading:
+                score = metrics.one_minus_ned(label, reading)
+                ranked.append((score, -row.confidence, Place(number, i)))
+    return [place for _, _, place in sorted(ranked)[:most]]
+
+
+def save_worst(
+    path: str, sources: Sequence[Source], results: Sequence[Result], protocol: str
+) -> int:
+    """Writes the picture of the worst readings as PNG; returns how many it shows.
+
+    Args:
+      path: of the picture.
+      sources: the sets.
+      results: what was read in each.
+      protocol: as for `worst_rows`.
+    """
+    entries = []
+    for number, i in worst_rows(results, protocol):
+        try:
+            image = decode_image(sources[number].image_bytes(i), channels=3)
+        except DataError:
+            image = None
+        entries.append((image, results[number].rows[i]))
+    encoded = io.BytesIO()
+    pictures.mistakes(entries).save(encoded, "PNG")
+    files.write_bytes(path, encoded.getvalue())
+    return len(entries)

@@ -1,0 +1,52 @@
+"""The picture of the worst readings."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+from small import write_words
+
+from crnn_jax import metrics, pictures
+from crnn_jax.data.sources import open_source
+from crnn_jax.scoring.results import Row, score
+from crnn_jax.scoring.worst import save_worst, worst_rows
+
+
+def result(name, *readings):
+    return score(name, [Row(f"{i}.png", *r) for i, r in enumerate(readings)], "exact", None)
+
+
+def test_the_worst_come_first_and_the_surest_of_equals():
+    first = result(
+        "first", ("one", "one", 0.9), ("two", "twx", 0.5), ("two", "twx", 0.8), ("", "x", 1.0)
+    )
+    second = result("second", ("three", "", 0.0), ("TWO", "two", 0.7))
+    assert worst_rows([first, second], "exact") == [(1, 1), (1, 0), (0, 2), (0, 1)]
+    assert worst_rows([first, second], "36") == [(1, 0), (0, 2), (0, 1)]
+    assert worst_rows([first, second], "exact", 1) == [(1, 1)]
+
+
+def test_differences_tell_what_is_right():
+    assert metrics.differences("boat", "coat!") == [
+        ("b", "c", False), ("oat", "oat", True), ("", "!", False),
+    ]  # fmt: skip
+    assert metrics.differences("", "") == []
+
+
+def test_a_picture_of_mistakes_marks_what_differs(tmp_path):
+    write_words(tmp_path, ["boat", "two", "three"])
+    (tmp_path / "2.png").unlink()  # an image that is missing is a mistake, too
+    rows = ("boat", "coat", 0.5), ("two", "two", 0.9), ("three", "", 0.0)
+    path = tmp_path / "worst.png"
+    assert save_worst(str(path), [open_source(f"tsv:{tmp_path}")], [result("a", *rows)], "36") == 2
+    with Image.open(path) as image:
+        assert image.size == (960, 112)
+        colours = {colour for _, colour in image.convert("RGB").getcolors(1 << 20)}
+    assert (0xB3, 0x26, 0x1E) in colours, "mistakes are red"
+
+
+def test_scripts_whose_letters_join_are_drawn_whole():
+    pixels = np.zeros((20, 60, 3), np.uint8)
+    arabic = Row("a.png", "سلام", "سلم", 0.5)
+    assert pictures.mistakes([(pixels, arabic)]).size == (960, 112)
+    assert pictures.mistakes([]).size == (960, 112)
