@@ -6,7 +6,7 @@ Library code raises these; `crnn_jax.cli.run` prints the message without a trace
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 _MOST_NAMES = 24  # a longer list would hide the hint
 
@@ -21,6 +21,17 @@ class DataError(UserError):
 
 class ImageError(DataError):
     """An image cannot be read."""
+
+
+def one_of(kind: str, given: str | None, allowed: Sequence[str]) -> str:
+    """Returns a name that is given, the first one when none is.
+
+    Raises:
+      UserError: as `unknown_name`, when it is not among those that are allowed.
+    """
+    if given is not None and given not in allowed:
+        raise unknown_name(kind, given, allowed)
+    return allowed[0] if given is None else given
 
 
 def unknown_name(kind: str, given: str, allowed: Iterable[str]) -> UserError:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _NOT_FILES = ("tfds", "synth")  # their locations are names
 # Kinds of which a location is a folder, and how the names of files in such a folder end.
 _FOLDERS = {"names": SUFFIXES, "pairs": (TEXT_SUFFIX,), "lmdb": (LMDB_FILE,)}
+_FOLDERS |= {"iiit5k": ("data.mat",), "svt": (".xml",)}
 
 
 def open_all(spec: Spec, open_one: Callable[[Spec], Source]) -> Source:

@@ -29,6 +29,19 @@ def check_unchanged(opened: str, now: str, path: Path) -> None:
         raise DataError(f"{path} has changed since it was opened: start again")
 
 
+def read_list(path: Path) -> bytes:
+    """Returns the bytes of a file that lists rows; raises a DataError where it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror})") from error
+
+
+def bytes_digest(data: bytes) -> str:
+    """Returns a hash of bytes."""
+    return hashlib.blake2b(data, digest_size=16).hexdigest()
+
+
 def read_image(path: Path, where: str) -> bytes:
     """Returns the bytes of an image file; raises an ImageError that says where it stands."""
     try:

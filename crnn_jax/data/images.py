@@ -66,6 +66,7 @@ _UPRIGHT: dict[int, Image.Transpose] = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_SIDEWAYS = (5, 6, 7, 8)
 _ORIENTATION_TAG, _WIDTH_TAG, _HEIGHT_TAG = 0x0112, 0x0100, 0x0101
 
 _quiet_lock = threading.Lock()
@@ -166,17 +167,31 @@ def decode_image(data: bytes | str | Path, channels: int, max_pixels: int = MAX_
     return to_array(_decode(data, channels, max_pixels))
 
 
-def image_size(data: bytes | str | Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Returns (width, height) of the upright image from its header alone.
+def stored_image(data: bytes | str | Path) -> Image.Image:
+    """Returns the RGB pixels of an encoded image as they are stored, EXIF rotation ignored.
+
+    Raises:
+      ImageError: as `decode_image`.
+    """
+    return _decode(data, 3, MAX_PIXELS, upright=False)
+
+
+def image_size(
+    data: bytes | str | Path, max_pixels: int = MAX_PIXELS, upright: bool = True
+) -> tuple[int, int]:
+    """Returns (width, height) from the header alone, of the upright or of the stored image.
 
     Raises:
       ImageError: not an image, empty, too large, no such file.
     """
     with _opened(data) as file, _named(data):
-        return _read_header(file, max_pixels)[2]
+        _, orientation, size = _read_header(file, max_pixels)
+    return size[::-1] if orientation in _SIDEWAYS and not upright else size
 
 
-def _decode(data: bytes | str | Path, channels: int, max_pixels: int) -> Image.Image:
+def _decode(
+    data: bytes | str | Path, channels: int, max_pixels: int, upright: bool = True
+) -> Image.Image:
     with _opened(data) as file, _named(data):
         image, orientation, _ = _read_header(file, max_pixels)
         # Of the readers only TIFF's may warn while it loads (about damaged metadata).
@@ -189,7 +204,8 @@ def _decode(data: bytes | str | Path, channels: int, max_pixels: int) -> Image.I
                 f"damaged or truncated {image.format} image ({one_line(error)}): replace the file"
             ) from error
         pixels = flatten(image, channels)
-    return pixels.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else pixels
+    turned = upright and orientation in _UPRIGHT
+    return pixels.transpose(_UPRIGHT[orientation]) if turned else pixels
 
 
 def _from_pil(image: Image.Image, channels: int) -> Image.Image:
@@ -225,7 +241,7 @@ def _read_header(
     except Exception as error:  # a damaged file makes the readers raise almost anything
         raise ImageError(f"damaged image header ({one_line(error)}): replace the file") from error
     check_size(width, height, max_pixels)
-    size = (height, width) if orientation in (5, 6, 7, 8) else (width, height)
+    size = (height, width) if orientation in _SIDEWAYS else (width, height)
     return image, 1 if tiff else orientation, size
 
 

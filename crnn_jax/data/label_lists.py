@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from crnn_jax.errors import DataError
 _IMAGE_NAMES = ("file_name", "filename", "image", "file", "path", "image_path", "img")
 _TEXT_NAMES = ("text", "label", "words", "transcription", "sentence", "ground_truth")
 _LONGEST_SHOWN = 60
+_ESCAPED = re.compile(r"""\\(["\\])""")
 
 
 class Row(NamedTuple):
@@ -66,6 +68,21 @@ def read_paddle(data: bytes, path: Path) -> Iterator[Row]:
             if not isinstance(name, str):
                 raise DataError(f"{path} row {number}: {name!r} is not a file name in quotes")
             yield Row(number, name, label)
+
+
+def read_icdar(data: bytes, path: Path) -> Iterator[Row]:
+    r"""Reads lines of `word_1.png, "Tiredness"`; `\"` and `\\` stand for `"` and `\` in a text.
+
+    Source: task "word recognition" of the Robust Reading Competitions of 2013 and 2015.
+    """
+    for number, line in _lines(data, path):
+        image, _, text = (part.strip() for part in line.partition(","))
+        if not image or len(text) < 2 or not text[0] == text[-1] == '"':
+            raise DataError(
+                f"{path} row {number} is {line[:_LONGEST_SHOWN]!r}: write image file, comma and "
+                """the text in quotes, as in word_1.png, "Tiredness\""""
+            )
+        yield Row(number, image, _ESCAPED.sub(r"\1", text[1:-1]))
 
 
 def read_csv(
@@ -152,6 +169,7 @@ EMPTY = {
     read_jsonl: 'write lines of {"file_name": ..., "text": ...}',
     read_doctr: 'write an object of file to label, {"a.png": "text"}',
     read_paddle: "write lines of image file, TAB, label",
+    read_icdar: 'write lines of image file, comma, "text"',
 }
 
 

@@ -1,4 +1,5 @@
-"""Sets of image files that a file lists: `tsv:`, `csv:`, `jsonl:`, `doctr:`, `paddle:`.
+"""Sets of image files that a file lists: `tsv:`, `csv:`, `jsonl:`, `doctr:`, `paddle:`,
+`icdar:`.
 
 A source reads its list when it is made, so that a mistake shows at once, and pickles as a path.
 """
@@ -6,7 +7,6 @@ A source reads its list when it is made, so that a mistake shows at once, and pi
 from __future__ import annotations
 
 import functools
-import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -39,6 +39,7 @@ _FORMS = {
     "jsonl": _Form(label_lists.read_jsonl, "metadata.jsonl"),
     "doctr": _Form(label_lists.read_doctr, "labels.json"),
     "paddle": _Form(label_lists.read_paddle, "rec_gt.txt"),
+    "icdar": _Form(label_lists.read_icdar, "gt.txt"),
 }
 
 
@@ -70,12 +71,35 @@ def open_listed(spec: Spec) -> _ListedSource:
             )
         path = path / file
     fields = {"image": spec.image, "text": spec.text}
-    return _ListedSource(
+    return open_list(
         path,
-        spec.kind,
+        _FORMS[spec.kind].read,
         files_of_rows.existing("root=", spec.root) if spec.root else None,
         {name: value for name, value in fields.items() if value is not None},
     )
+
+
+def open_list(
+    path: Path,
+    read: Callable[..., Iterator[label_lists.Row]],
+    root: Path | None = None,
+    fields: dict[str, str] | None = None,
+    name: str | None = None,
+) -> _ListedSource:
+    """Opens a list of any form.
+
+    Args:
+      path: the list.
+      read: from its bytes to its rows; a function of a module, so that it pickles.
+      root: folder of the images; None looks beside the list, and there in `images/`.
+      fields: further arguments of `read`, names of columns for instance.
+      name: of the set; the folder of the list when None.
+
+    Raises:
+      DataError: as `read` does; a list that cannot be read, or has no rows.
+    """
+    name = name or path.parent.name or str(path.parent)
+    return _ListedSource(path, read, root, fields or {}, name)
 
 
 class _ListedSource:
@@ -84,17 +108,18 @@ class _ListedSource:
     UTF-8; a byte-order mark, Windows line ends and blank lines do not matter. Images lie where the
     list says, from `root` or else from the folder of the list or its `images/` on. A row whose
     image is missing stays a row.
-
-    Args:
-      path: the list.
-      kind: its form.
-      root: folder of the images.
-      fields: names of columns.
     """
 
-    def __init__(self, path: Path, kind: str, root: Path | None, fields: dict[str, str]):
-        self.name = path.parent.name or str(path.parent)
-        self._path, self._kind, self._root, self._fields = path, kind, root, fields
+    def __init__(
+        self,
+        path: Path,
+        read: Callable[..., Iterator[label_lists.Row]],
+        root: Path | None,
+        fields: dict[str, str],
+        name: str,
+    ):
+        self.name = name
+        self._path, self._read, self._root, self._fields = path, read, root, fields
         self._digest = ""
         self._digest = self._table.digest
 
@@ -104,7 +129,7 @@ class _ListedSource:
     @functools.cached_property
     def _table(self) -> _Table:
         folders = [self._root] if self._root else [self._path.parent, self._path.parent / "images"]
-        table = _Table(self._path, _FORMS[self._kind].read, self._fields, folders)
+        table = _Table(self._path, self._read, self._fields, folders)
         files_of_rows.check_unchanged(self._digest, table.digest, self._path)
         return table
 
@@ -147,11 +172,8 @@ class _Table:
         fields: dict[str, str],
         folders: list[Path],
     ):
-        try:
-            data = path.read_bytes()
-        except OSError as error:
-            raise DataError(f"{path} cannot be read ({error.strerror})") from error
-        self.digest = hashlib.blake2b(data, digest_size=16).hexdigest()
+        data = files_of_rows.read_list(path)
+        self.digest = files_of_rows.bytes_digest(data)
         self._folders = folders
         block, ends, numbers, places = bytearray(), [], [], []
         for row in read(data, path, **fields):
@@ -167,7 +189,7 @@ class _Table:
             beside = len(folders) == 1 or os.path.isfile(folders[0] / row.image)
             places.append(0 if beside else int(os.path.isfile(folders[1] / row.image)))
         if not ends:
-            raise DataError(f"{path} has no rows: {label_lists.EMPTY[read]}")
+            raise DataError(f"{path} has no rows: {label_lists.EMPTY.get(read, 'copy it again')}")
         self._block = bytes(block)
         self._bounds = np.array([0, *ends], np.int64)
         self.numbers = np.array(numbers, np.int32)  # of the lines, counted from 1

@@ -20,7 +20,7 @@ import numpy as np
 from crnn_jax.data import files_of_rows, images
 from crnn_jax.data.spec import Spec
 from crnn_jax.data.tar_index import TarIndex
-from crnn_jax.errors import DataError, unknown_name
+from crnn_jax.errors import DataError, one_of
 
 PARTS = ("train", "val", "test")
 
@@ -32,10 +32,8 @@ def open_mjsynth(spec: Spec) -> _MjsynthSource:
       DataError: no such path, no annotation in it, a row that does not parse, a tar cut short.
       UserError: an unknown part.
     """
-    path, part = files_of_rows.existing("mjsynth", spec.location), spec.part or PARTS[0]
-    if part not in PARTS:
-        raise unknown_name("part of MJSynth", part, PARTS)
-    return _MjsynthSource(path, part)
+    path = files_of_rows.existing("mjsynth", spec.location)
+    return _MjsynthSource(path, one_of("part of MJSynth", spec.part, PARTS))
 
 
 class _MjsynthSource:

@@ -16,6 +16,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from crnn_jax.data import chain, folders, listed, lmdb_source, mjsynth_source
+from crnn_jax.data.publishers import iiit5k, tagsets
 from crnn_jax.data.spec import Spec, parse_spec
 from crnn_jax.errors import DataError
 
@@ -186,9 +187,12 @@ def _open_bank(spec: Spec) -> Source:
 
 # kind -> opener of a SPEC, its options aside; the kinds' examples are in `spec.KINDS`.
 SOURCES: dict[str, Callable[[Spec], Source]] = {
-    **dict.fromkeys(("tsv", "csv", "jsonl", "doctr", "paddle"), listed.open_listed),
+    **dict.fromkeys(("tsv", "csv", "jsonl", "doctr", "paddle", "icdar"), listed.open_listed),
     "names": folders.open_names,
     "pairs": folders.open_pairs,
+    "iiit5k": iiit5k.open_iiit5k,
+    "svt": tagsets.open_svt,
+    "icdar03": tagsets.open_icdar03,
     "lmdb": lmdb_source.open_lmdb,
     "mjsynth": mjsynth_source.open_mjsynth,
     "parquet": _open_parquet,

@@ -27,7 +27,11 @@ KINDS: dict[str, str] = {
     "paddle": "paddle:rec_gt_train.txt::root=train_data",
     "pairs": "pairs:lines/**",
     "names": "names:captcha::rows=0:640",
+    "icdar": "icdar:Challenge2_Test_Task3_GT.txt::root=Challenge2_Test_Task3_Images",
     "lmdb": "lmdb:training/MJ",
+    "iiit5k": "iiit5k:IIIT5K::part=test",
+    "svt": "svt:svt1::part=test",
+    "icdar03": "icdar03:SceneTrialTest",
     "mjsynth": "mjsynth:mnt/ramdisk/max/90kDICT32px::part=train",
     "parquet": "parquet:data/train-*.parquet::image=image,text=text",
     "tfds": "tfds:rendered_words/train",
@@ -49,6 +53,7 @@ OPTIONS: dict[str, str] = {
     "root": "root=photos",
     "strip": "strip=_[0-9]+$",
     "part": "part=train",
+    "lexicon": "lexicon=small",
 }
 # Options that belong to some kinds alone, with what they say.
 OWNERS: dict[str, tuple[str, ...]] = {
@@ -56,9 +61,10 @@ OWNERS: dict[str, tuple[str, ...]] = {
     "charset": ("synth",),
     "image": ("csv", "jsonl", "parquet"),  # column or field of the image
     "text": ("csv", "jsonl", "parquet"),  # column or field of the label
-    "root": ("csv", "jsonl", "doctr", "paddle"),  # folder that image paths begin at
+    "root": ("csv", "jsonl", "doctr", "paddle", "icdar"),  # folder that image paths begin at
     "strip": ("names",),  # regular expression; what it finds in a name is no part of the label
-    "part": ("mjsynth",),  # train, val or test
+    "part": ("mjsynth", "iiit5k", "svt"),  # train or test; val of mjsynth
+    "lexicon": ("iiit5k",),  # small (50 words a row) or medium (1,000)
 }
 
 _OPTION = re.compile(r"(\w+)=")
@@ -79,7 +85,7 @@ class Spec:
       group: regular expression that finds a row's group in its key; the key itself when None.
       limit: at most that many rows, the first ones.
       name: the set's name in tables; the folder that holds the data when None.
-      seed, charset, image, text, root, strip, part: see `OWNERS`.
+      seed, charset, image, text, root, strip, part, lexicon: see `OWNERS`.
     """
 
     kind: str
@@ -96,6 +102,7 @@ class Spec:
     root: str | None = None
     strip: str | None = None
     part: str | None = None
+    lexicon: str | None = None
 
     def __post_init__(self):
         if self.kind not in KINDS:
@@ -122,7 +129,7 @@ class Spec:
                     raise _bad_option(
                         option, value, f"a regular expression ({error} in this one)"
                     ) from None
-        for option in ("name", "charset", "image", "text", "root", "part"):
+        for option in ("name", "charset", "image", "text", "root", "part", "lexicon"):
             if (value := getattr(self, option)) is not None:
                 _check_text(option, value)
         for option, kinds in OWNERS.items():
