@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import pathlib
+import sys
 import tempfile
+from collections.abc import Iterator
 from typing import Any
 
 from crnn_jax.errors import UserError
@@ -18,6 +21,28 @@ def default_cache_dir() -> pathlib.Path:
         return pathlib.Path(folder).expanduser()
     user_cache = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
     return pathlib.Path(user_cache).expanduser() / "crnn_jax"
+
+
+@contextlib.contextmanager
+def locked(path: str | os.PathLike[str], what: str) -> Iterator[None]:
+    """Holds a lock that the system frees when its holder dies.
+
+    Args:
+      path: the file of the lock, which stays.
+      what: the holder does, for those who wait.
+    """
+    import filelock
+
+    lock = filelock.FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        print(f"waiting for the process that {what}", file=sys.stderr)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -51,6 +51,14 @@ def open_all(spec: Spec, open_one: Callable[[Spec], Source]) -> Source:
     return _ChainSource(sources, prefixes, os.path.basename(os.path.abspath(base)))
 
 
+def join(sources: Sequence[Source]) -> Source:
+    """Returns sources, one after another, as one set; a single one as it is."""
+    if len(sources) == 1:
+        return sources[0]
+    prefixes = [f"{number}_{source.name}" for number, source in enumerate(sources, start=1)]
+    return _ChainSource(sources, prefixes, "+".join(source.name for source in sources))
+
+
 def _fixed_part(pattern: str) -> str:
     """Returns the folder that all matches of a pattern lie below."""
     parts = []

@@ -20,7 +20,6 @@ import tempfile
 from collections.abc import Iterator
 from typing import Any
 
-import filelock
 import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core.utils import tqdm_utils
@@ -28,7 +27,7 @@ from tqdm import tqdm
 
 from crnn_jax.data import pillow_render, word_rows, words
 from crnn_jax.errors import UserError
-from crnn_jax.files import default_cache_dir
+from crnn_jax.files import default_cache_dir, locked
 
 TRAIN_ROWS = 60_000
 TEST_ROWS = 1_000
@@ -170,7 +169,7 @@ def open_builder(
     folder = root / builder.name
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder / ".lock"):
+        with locked(folder / ".lock", f"prepares {folder}"):
             if not builder.data_path.exists():  # else the last holder of the lock prepared it
                 _remove_leftovers(folder)
                 _prepare(builder)
@@ -180,21 +179,6 @@ def open_builder(
             "make room there, or set CRNN_JAX_CACHE to a folder that can be written"
         ) from error
     return RenderedWords(data_dir=root, config=config)  # as read from the folder
-
-
-@contextlib.contextmanager
-def _locked(path: pathlib.Path) -> Iterator[None]:
-    """Holds a lock that the system frees when its holder dies."""
-    lock = filelock.FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        print(f"waiting for the process that prepares {path.parent}", file=sys.stderr)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _remove_leftovers(folder: pathlib.Path) -> None:

@@ -25,6 +25,8 @@ RENDERED_WORDS: dict[str, dict[str, int]] = {
     "rendered_words/tiny": {"train": 256, "test": 64},  # prepared in seconds, to try things out
 }
 
+_INFO_FILE = "dataset_info.json"
+_KEYS = ("file", "key")  # features of texts that tell a row, where a set has one
 _CHUNK = 1024  # records read at a time to learn their labels
 
 
@@ -53,8 +55,7 @@ def _open_builder(set_name: str) -> tfds.core.DatasetBuilder:
         from crnn_jax.data import rendered_words  # as late as it is needed: it renders
 
         return rendered_words.open_builder(**RENDERED_WORDS[set_name])
-    folder = Path(set_name).expanduser()
-    if (folder / "dataset_info.json").is_file():
+    if folder := _prepared_folder(Path(set_name).expanduser()):
         return tfds.builder_from_directory(folder.absolute())
     try:
         builder = tfds.builder(set_name)
@@ -74,11 +75,19 @@ def _open_builder(set_name: str) -> tfds.core.DatasetBuilder:
     return builder
 
 
+def _prepared_folder(folder: Path) -> Path | None:
+    """Returns the folder of a prepared set: this one, or that of the only version in it."""
+    found = [path.parent for path in (folder / _INFO_FILE, *folder.glob(f"*/{_INFO_FILE}"))
+             if path.is_file()]  # fmt: skip
+    return found[0] if found and (len(found) == 1 or found[0] == folder) else None
+
+
 class _TfdsSource:
     """A split of a prepared set.
 
-    Keys are SPLIT/NUMBER with the record's number in the whole split, so that rows of a slice have
-    the keys they have without slicing. All records are read once, when a label is first asked for.
+    Keys are what the set has as 'file' or 'key', else SPLIT/NUMBER with the record's number in the
+    whole split, so that rows of a slice have the keys they have without slicing. All records are
+    read once, when a label is first asked for.
     """
 
     def __init__(self, name: str, folder: str, split: str):
@@ -113,7 +122,7 @@ class _TfdsSource:
             ) from error
 
     @cached_property
-    def _keys(self) -> list[str]:
+    def _numbers(self) -> list[str]:
         splits = self._builder.info.splits
         keys: list[str] = []
         for part in tfds.core.ReadInstruction.from_spec(self._split).to_absolute(splits):
@@ -122,27 +131,46 @@ class _TfdsSource:
         return keys
 
     @cached_property
-    def _labels_and_sizes(self) -> tuple[list[str], np.ndarray]:
+    def _key_feature(self) -> str | None:
+        features = dict(self._builder.info.features.items())
+        texts = [name for name in _KEYS if isinstance(features.get(name), tfds.features.Text)]
+        return texts[0] if texts else None
+
+    @cached_property
+    def _has_lexicon(self) -> bool:
+        words = dict(self._builder.info.features.items()).get("lexicon")
+        if not isinstance(words, tfds.features.Sequence):
+            return False
+        return isinstance(words.feature, tfds.features.Text)
+
+    @cached_property
+    def _texts(self) -> tuple[list[str], list[str], np.ndarray]:
+        """Label, key and size of every row."""
         labels: list[str] = []
+        keys: list[str] = []
         sizes: list[int] = []
         for start in range(0, len(self), _CHUNK):
             rows = range(start, min(start + _CHUNK, len(self)))
             for record in self._records.__getitems__(rows):
                 labels.append(record["label"].decode("utf-8"))
                 sizes.append(len(record["image"]))
-        return labels, np.array(sizes, np.int32)
+                if self._key_feature:
+                    keys.append(record[self._key_feature].decode("utf-8"))
+        return labels, keys or self._numbers, np.array(sizes, np.int32)
 
     def __len__(self) -> int:
         return len(self._records)
 
     def key(self, i: int) -> str:
-        return self._keys[i]
+        return self._texts[1][i] if self._key_feature else self._numbers[i]
 
     def label(self, i: int) -> str:
-        return self._labels_and_sizes[0][i]
+        return self._texts[0][i]
 
     def lexicon(self, i: int) -> tuple[str, ...]:
-        return ()
+        if not self._has_lexicon:
+            return ()
+        return tuple(word.decode("utf-8") for word in self._records[i]["lexicon"])
 
     def image_bytes(self, i: int) -> bytes:
         return self._records[i]["image"]
@@ -154,9 +182,10 @@ class _TfdsSource:
             raise ImageError(f"{self.where(i)}: {error}") from error
 
     def where(self, i: int) -> str:
-        return f"{self.name} record {self.key(i)}"
+        told = f" ({self.key(i)})" if self._key_feature else ""
+        return f"{self.name} record {self._numbers[i]}{told}"
 
     def fingerprint(self, rows: Sequence[int] | np.ndarray | None = None) -> str:
-        labels, sizes = self._labels_and_sizes
+        labels, _, sizes = self._texts
         rows = range(len(self)) if rows is None else rows
         return fingerprint_rows((self.key(i), labels[i], int(sizes[i])) for i in rows)

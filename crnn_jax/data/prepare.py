@@ -1,0 +1,310 @@
+"""Makes a TFDS set in ArrayRecord files of any image set, read as tfds:NAME/SPLIT.
+
+Image bytes stay as they are; labels, lexica and keys (for group=) come along. Several processes
+write whole shards. The same command goes on where it was stopped, and NAME takes further splits.
+Images that cannot be read are left out, counted, and named in SPLIT_left_out.tsv (exit status 1).
+"""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from crnn_jax import cli, files
+from crnn_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from crnn_jax.data.shards import Plan, Shard, Unreadable
+    from crnn_jax.data.sources import Source
+
+_EXAMPLE = """example:
+  python -m crnn_jax.data.prepare --data=lmdb:training/MJ --name=mj --processes=8
+  python -m crnn_jax.data.prepare --data=iiit5k:IIIT5K::part=test --name=iiit5k --split=test
+  python -m crnn_jax.evaluate --model=runs/mine --data=tfds:iiit5k/test"""
+_LEFT_OUT_NAMED = 3  # on standard error; the file names all
+
+
+class Prepared(NamedTuple):
+    """A split that is ready to be read."""
+
+    folder: pathlib.Path
+    spec: str  # it is read as
+    rows: int
+    shards: int
+    unreadable: list[Unreadable]
+    left_out: pathlib.Path | None  # the file that names them
+
+
+def open_data(data: str) -> tuple[Source, str]:
+    """Opens SPECs joined by ` + ` as one set, one after the other.
+
+    Returns:
+      The source, and what tells it from others besides its fingerprint.
+
+    Raises:
+      UserError: as `parse_mixture` and `open_source`; weights, which rows in order cannot have.
+    """
+    from crnn_jax.data import chain
+    from crnn_jax.data.sources import open_source
+    from crnn_jax.data.spec import parse_mixture
+
+    weighted = parse_mixture(data)
+    if any(weight is not None for weight, _ in weighted):
+        raise UserError(
+            f"--data={data}: a prepared set holds every row once; leave the weights out, and give "
+            "them to prepared sets in a config"
+        )
+    specs = [spec for _, spec in weighted]
+    sources = [open_source(spec) for spec in specs]
+    lexica = ",".join(spec.lexicon or "" for spec in specs)
+    return chain.join(sources), lexica
+
+
+def prepare(
+    data: str,
+    name: str,
+    split: str = "train",
+    data_dir: str | os.PathLike[str] | None = None,
+    *,
+    processes: int = 1,
+    shards: int | None = None,
+    overwrite: bool = False,
+) -> Prepared:
+    """Prepares a split of a set, or goes on with it; nothing is done twice.
+
+    Args:
+      data: SPECs.
+      name: of the set.
+      split: of the rows.
+      data_dir: folder of prepared sets; TFDS's own when None.
+      processes: that write.
+      shards: files of the split; by its size when None.
+      overwrite: whether other data under this name and split are removed first.
+
+    Raises:
+      UserError: data that cannot be opened, other data under that name, a disk that is full.
+    """
+    from crnn_jax.data import shards as shards_lib
+    from crnn_jax.data.tfds_rows import set_folder
+
+    for option, text in (("--name", name), ("--split", split)):
+        shards_lib.check_name(option, text)
+    source, lexica = open_data(data)
+    told = {"rows": len(source), "fingerprint": source.fingerprint(), "lexicon": lexica}
+    folder = set_folder(_data_dir(data_dir), name)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with files.locked(folder / ".lock", f"prepares {folder}"):
+            plan, record = _plan(source, folder, name, split, told, data, shards, overwrite)
+            if not record.is_file():
+                _write(source, plan, record, told | {"data": data}, processes)
+            shutil.rmtree(plan.working, ignore_errors=True)  # only shards to come need it
+            return _prepared(plan, record, data_dir)
+    except OSError as error:
+        raise UserError(
+            f"{folder} cannot be written ({error}): make room there or give another --dir; the "
+            "same command goes on, finished shards are kept"
+        ) from None
+
+
+def _data_dir(data_dir: str | os.PathLike[str] | None) -> pathlib.Path:
+    if data_dir is None:
+        from tensorflow_datasets.core import constants
+
+        data_dir = constants.DATA_DIR
+    return pathlib.Path(data_dir).expanduser().absolute()
+
+
+def _plan(
+    source: Source,
+    folder: pathlib.Path,
+    name: str,
+    split: str,
+    told: dict[str, Any],
+    data: str,
+    shards: int | None,
+    overwrite: bool,
+) -> tuple[Plan, pathlib.Path]:
+    """Returns the plan, one that was begun or a new one, and the file that tells it is done."""
+    from crnn_jax.data.shards import Plan, count_shards, estimate_bytes
+    from crnn_jax.data.tfds_rows import read_splits
+
+    plan = Plan(folder, name, split, len(source), shards or 1)
+    record, begun = folder / f"prepared_{split}.json", plan.working / "plan.json"
+    there = split in read_splits(folder)
+    if there and not record.is_file():
+        raise UserError(
+            f"{folder} has a split {split!r} that this command did not prepare: give another "
+            "--name or --split"
+        )
+    if record.is_file() and not there:  # stopped between the two
+        record.unlink()
+    for path in (record, begun):
+        if not path.is_file():
+            continue
+        found = files.read_json(path)
+        same = {key: found.get(key) for key in told} == told and shards in (None, found["shards"])
+        if same:
+            return Plan(folder, name, split, len(source), found["shards"]), record
+        if not overwrite:
+            state = "holds" if path == record else "was begun with"
+            raise UserError(
+                f"{folder}: its split {split!r} {state} {found.get('data')!r} in "
+                f"{found['shards']} shards, of {found.get('rows'):,} rows, which is not what "
+                f"{data!r} is now: give another --name or --split, or --overwrite"
+            )
+        _remove(plan)
+    shards = min(shards, len(source)) if shards else None
+    plan = Plan(
+        folder, name, split, len(source),
+        shards or count_shards(estimate_bytes(source), len(source)),
+    )  # fmt: skip
+    plan.working.mkdir(exist_ok=True)
+    files.write_json(begun, told | {"data": data, "shards": plan.shards})
+    return plan, record
+
+
+def _remove(plan: Plan) -> None:
+    """Removes a split, begun or done; what is left never opens half of it."""
+    from crnn_jax.data.tfds_rows import INFO_FILE, read_splits, write_metadata
+
+    splits = read_splits(plan.folder)
+    if splits.pop(plan.split, None):
+        if splits:
+            write_metadata(plan.folder, plan.name, list(splits.values()))
+        else:
+            (plan.folder / INFO_FILE).unlink()
+    shutil.rmtree(plan.working, ignore_errors=True)
+    for pattern in (
+        f"{plan.name}-{plan.split}.*",
+        f"prepared_{plan.split}.json",
+        f"{plan.split}_left_out.tsv",
+    ):
+        for path in plan.folder.glob(pattern):
+            path.unlink()
+
+
+def _write(
+    source: Source, plan: Plan, record: pathlib.Path, told: dict[str, Any], processes: int
+) -> None:
+    """Writes the shards that are missing, and then the metadata."""
+    import logging
+
+    from tqdm import tqdm
+
+    from crnn_jax.data import shards as shards_lib
+    from crnn_jax.data import tfds_rows
+
+    finished = shards_lib.read_finished(plan)
+    missing = [number for number in range(plan.shards) if number not in finished]
+    before = sum(len(plan.rows_of(number)) for number in finished)
+    log = logging.getLogger("crnn_jax")
+    if finished:
+        log.info("going on: %d of %d shards are there", len(finished), plan.shards)
+    with tqdm(
+        total=plan.rows, initial=before, unit="img", desc=f"preparing {plan.name}/{plan.split}",
+        disable=None, dynamic_ncols=True,
+    ) as bar:  # fmt: skip
+        writing = shards_lib.write_shards(source, plan, missing, processes, bar.update)
+        for number, shard in writing:
+            finished[number] = shard
+            if bar.disable:
+                log.info("shard %d: %d of %d", number, len(finished), plan.shards)
+    done = [finished[number] for number in range(plan.shards)]
+    if not any(shard.rows for shard in done):
+        raise UserError(f"none of the {plan.rows:,} images can be read: {done[0].unreadable[0][2]}")
+    _write_left_out(plan, done)
+    info = tfds_rows.split_info(
+        plan.folder, plan.name, plan.split,
+        [shard.rows for shard in done], sum(shard.num_bytes for shard in done),
+    )  # fmt: skip
+    told |= {"shards": plan.shards, "written": sum(shard.rows for shard in done)}
+    files.write_json(record, told)
+    splits = tfds_rows.read_splits(plan.folder) | {plan.split: info}
+    tfds_rows.write_metadata(plan.folder, plan.name, list(splits.values()))
+
+
+def _left_out_file(plan: Plan) -> pathlib.Path:
+    return plan.folder / f"{plan.split}_left_out.tsv"
+
+
+def _write_left_out(plan: Plan, done: Sequence[Shard]) -> None:
+    """Names the rows that were left out; no file where there are none."""
+    path = _left_out_file(plan)
+    rows = [row for shard in done for row in shard.unreadable]
+    if not rows:
+        path.unlink(missing_ok=True)
+        return
+    lines = ["\t".join(" ".join(str(cell).split()) for cell in row) for row in rows]
+    files.write_text(path, "\n".join(["row\twhere\treason", *lines]) + "\n")
+
+
+def _prepared(
+    plan: Plan, record: pathlib.Path, data_dir: str | os.PathLike[str] | None
+) -> Prepared:
+    path = _left_out_file(plan)
+    lines = path.read_text(encoding="utf-8").splitlines()[1:] if path.is_file() else []
+    unreadable = [
+        (int(row), where, reason) for row, where, reason in (line.split("\t") for line in lines)
+    ]
+    place = plan.name if data_dir is None else str(plan.folder.parent)
+    return Prepared(
+        plan.folder,
+        f"tfds:{place}/{plan.split}",
+        files.read_json(record)["written"],
+        plan.shards,
+        unreadable,
+        path if unreadable else None,
+    )
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command line; returns the exit code."""
+    parser = cli.Parser(
+        prog="python -m crnn_jax.data.prepare", description=__doc__, epilog=_EXAMPLE
+    )
+    parser.add_argument(
+        "--data", required=True, metavar="SPEC", help="any set, or several joined by ' + '"
+    )
+    parser.add_argument("--name", required=True, help="of the TFDS set")
+    parser.add_argument("--split", default="train", help="of the set: train, test, ...")
+    parser.add_argument("--dir", metavar="DIR", help="TFDS's data folder by default")
+    parser.add_argument(
+        "--processes", type=cli.positive_int, default=1, metavar="N", help="that write"
+    )
+    parser.add_argument(
+        "--shards", type=cli.positive_int, metavar="N", help="files; about 256 MB each by default"
+    )
+    parser.add_argument(
+        "--overwrite", action="store_true", help="removes other data of this name and split"
+    )
+    args = parser.parse_args(argv)
+    done = prepare(
+        args.data,
+        args.name,
+        args.split,
+        args.dir,
+        processes=args.processes,
+        shards=args.shards,
+        overwrite=args.overwrite,
+    )
+    print(f"{done.folder}: {done.rows:,} images in {done.shards} shards, read as {done.spec}")
+    if not done.unreadable:
+        return cli.DONE
+    import sys
+
+    for _, where, reason in done.unreadable[:_LEFT_OUT_NAMED]:
+        print(f"left out: {where}: {reason}", file=sys.stderr)
+    print(
+        f"{len(done.unreadable):,} images cannot be read and are left out; all are named in "
+        f"{done.left_out}",
+        file=sys.stderr,
+    )
+    return cli.FAILED
+
+
+if __name__ == "__main__":
+    cli.run(main)

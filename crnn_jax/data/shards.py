@@ -1,0 +1,272 @@
+"""Shards of a set that is being prepared: planned once, written by any number of processes.
+
+A shard appears by one rename, after the file that says what is in it, so a killed run goes on with
+the shards that are missing.
+"""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import math
+import multiprocessing
+import os
+import pathlib
+import pickle
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import process
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from crnn_jax import files
+from crnn_jax.errors import DataError, ImageError, UserError
+
+if TYPE_CHECKING:
+    from crnn_jax.data.sources import Source
+
+SHARD_BYTES = 256 << 20  # of a shard of a large set
+_LEAST_BYTES = 16 << 20  # of a shard of a small one, which has up to this many:
+_SPREAD = 16  # so that several processes have work
+_SAMPLED_ROWS = 512
+_COUNTED_ROWS = 64  # told to the progress bar at a time
+_POLL_SECONDS = 0.3
+_TEMPORARY = ".tmp"
+
+Unreadable = tuple[int, str, str]  # row, where it stands, reason
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How the rows of a source become the shards of a split.
+
+    Attributes:
+      folder: of the set's version, where the shards appear.
+      name: of the set.
+      split: of the rows.
+      rows: of the source.
+      shards: how many.
+    """
+
+    folder: pathlib.Path
+    name: str
+    split: str
+    rows: int
+    shards: int
+
+    @property
+    def working(self) -> pathlib.Path:
+        """Folder of what is known about shards until all are there."""
+        return self.folder / f".prepare_{self.split}"
+
+    def rows_of(self, shard: int) -> range:
+        """Returns the rows of a shard."""
+        return range(
+            self.rows * shard // self.shards,
+            self.rows * (shard + 1) // self.shards,
+        )
+
+    def file(self, shard: int) -> pathlib.Path:
+        """Returns the file of a shard."""
+        from crnn_jax.data.tfds_rows import shard_file
+
+        return self.folder / shard_file(self.name, self.split, shard, self.shards)
+
+
+class Shard(NamedTuple):
+    """What is in a finished shard."""
+
+    rows: int
+    num_bytes: int  # of its records
+    unreadable: list[Unreadable]
+
+
+def estimate_bytes(source: Source) -> int:
+    """Returns about how many bytes the records of a source have, from some of its rows."""
+    step = max(1, len(source) // _SAMPLED_ROWS)
+    sizes = []
+    for row in range(0, len(source), step):
+        words = (*source.lexicon(row), source.label(row), source.key(row))
+        try:
+            size = len(source.image_bytes(row))
+        except ImageError:
+            continue
+        sizes.append(size + sum(len(word.encode()) + 2 for word in words) + 60)
+    return int(len(source) * sum(sizes) / max(len(sizes), 1))
+
+
+def count_shards(num_bytes: int, rows: int) -> int:
+    """Returns into how many shards a set is cut; the same for any number of processes."""
+    spread = min(_SPREAD, num_bytes // _LEAST_BYTES)
+    return min(max(1, math.ceil(num_bytes / SHARD_BYTES), spread), rows)
+
+
+def read_finished(plan: Plan) -> dict[int, Shard]:
+    """Returns the finished shards by number."""
+    finished = {}
+    for number in range(plan.shards):
+        if plan.file(number).is_file() and (path := _note(plan, number)).is_file():
+            note = files.read_json(path)
+            unreadable = [tuple(row) for row in note["unreadable"]]
+            finished[number] = Shard(note["rows"], note["num_bytes"], unreadable)
+    return finished
+
+
+def _note(plan: Plan, number: int) -> pathlib.Path:
+    return plan.working / f"{number:05d}.json"
+
+
+def write_shards(
+    source: Source, plan: Plan, numbers: Sequence[int], processes: int, count: Callable[[int], Any]
+) -> Iterator[tuple[int, Shard]]:
+    """Writes shards; yields number and content of each as it is finished.
+
+    Args:
+      source: of the rows.
+      plan: of the shards.
+      numbers: of those to write.
+      processes: that write; 1 writes here.
+      count: is called with numbers of rows that are done.
+
+    Raises:
+      UserError: the disk is full, or a process died.
+      DataError: a row of the source cannot be used.
+    """
+    for path in plan.working.glob(f"*{_TEMPORARY}"):
+        path.unlink()  # of a run that was killed
+    if processes == 1 or len(numbers) == 1:
+        for number in numbers:
+            yield number, _write_shard(source, plan, number, count, lambda: False)
+        return
+    context = multiprocessing.get_context("spawn")
+    done, stop = context.Value("q", 0), context.Event()
+    pool = process.ProcessPoolExecutor(
+        min(processes, len(numbers)), context, _start, (pickle.dumps(source), plan, done, stop)
+    )
+    try:
+        waiting = {pool.submit(_work, number): number for number in numbers}
+        told = 0
+        while waiting:
+            ready, _ = concurrent.futures.wait(
+                waiting, _POLL_SECONDS, concurrent.futures.FIRST_COMPLETED
+            )
+            count(done.value - told)
+            told = done.value
+            for future in ready:
+                yield waiting.pop(future), future.result()
+    except process.BrokenProcessPool:
+        raise UserError(
+            "a process that wrote shards was killed, for want of memory perhaps: start the same "
+            "command again with fewer --processes; finished shards are kept"
+        ) from None
+    finally:
+        stop.set()
+        pool.shutdown(cancel_futures=True)
+
+
+_worker: dict[str, Any] = {}
+
+
+def _start(source: bytes, plan: Plan, done: Any, stop: Any) -> None:
+    """Makes a process ready to write shards."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it, too, and says stop
+    parent = multiprocessing.parent_process()
+
+    def leave_with_parent() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=leave_with_parent, daemon=True).start()
+
+    def count(rows: int) -> None:
+        with done.get_lock():
+            done.value += rows
+
+    _worker.update(source=pickle.loads(source), plan=plan, count=count, stopped=stop.is_set)
+
+
+def _work(number: int) -> Shard:
+    return _write_shard(number=number, **_worker)
+
+
+class _Stopped(Exception):
+    """The run ends before the shard does."""
+
+
+def _write_shard(
+    source: Source,
+    plan: Plan,
+    number: int,
+    count: Callable[[int], Any],
+    stopped: Callable[[], bool],
+) -> Shard:
+    """Writes one shard, from the first row to the rename."""
+    from array_record.python import array_record_module
+
+    temporary = plan.working / f"{number:05d}{_TEMPORARY}"
+    try:
+        # Records one by one, as TFDS writes them: any of them is read without the others.
+        writer = array_record_module.ArrayRecordWriter(str(temporary), "group_size:1")
+        try:
+            shard = _write_rows(source, plan.rows_of(number), writer.write, count, stopped)
+        finally:
+            writer.close()
+        _check(temporary, shard.rows)
+        files.write_json(_note(plan, number), shard._asdict())
+        temporary.replace(plan.file(number))
+    except (RuntimeError, OSError) as error:  # the writer's and ours
+        raise UserError(
+            f"{plan.folder} cannot be written ({error!s:.160}): make room there and start the same "
+            "command again; finished shards are kept"
+        ) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+    return shard
+
+
+def _write_rows(
+    source: Source,
+    rows: range,
+    write: Callable[[bytes], Any],
+    count: Callable[[int], Any],
+    stopped: Callable[[], bool],
+) -> Shard:
+    from crnn_jax.data.tfds_rows import Serializer, make_example
+
+    serialize, unreadable = Serializer(), []
+    written = num_bytes = 0
+    for done, row in enumerate(rows, start=1):
+        try:
+            record = serialize(make_example(source, row))
+        except ImageError as error:
+            unreadable.append((row, source.where(row), str(error)))
+        else:
+            write(record)
+            written += 1
+            num_bytes += len(record)
+        if done % _COUNTED_ROWS == 0 or done == len(rows):
+            count((done - 1) % _COUNTED_ROWS + 1)
+            if stopped():
+                raise _Stopped
+    return Shard(written, num_bytes, unreadable)
+
+
+def _check(path: pathlib.Path, rows: int) -> None:
+    """Brings a file to the disk; raises an OSError if it holds another number of records."""
+    from array_record.python import array_record_module
+
+    with open(path, "rb") as file:
+        os.fsync(file.fileno())
+    reader = array_record_module.ArrayRecordReader(str(path))
+    found = reader.num_records()
+    reader.close()
+    if found != rows:
+        raise OSError(f"{path.name} holds {found} records instead of {rows}")
+
+
+def check_name(option: str, name: str) -> None:
+    """Raises a UserError for a name of a set or split that TFDS does not take."""
+    if not (name.isascii() and name.isidentifier() and name == name.lower()) or name == "all":
+        raise DataError(
+            f"{option}={name}: write small letters, digits and '_', a letter first, and not 'all'"
+        )
