@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import re
 import shutil
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -24,6 +25,7 @@ _EXAMPLE = """example:
   python -m crnn_jax.data.prepare --data=lmdb:training/MJ --name=mj --processes=8
   python -m crnn_jax.data.prepare --data=iiit5k:IIIT5K::part=test --name=iiit5k --split=test
   python -m crnn_jax.evaluate --model=runs/mine --data=tfds:iiit5k/test"""
+_NAME = re.compile(r"[a-z][a-z0-9_]*")
 _LEFT_OUT_NAMED = 3  # on standard error; the file names all
 
 
@@ -87,11 +89,9 @@ def prepare(
     Raises:
       UserError: data that cannot be opened, other data under that name, a disk that is full.
     """
-    from crnn_jax.data import shards as shards_lib
     from crnn_jax.data.tfds_rows import set_folder
 
-    for option, text in (("--name", name), ("--split", split)):
-        shards_lib.check_name(option, text)
+    _check_names(name, split)
     source, lexica = open_data(data)
     told = {"rows": len(source), "fingerprint": source.fingerprint(), "lexicon": lexica}
     folder = set_folder(_data_dir(data_dir), name)
@@ -108,6 +108,26 @@ def prepare(
             f"{folder} cannot be written ({error}): make room there or give another --dir; the "
             "same command goes on, finished shards are kept"
         ) from None
+
+
+def _check_names(name: str, split: str) -> None:
+    """Raises a UserError for names that TFDS does not take, or has given to sets of its own."""
+    import tensorflow_datasets as tfds
+
+    from crnn_jax.data import builders
+    from crnn_jax.data.tfds_source import RENDERED_WORDS
+
+    for option, text in (("--name", name), ("--split", split)):
+        if not _NAME.fullmatch(text) or text == "all":
+            raise UserError(
+                f"{option}={text}: write small letters, digits and '_', a letter first, and not "
+                "'all'"
+            )
+    theirs = {*tfds.list_builders(with_community_datasets=False), *RENDERED_WORDS}
+    if name in theirs - set(builders.BUILDERS):
+        raise UserError(
+            f"--name={name}: TFDS knows another set by that name; give a name of its own"
+        )
 
 
 def _data_dir(data_dir: str | os.PathLike[str] | None) -> pathlib.Path:

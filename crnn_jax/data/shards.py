@@ -20,7 +20,7 @@ from concurrent.futures import process
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crnn_jax import files
-from crnn_jax.errors import DataError, ImageError, UserError
+from crnn_jax.errors import ImageError, UserError
 
 if TYPE_CHECKING:
     from crnn_jax.data.sources import Source
@@ -262,11 +262,3 @@ def _check(path: pathlib.Path, rows: int) -> None:
     reader.close()
     if found != rows:
         raise OSError(f"{path.name} holds {found} records instead of {rows}")
-
-
-def check_name(option: str, name: str) -> None:
-    """Raises a UserError for a name of a set or split that TFDS does not take."""
-    if not (name.isascii() and name.isidentifier() and name == name.lower()) or name == "all":
-        raise DataError(
-            f"{option}={name}: write small letters, digits and '_', a letter first, and not 'all'"
-        )

@@ -34,6 +34,15 @@ def word_features() -> tfds.features.FeaturesDict:
     )
 
 
+def described() -> dict[str, Any]:
+    """Returns what TFDS is told of every such set, builders' and others'."""
+    return {
+        "features": word_features(),
+        "supervised_keys": ("image", "label"),
+        "disable_shuffling": True,  # record i is row i
+    }
+
+
 def make_example(source: Source, row: int) -> dict[str, Any]:
     """Returns a row's features; raises an ImageError where its image cannot be decoded."""
     image = source.image_bytes(row)
@@ -116,9 +125,7 @@ def write_metadata(folder: pathlib.Path, name: str, splits: Sequence[tfds.core.S
     info = tfds.core.DatasetInfo(
         builder=identity,
         description="Labelled images of text, prepared by crnn_jax.",
-        features=word_features(),
-        supervised_keys=("image", "label"),
-        disable_shuffling=True,  # record i is row i
+        **described(),
     )
     info.set_file_format(FILE_FORMAT)
     info.set_splits(tfds.core.splits.SplitDict(list(splits)))

@@ -1,7 +1,8 @@
 """Sets prepared by TensorFlow Datasets, read without TensorFlow.
 
 A location is `name/split`, as in `rendered_words/train` or `name/config:1.0.0/train[:10%]`, or
-`DIR/split` with DIR the folder of a prepared set, the one that holds `dataset_info.json`.
+`DIR/split` with DIR the folder of a prepared set, the one that holds `dataset_info.json` or the one
+above it.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from crnn_jax.data import images
+from crnn_jax.data import builders, images
 from crnn_jax.data.files_of_rows import fingerprint_rows
 from crnn_jax.errors import DataError, ImageError
 
-# Our own builder's sets and the arguments with which it is opened.
+# Sets of rendered words and the arguments with which their builder is opened.
 RENDERED_WORDS: dict[str, dict[str, int]] = {
     "rendered_words": {},
     "rendered_words/tiny": {"train": 256, "test": 64},  # prepared in seconds, to try things out
@@ -31,7 +32,7 @@ _CHUNK = 1024  # records read at a time to learn their labels
 
 
 def open_tfds(location: str) -> _TfdsSource:
-    """Opens a split of a prepared set; `rendered_words` is prepared on first use.
+    """Opens a split of a prepared set; those of our own builders are prepared on first use.
 
     Raises:
       DataError: no such set or split, a set that is not prepared, or one of another form.
@@ -39,7 +40,7 @@ def open_tfds(location: str) -> _TfdsSource:
     set_name, _, split = location.rpartition("/")
     if not set_name or not split:
         raise DataError(f"tfds:{location} names no split: write tfds:NAME/SPLIT")
-    builder = _open_builder(set_name)
+    builder = _open_builder(set_name, split)
     features = dict(builder.info.features.items())
     image, label = features.get("image"), features.get("label")
     if not (isinstance(image, tfds.features.Image) and isinstance(label, tfds.features.Text)):
@@ -50,17 +51,23 @@ def open_tfds(location: str) -> _TfdsSource:
     return _TfdsSource(builder.info.name, str(builder.data_path), split)
 
 
-def _open_builder(set_name: str) -> tfds.core.DatasetBuilder:
+def _open_builder(set_name: str, split: str) -> tfds.core.DatasetBuilder:
     if set_name in RENDERED_WORDS:
         from crnn_jax.data import rendered_words  # as late as it is needed: it renders
 
         return rendered_words.open_builder(**RENDERED_WORDS[set_name])
+    if set_name in builders.BUILDERS:
+        return builders.open_builder(set_name, split)
     if folder := _prepared_folder(Path(set_name).expanduser()):
         return tfds.builder_from_directory(folder.absolute())
     try:
         builder = tfds.builder(set_name)
     except (ValueError, AssertionError, ImportError) as error:  # unknown name, version, needs
-        known = [*RENDERED_WORDS, *tfds.list_builders(with_community_datasets=False)]
+        known = [
+            *RENDERED_WORDS,
+            *builders.BUILDERS,
+            *tfds.list_builders(with_community_datasets=False),
+        ]
         near = difflib.get_close_matches(set_name, known, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise DataError(
