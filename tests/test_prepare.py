@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -117,14 +118,20 @@ def test_a_stopped_run_goes_on(words, tmp_path, monkeypatch):
         assert (folder / name).stat().st_mtime_ns == changed
 
 
-def test_stopped_before_the_metadata_it_goes_on(words, tmp_path, monkeypatch):
+def stop_at(monkeypatch, module, name: str, words: str, data_dir: pathlib.Path) -> None:
+    """Prepares ten words up to where a function is called."""
+
     def stop(*args):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(tfds_rows, "write_metadata", stop)
-    with pytest.raises(KeyboardInterrupt):
-        prepare(words, "mine", data_dir=tmp_path)
-    monkeypatch.undo()
+    with monkeypatch.context() as patched:
+        patched.setattr(module, name, stop)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(words, "mine", data_dir=data_dir)
+
+
+def test_stopped_before_the_metadata_it_goes_on(words, tmp_path, monkeypatch):
+    stop_at(monkeypatch, tfds_rows, "write_metadata", words, tmp_path)
     check_same(open_source(prepare(words, "mine", data_dir=tmp_path).spec), open_source(words))
 
 
@@ -149,14 +156,19 @@ def test_other_data_are_refused_unless_asked_for(words, tmp_path):
     assert labels(open_source(only.spec)) == WORDS[:3]
 
 
-def test_begun_with_other_data(words, tmp_path, monkeypatch):
-    def stop(*args):
-        raise KeyboardInterrupt
+def test_overwriting_makes_it_anew(words, tmp_path):
+    broken = tmp_path / "words" / "0_1.png"
+    data = broken.read_bytes()
+    broken.write_bytes(data[:40].ljust(len(data)))  # the fingerprint sees sizes alone
+    assert prepare(words, "mine", data_dir=tmp_path).rows == 9
+    broken.write_bytes(data)
+    assert prepare(words, "mine", data_dir=tmp_path).rows == 9
+    done = prepare(words, "mine", data_dir=tmp_path, overwrite=True)
+    assert (done.rows, done.left_out) == (10, None)
 
-    monkeypatch.setattr(shards, "_write_rows", stop)
-    with pytest.raises(KeyboardInterrupt):
-        prepare(words, "mine", data_dir=tmp_path)
-    monkeypatch.undo()
+
+def test_begun_with_other_data(words, tmp_path, monkeypatch):
+    stop_at(monkeypatch, shards, "_write_rows", words, tmp_path)
     with pytest.raises(UserError, match=r"'train' was begun with 'tsv:.*give another --name"):
         prepare(f"{words}::rows=0:9", "mine", data_dir=tmp_path)
     done = prepare(f"{words}::rows=0:9", "mine", data_dir=tmp_path, overwrite=True)
@@ -257,6 +269,35 @@ def test_a_set_that_tfds_prepared_is_not_touched(words, tmp_path):
     (done.folder / "prepared_train.json").unlink()
     with pytest.raises(UserError, match="has a split 'train' that this command did not prepare"):
         prepare(words, "mine", data_dir=tmp_path, overwrite=True)
+
+
+class KeyedWords(tfds.core.GeneratorBasedBuilder):
+    """A set of somebody else's, with keys."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        text = tfds.features.Text()
+        features = {"image": tfds.features.Image(), "label": text, "key": text}
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        for i in range(3):
+            yield i, {"image": png(20 + i), "label": WORDS[i], "key": f"photo_{i}"}
+
+
+def test_sets_of_other_features(words, tmp_path):
+    tfds.disable_progress_bar()
+    KeyedWords(data_dir=tmp_path).download_and_prepare(file_format="array_record")
+    source = open_source(f"tfds:{tmp_path}/keyed_words/train")
+    assert sorted(source.key(i) for i in range(3)) == ["photo_0", "photo_1", "photo_2"]
+    assert source.lexicon(0) == ()
+    shutil.copytree(tmp_path / "keyed_words", tmp_path / "theirs")
+    with pytest.raises(DataError, match="a set with the features image, key, label, not one"):
+        prepare(words, "theirs", "test", data_dir=tmp_path)
 
 
 def test_shards_by_size():

@@ -7,6 +7,7 @@ Images that cannot be read are left out, counted, and named in SPLIT_left_out.ts
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import re
@@ -84,7 +85,7 @@ def prepare(
       data_dir: folder of prepared sets; TFDS's own when None.
       processes: that write.
       shards: files of the split; by its size when None.
-      overwrite: whether other data under this name and split are removed first.
+      overwrite: whether what this name and split hold is removed first, done or of other data.
 
     Raises:
       UserError: data that cannot be opened, other data under that name, a disk that is full.
@@ -167,7 +168,7 @@ def _plan(
             continue
         found = files.read_json(path)
         same = {key: found.get(key) for key in told} == told and shards in (None, found["shards"])
-        if same:
+        if same and not (overwrite and path == record):
             return Plan(folder, name, split, len(source), found["shards"]), record
         if not overwrite:
             state = "holds" if path == record else "was begun with"
@@ -229,10 +230,11 @@ def _write(
         disable=None, dynamic_ncols=True,
     ) as bar:  # fmt: skip
         writing = shards_lib.write_shards(source, plan, missing, processes, bar.update)
-        for number, shard in writing:
-            finished[number] = shard
-            if bar.disable:
-                log.info("shard %d: %d of %d", number, len(finished), plan.shards)
+        with contextlib.closing(writing):
+            for number, shard in writing:
+                finished[number] = shard
+                if bar.disable:
+                    log.info("shard %d: %d of %d", number, len(finished), plan.shards)
     done = [finished[number] for number in range(plan.shards)]
     if not any(shard.rows for shard in done):
         raise UserError(f"none of the {plan.rows:,} images can be read: {done[0].unreadable[0][2]}")
@@ -298,9 +300,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--shards", type=cli.positive_int, metavar="N", help="files; about 256 MB each by default"
     )
-    parser.add_argument(
-        "--overwrite", action="store_true", help="removes other data of this name and split"
-    )
+    parser.add_argument("--overwrite", action="store_true", help="makes a split anew that is there")
     args = parser.parse_args(argv)
     done = prepare(
         args.data,

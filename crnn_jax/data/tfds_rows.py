@@ -15,6 +15,7 @@ from tensorflow_datasets.core import example_serializer
 
 from crnn_jax.data import images
 from crnn_jax.data.sources import Source
+from crnn_jax.errors import DataError
 
 VERSION = "1.0.0"  # of the features
 FILE_FORMAT = "array_record"
@@ -104,10 +105,20 @@ def split_info(
 
 
 def read_splits(folder: pathlib.Path) -> dict[str, tfds.core.SplitInfo]:
-    """Returns the splits of a set by name; none where it has no description yet."""
+    """Returns the splits of a set by name; none where it has no description yet.
+
+    Raises:
+      DataError: it is a set of other features.
+    """
     if not (folder / INFO_FILE).is_file():
         return {}
-    return dict(tfds.builder_from_directory(folder).info.splits.items())
+    info = tfds.builder_from_directory(folder).info
+    if info.features.to_json() != word_features().to_json():
+        raise DataError(
+            f"{folder} holds a set with the features {', '.join(sorted(info.features))}, not one "
+            "that crnn_jax prepared: give another --name or --dir"
+        )
+    return dict(info.splits.items())
 
 
 def write_metadata(folder: pathlib.Path, name: str, splits: Sequence[tfds.core.SplitInfo]) -> None:
