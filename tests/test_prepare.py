@@ -19,7 +19,7 @@ from PIL import Image
 from source_files import labels, png, write_lmdb
 
 from crnn_jax.data import prepare as prepare_lib
-from crnn_jax.data import shards, tfds_rows
+from crnn_jax.data import shard_plan, shards, tfds_rows
 from crnn_jax.data.prepare import main, prepare
 from crnn_jax.data.sources import Source, open_source
 from crnn_jax.errors import DataError, UserError
@@ -310,8 +310,8 @@ def test_shards_by_size():
         (10_000 * megabyte, 9 * 10**6, 40),
         (10_000 * megabyte, 7, 7),
     ):
-        assert shards.count_shards(num_bytes, rows) == expected
-    plan = shards.Plan(pathlib.Path(), "x", "train", 10, 4)
+        assert shard_plan.count_shards(num_bytes, rows) == expected
+    plan = shard_plan.Plan(pathlib.Path(), "x", "train", 10, 4)
     assert [row for shard in range(4) for row in plan.rows_of(shard)] == list(range(10))
 
 

@@ -19,7 +19,7 @@ from crnn_jax import cli, files
 from crnn_jax.errors import UserError
 
 if TYPE_CHECKING:
-    from crnn_jax.data.shards import Plan, Shard, Unreadable
+    from crnn_jax.data.shard_plan import Plan, Shard, Unreadable
     from crnn_jax.data.sources import Source
 
 _EXAMPLE = """example:
@@ -90,6 +90,7 @@ def prepare(
     Raises:
       UserError: data that cannot be opened, other data under that name, a disk that is full.
     """
+    from crnn_jax.data.shard_plan import find_plan
     from crnn_jax.data.tfds_rows import set_folder
 
     _check_names(name, split)
@@ -99,7 +100,7 @@ def prepare(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with files.locked(folder / ".lock", f"prepares {folder}"):
-            plan, record = _plan(source, folder, name, split, told, data, shards, overwrite)
+            plan, record = find_plan(source, folder, name, split, told, data, shards, overwrite)
             if not record.is_file():
                 _write(source, plan, record, told | {"data": data}, processes)
             shutil.rmtree(plan.working, ignore_errors=True)  # only shards to come need it
@@ -139,75 +140,6 @@ def _data_dir(data_dir: str | os.PathLike[str] | None) -> pathlib.Path:
     return pathlib.Path(data_dir).expanduser().absolute()
 
 
-def _plan(
-    source: Source,
-    folder: pathlib.Path,
-    name: str,
-    split: str,
-    told: dict[str, Any],
-    data: str,
-    shards: int | None,
-    overwrite: bool,
-) -> tuple[Plan, pathlib.Path]:
-    """Returns the plan, one that was begun or a new one, and the file that tells it is done."""
-    from crnn_jax.data.shards import Plan, count_shards, estimate_bytes
-    from crnn_jax.data.tfds_rows import read_splits
-
-    plan = Plan(folder, name, split, len(source), shards or 1)
-    record, begun = folder / f"prepared_{split}.json", plan.working / "plan.json"
-    there = split in read_splits(folder)
-    if there and not record.is_file():
-        raise UserError(
-            f"{folder} has a split {split!r} that this command did not prepare: give another "
-            "--name or --split"
-        )
-    if record.is_file() and not there:  # stopped between the two
-        record.unlink()
-    for path in (record, begun):
-        if not path.is_file():
-            continue
-        found = files.read_json(path)
-        same = {key: found.get(key) for key in told} == told and shards in (None, found["shards"])
-        if same and not (overwrite and path == record):
-            return Plan(folder, name, split, len(source), found["shards"]), record
-        if not overwrite:
-            state = "holds" if path == record else "was begun with"
-            raise UserError(
-                f"{folder}: its split {split!r} {state} {found.get('data')!r} in "
-                f"{found['shards']} shards, of {found.get('rows'):,} rows, which is not what "
-                f"{data!r} is now: give another --name or --split, or --overwrite"
-            )
-        _remove(plan)
-    shards = min(shards, len(source)) if shards else None
-    plan = Plan(
-        folder, name, split, len(source),
-        shards or count_shards(estimate_bytes(source), len(source)),
-    )  # fmt: skip
-    plan.working.mkdir(exist_ok=True)
-    files.write_json(begun, told | {"data": data, "shards": plan.shards})
-    return plan, record
-
-
-def _remove(plan: Plan) -> None:
-    """Removes a split, begun or done; what is left never opens half of it."""
-    from crnn_jax.data.tfds_rows import INFO_FILE, read_splits, write_metadata
-
-    splits = read_splits(plan.folder)
-    if splits.pop(plan.split, None):
-        if splits:
-            write_metadata(plan.folder, plan.name, list(splits.values()))
-        else:
-            (plan.folder / INFO_FILE).unlink()
-    shutil.rmtree(plan.working, ignore_errors=True)
-    for pattern in (
-        f"{plan.name}-{plan.split}.*",
-        f"prepared_{plan.split}.json",
-        f"{plan.split}_left_out.tsv",
-    ):
-        for path in plan.folder.glob(pattern):
-            path.unlink()
-
-
 def _write(
     source: Source, plan: Plan, record: pathlib.Path, told: dict[str, Any], processes: int
 ) -> None:
@@ -216,10 +148,11 @@ def _write(
 
     from tqdm import tqdm
 
-    from crnn_jax.data import shards as shards_lib
     from crnn_jax.data import tfds_rows
+    from crnn_jax.data.shard_plan import read_finished
+    from crnn_jax.data.shards import write_shards
 
-    finished = shards_lib.read_finished(plan)
+    finished = read_finished(plan)
     missing = [number for number in range(plan.shards) if number not in finished]
     before = sum(len(plan.rows_of(number)) for number in finished)
     log = logging.getLogger("crnn_jax")
@@ -229,7 +162,7 @@ def _write(
         total=plan.rows, initial=before, unit="img", desc=f"preparing {plan.name}/{plan.split}",
         disable=None, dynamic_ncols=True,
     ) as bar:  # fmt: skip
-        writing = shards_lib.write_shards(source, plan, missing, processes, bar.update)
+        writing = write_shards(source, plan, missing, processes, bar.update)
         with contextlib.closing(writing):
             for number, shard in writing:
                 finished[number] = shard

@@ -1,4 +1,4 @@
-"""Shards of a set that is being prepared: planned once, written by any number of processes.
+"""Shards of a set that is being prepared, written by any number of processes.
 
 A shard appears by one rename, after the file that says what is in it, so a killed run goes on with
 the shards that are missing.
@@ -7,8 +7,6 @@ the shards that are missing.
 from __future__ import annotations
 
 import concurrent.futures
-import dataclasses
-import math
 import multiprocessing
 import os
 import pathlib
@@ -17,103 +15,18 @@ import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import process
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from crnn_jax import files
+from crnn_jax.data.shard_plan import Plan, Shard, note_file
 from crnn_jax.errors import ImageError, UserError
 
 if TYPE_CHECKING:
     from crnn_jax.data.sources import Source
 
-SHARD_BYTES = 256 << 20  # of a shard of a large set
-_LEAST_BYTES = 16 << 20  # of a shard of a small one, which has up to this many:
-_SPREAD = 16  # so that several processes have work
-_SAMPLED_ROWS = 512
 _COUNTED_ROWS = 64  # told to the progress bar at a time
 _POLL_SECONDS = 0.3
 _TEMPORARY = ".tmp"
-
-Unreadable = tuple[int, str, str]  # row, where it stands, reason
-
-
-@dataclasses.dataclass(frozen=True)
-class Plan:
-    """How the rows of a source become the shards of a split.
-
-    Attributes:
-      folder: of the set's version, where the shards appear.
-      name: of the set.
-      split: of the rows.
-      rows: of the source.
-      shards: how many.
-    """
-
-    folder: pathlib.Path
-    name: str
-    split: str
-    rows: int
-    shards: int
-
-    @property
-    def working(self) -> pathlib.Path:
-        """Folder of what is known about shards until all are there."""
-        return self.folder / f".prepare_{self.split}"
-
-    def rows_of(self, shard: int) -> range:
-        """Returns the rows of a shard."""
-        return range(
-            self.rows * shard // self.shards,
-            self.rows * (shard + 1) // self.shards,
-        )
-
-    def file(self, shard: int) -> pathlib.Path:
-        """Returns the file of a shard."""
-        from crnn_jax.data.tfds_rows import shard_file
-
-        return self.folder / shard_file(self.name, self.split, shard, self.shards)
-
-
-class Shard(NamedTuple):
-    """What is in a finished shard."""
-
-    rows: int
-    num_bytes: int  # of its records
-    unreadable: list[Unreadable]
-
-
-def estimate_bytes(source: Source) -> int:
-    """Returns about how many bytes the records of a source have, from some of its rows."""
-    step = max(1, len(source) // _SAMPLED_ROWS)
-    sizes = []
-    for row in range(0, len(source), step):
-        words = (*source.lexicon(row), source.label(row), source.key(row))
-        try:
-            size = len(source.image_bytes(row))
-        except ImageError:
-            continue
-        sizes.append(size + sum(len(word.encode()) + 2 for word in words) + 60)
-    return int(len(source) * sum(sizes) / max(len(sizes), 1))
-
-
-def count_shards(num_bytes: int, rows: int) -> int:
-    """Returns into how many shards a set is cut; the same for any number of processes."""
-    spread = min(_SPREAD, num_bytes // _LEAST_BYTES)
-    return min(max(1, math.ceil(num_bytes / SHARD_BYTES), spread), rows)
-
-
-def read_finished(plan: Plan) -> dict[int, Shard]:
-    """Returns the finished shards by number."""
-    finished = {}
-    for number in range(plan.shards):
-        if plan.file(number).is_file() and (path := _note(plan, number)).is_file():
-            note = files.read_json(path)
-            unreadable = [tuple(row) for row in note["unreadable"]]
-            finished[number] = Shard(note["rows"], note["num_bytes"], unreadable)
-    return finished
-
-
-def _note(plan: Plan, number: int) -> pathlib.Path:
-    return plan.working / f"{number:05d}.json"
 
 
 def write_shards(
@@ -212,7 +125,7 @@ def _write_shard(
         finally:
             writer.close()
         _check(temporary, shard.rows)
-        files.write_json(_note(plan, number), shard._asdict())
+        files.write_json(note_file(plan, number), shard._asdict())
         temporary.replace(plan.file(number))
     except (RuntimeError, OSError) as error:  # the writer's and ours
         raise UserError(
