@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _COLUMNS = 4
 _CELL = (240, 92)  # pixels of a cell
 _IMAGE = (228, 48)  # pixels that the image may take of it
+_BLANK = "\u2423"
 _WIDE = (480, 112)  # pixels of a cell with a mistake in it
 _TEXT, _SMALL = 13, 10
 _RIGHT, _WRONG, _INK, _PAPER, _FAINT = "#157a3c", "#b3261e", "#202124", "#ffffff", "#80868b"
@@ -99,6 +100,7 @@ def _draw_runs(
         runs = [(text, all(right for _, right in runs))]
     x, top = start
     for part, right in runs:
+        part = part if right else part.replace(" ", _BLANK)  # a wrong blank would not be seen
         draw.text((x, top), part, _INK if right else _WRONG, _font(_TEXT))
         x += draw.textlength(part, _font(_TEXT))
     if not text:

@@ -4,6 +4,11 @@
 
 The LMDB has 30,500 lines, receipt after receipt, so the last tenth of the rows is of receipts that
 training never sees. All labels are upper case: letters, digits, punctuation and the space.
+
+On two CPU cores that other work shared: 43 minutes, 51 of processor time; on the last tenth 0.87 %
+of the characters are wrong (CER) and 92.9 % of the lines right. Half of the fifty worst lines
+(`crnn_jax.evaluate --worst=worst.png`) differ in a blank alone ("TOTAL :", "TOTAL:"). To be read on:
+lines three times as wide as any of training, see `benchmarks/long_lines.py`.
 """
 
 from ml_collections import ConfigDict
@@ -28,7 +33,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.model.dropout = 0.1
     config.optimizer.learning_rate = 2e-3
     config.optimizer.weight_decay = 0.01
-    config_lib.set_duration(config, total_epochs=12)
+    config_lib.set_duration(config, total_epochs=6)
     if options.smoke:
         config_lib.shrink_to_smoke(config)
     return config

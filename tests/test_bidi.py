@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pathlib
+import pickle
 
 import matplotlib
 import pytest
@@ -12,6 +13,7 @@ from small import small_config, write_words
 
 from crnn_jax import bidi, cli, train
 from crnn_jax.charset import Charset, UnknownCharacterError, build_charset
+from crnn_jax.data.sources import open_source
 from crnn_jax.data.training_set import open_training_set
 from crnn_jax.errors import UserError
 from crnn_jax.recognizer import Recognizer, preprocess_of
@@ -133,3 +135,19 @@ def test_lines_train_and_read_back_in_the_order_of_reading(tmp_path, script, lin
     train.train_and_evaluate(config, tmp_path / "run")
     read = Recognizer.load(tmp_path / "run").read([tmp_path / f"{i}.png" for i in range(8)])
     assert [reading.text for reading in read] == lines
+
+
+def test_labels_in_the_order_of_the_picture_are_turned(tmp_path):
+    texts = ["שלום 12", "abc"]
+    write_words(tmp_path, [bidi.reorder(text) for text in texts])
+    stored = open_source(f"tsv:{tmp_path}")
+    source = open_source(f"tsv:{tmp_path}::limit=2,order=picture,name=turned")
+    assert [source.label(i) for i in range(2)] == texts
+    assert stored.label(0) != texts[0]
+    assert source.name == "turned"
+    assert source.fingerprint() != stored.fingerprint()
+    again = pickle.loads(pickle.dumps(source))
+    assert again.label(0) == texts[0]
+    assert again.fingerprint() == source.fingerprint()
+    with pytest.raises(UserError, match=r"order of labels \(order=\) 'visual'.*picture, reading"):
+        open_source(f"tsv:{tmp_path}::order=visual")

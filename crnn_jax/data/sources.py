@@ -15,6 +15,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
+from crnn_jax import bidi
 from crnn_jax.data import chain, folders, listed, lmdb_source, mjsynth_source
 from crnn_jax.data.publishers import iiit5k, tagsets
 from crnn_jax.data.spec import Spec, parse_spec
@@ -92,6 +93,19 @@ class _Subset:
         return self._source.fingerprint([int(row) for row in own])
 
 
+class _Turned(_Subset):
+    """Rows of which the texts stand in the order of the picture, in the order of reading."""
+
+    def label(self, i: int) -> str:
+        return bidi.reorder(super().label(i))
+
+    def lexicon(self, i: int) -> tuple[str, ...]:
+        return tuple(map(bidi.reorder, super().lexicon(i)))
+
+    def fingerprint(self, rows: Sequence[int] | np.ndarray | None = None) -> str:
+        return f"turned {super().fingerprint(rows)}"
+
+
 def open_source(spec: str | Spec) -> Source:
     """Opens an image set with its options applied: rows, then split, then limit.
 
@@ -122,6 +136,8 @@ def open_source(spec: str | Spec) -> Source:
         if not len(rows):
             raise DataError(f"{spec} leaves no rows: widen the split or give more rows")
     rows = rows[: spec.limit]
+    if spec.order == "picture":
+        return _Turned(source, rows, spec.name or source.name)
     if spec.name is None and len(rows) == len(source):
         return source
     return _Subset(source, rows, spec.name or source.name)

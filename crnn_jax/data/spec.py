@@ -5,8 +5,9 @@
 
 Options: `rows=0:640` (contiguous, in order), `split=0:90` (percent by a hash of the row's group),
 `group=REGEX` (searched in the row's key: its first capture group, or else the whole match, names
-the row's group, and a group never straddles a split), `limit=N`, `name=NAME`. They apply in this
-order: rows, split, limit. Options of some kinds alone: `OWNERS`. A location of files may hold the
+the row's group, and a group never straddles a split), `limit=N`, `name=NAME`, `order=picture`
+(labels of right-to-left text that are written from left to right). They apply in this order: rows,
+split, limit. Options of some kinds alone: `OWNERS`. A location of files may hold the
 wildcards `*`, `?` and `**` (folders of any depth): what matches is read as one set.
 """
 
@@ -46,6 +47,7 @@ OPTIONS: dict[str, str] = {
     "group": "group=^[^_]+",
     "limit": "limit=100",
     "name": "name=captcha",
+    "order": "order=picture",
     "seed": "seed=1",
     "charset": "charset=alnum62",
     "image": "image=file",
@@ -55,6 +57,8 @@ OPTIONS: dict[str, str] = {
     "part": "part=train",
     "lexicon": "lexicon=small",
 }
+# How labels are written: as they are read, or as right-to-left text stands in the picture.
+ORDERS = ("reading", "picture")
 # Options that belong to some kinds alone, with what they say.
 OWNERS: dict[str, tuple[str, ...]] = {
     "seed": ("synth",),
@@ -85,6 +89,7 @@ class Spec:
       group: regular expression that finds a row's group in its key; the key itself when None.
       limit: at most that many rows, the first ones.
       name: the set's name in tables; the folder that holds the data when None.
+      order: that labels stand in, see `ORDERS`; that of reading when None.
       seed, charset, image, text, root, strip, part, lexicon: see `OWNERS`.
     """
 
@@ -95,6 +100,7 @@ class Spec:
     group: str | None = None
     limit: int | None = None
     name: str | None = None
+    order: str | None = None
     seed: int | None = None
     charset: str | None = None
     image: str | None = None
@@ -132,6 +138,8 @@ class Spec:
         for option in ("name", "charset", "image", "text", "root", "part", "lexicon"):
             if (value := getattr(self, option)) is not None:
                 _check_text(option, value)
+        if self.order is not None and self.order not in ORDERS:
+            raise unknown_name("order of labels (order=)", self.order, ORDERS)
         for option, kinds in OWNERS.items():
             if self.kind not in kinds and getattr(self, option) is not None:
                 raise UserError(
