@@ -7,8 +7,7 @@ training never sees. All labels are upper case: letters, digits, punctuation and
 
 On two CPU cores that other work shared: 43 minutes, 51 of processor time; on the last tenth 0.87 %
 of the characters are wrong (CER) and 92.9 % of the lines right. Half of the fifty worst lines
-(`crnn_jax.evaluate --worst=worst.png`) differ in a blank alone ("TOTAL :", "TOTAL:"). To be read on:
-lines three times as wide as any of training, see `benchmarks/long_lines.py`.
+(`crnn_jax.evaluate --worst=worst.png`) differ in a blank alone ("TOTAL :", "TOTAL:").
 """
 
 from ml_collections import ConfigDict

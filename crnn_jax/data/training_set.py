@@ -271,8 +271,8 @@ def _check_direction(charset: Charset, sources: Sequence[Any]) -> None:
     if odd:
         _LOG.warning(
             "%d label(s) come back in another order when they are read from left to right and "
-            "turned round, the first is %r: numbers among signs, whose readings will differ there, or "
-            "labels that are in the order of the picture already, which ::order=picture tells",
+            "turned round, the first is %r: numbers among signs, whose readings will differ "
+            "there, or labels in the order of the picture already, which ::order=picture tells",
             len(odd), odd[0],
         )  # fmt: skip
 
