@@ -6,8 +6,13 @@ Reads the same lines three ways: whole, by the network as it is, whatever their 
 overlapping windows of the training width, as `predict` and `evaluate` read them; and squeezed to
 the training width. Without `--join` these are the rows of the set that are wide enough. With it
 neighbouring rows are set side by side, a blank of half their height between them, and their labels
-joined by a space. The last line is JSON; `ratio` is the character error rate of whole lines by that
-of windows.
+joined by a space.
+
+Receipts, a network of 1 million parameters: trained to 704 px and read at 1,979 (joined), whole
+0.90, in windows 0.88, squeezed 68.5 % of the characters are wrong; trained to 236 px and read at
+643 (joined) 1.45, 1.52 and 15.6 %, and on 43 single lines of 621 px 2.42, 2.36 and 5.28 %.
+
+The last line is JSON; `ratio` is the character error rate of whole lines by that of windows.
 """
 
 from __future__ import annotations

@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from crnn_jax import cli, files
-from crnn_jax.errors import DataError, UserError, unknown_name
+from crnn_jax import decoder_options as options
+from crnn_jax.errors import DataError, UserError
 from crnn_jax.scoring.results import Result, Row, score, write_predictions
 from crnn_jax.scoring.tables import report_markdown, report_text, table
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import argparse
 
     from crnn_jax.data.sources import Source
+    from crnn_jax.decode import Decoder
     from crnn_jax.recognizer import Recognizer
 
 __all__ = [
@@ -38,7 +40,7 @@ def evaluate_source(
     recognizer: Recognizer,
     source: Source,
     protocol: str,
-    decoder: str = "greedy",
+    decoder: str | Decoder = "greedy",
     batch_size: int = 32,
     progress: bool = True,
     interrupted: Callable[[], bool] = lambda: False,
@@ -51,7 +53,7 @@ def evaluate_source(
       recognizer: the model.
       source: the set.
       protocol: how texts are compared, a name of `crnn_jax.metrics.PROTOCOLS`.
-      decoder: a name of `crnn_jax.decode.DECODERS`.
+      decoder: one of `crnn_jax.decode`, or its name.
       batch_size: most images per step.
       progress: show a bar on a terminal when it takes longer than a few seconds.
       interrupted: asked after every row; True gives up.
@@ -74,6 +76,7 @@ def evaluate_source(
             batch_size,
             decoder,
             label=source.label,
+            words=source.lexicon,
         ):
             i = mine[position]
             if isinstance(reading, DataError):
@@ -133,15 +136,19 @@ def main(argv: Sequence[str]) -> int:
     # A file of another set must not cost an evaluation.
     opponents = systems_lib.open_files(args.against, sources, protocol)
     systems = systems_lib.open_files(args.readings, sources, protocol)
+    options.check_own_words(args, sources)
+    decoded = [
+        (name, model, options.build_decoder(args, model.charset)) for name, model in models.items()
+    ]
     systems += [
         systems_lib.System(
             name,
             tuple(
-                evaluate_source(model, source, protocol, args.decoder, args.batch_size)
+                evaluate_source(model, source, protocol, decoder, args.batch_size)
                 for source in sources
             ),
         )
-        for name, model in models.items()
+        for name, model, decoder in decoded
     ]
     report = build_report(
         systems,
@@ -151,9 +158,10 @@ def main(argv: Sequence[str]) -> int:
             for source in sources
         ],
         protocol,
-        args.decoder if models else None,
+        options.check_options(args) if models else None,
         args.resamples,
         args.published,
+        options.describe_lexicon(args),
     )
     print(report_text(report, args.breakdown))
     if args.out and pathlib.Path(args.out).suffix.lower() == ".md":
@@ -186,7 +194,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--readings", "instead of a model: what another recogniser read", **file)
     add("--data", "a set", action="append", required=True, metavar="SPEC")
     add("--against", "readings to test against, on the same rows", **file)
-    add("--decoder", "greedy", default="greedy")
+    options.add_options(parser)
     add("--protocol", "36, 62, 94 or exact; default: the model's", default="")
     add("--batch_size", "most images per step", type=cli.positive_int, default=64)
     squeezed = "squeezes lines wider than those of training, instead of reading them in windows"
@@ -218,10 +226,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         metrics.apply_protocol("", args.protocol)
         systems_lib.check_published(args.published, args.protocol)
     if args.model:
-        from crnn_jax.decode import DECODERS
-
-        if args.decoder not in DECODERS:
-            raise unknown_name("decoder", args.decoder, DECODERS)
+        options.check_options(args)
     return args
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import glob
 import json
+import math
 import pathlib
 import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from crnn_jax import cli, files
+from crnn_jax import decoder_options as options
 from crnn_jax.errors import DataError, UserError, unknown_name
 
 if TYPE_CHECKING:
@@ -65,6 +67,10 @@ def _json(path: pathlib.Path, reading: Reading) -> str:
         "path": str(path),
         "text": reading.text,
         "confidence": round(reading.confidence, 6),
+        "alternatives": [
+            {"text": other.text, "confidence": round(math.exp(other.log_probability), 6)}
+            for other in reading.alternatives
+        ],
     }
     return json.dumps(record, ensure_ascii=False)
 
@@ -97,7 +103,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("paths", nargs="*", metavar="PATH", help="image, folder or glob")
     parser.add_argument("--model", help="workdir of a run, or a bundle")
     parser.add_argument("--format", default="text", help="text, tsv or json (one object per line)")
-    parser.add_argument("--decoder", default="greedy", help="greedy")
+    options.add_options(parser)
     parser.add_argument(
         "--batch_size", type=cli.positive_int, default=32, help="most images per step"
     )
@@ -116,6 +122,8 @@ def main(argv: Sequence[str]) -> int:
         raise UserError("--model is missing: give a run's workdir, as in --model=runs/quickstart")
     if not args.paths:
         raise UserError("no images given: name files, folders or globs after the options")
+    if options.describe_lexicon(args) == options.OWN_WORDS:
+        raise UserError("--decoder=lexicon: images have no words here; give --lexicon=FILE")
     images = list(find_images(args.paths))
 
     from tqdm import tqdm
@@ -123,9 +131,10 @@ def main(argv: Sequence[str]) -> int:
     from crnn_jax.recognizer import Recognizer
 
     model = Recognizer.load(args.model)
+    decoder = options.build_decoder(args, model.charset)
     if not args.squeeze:
         model = model.in_windows()
-    stream = model.stream(images, model.preprocess, args.batch_size, args.decoder)
+    stream = model.stream(images, model.preprocess, args.batch_size, decoder)
     done: dict[int, Reading | DataError] = {}  # readings whose predecessors are still under way
     printed, failed = 0, 0
     # A bar would run through the readings where both go to the same terminal.

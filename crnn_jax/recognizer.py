@@ -18,13 +18,15 @@ from crnn_jax.charset import Charset
 from crnn_jax.ctc.loss import ctc_loss
 from crnn_jax.data.images import Preprocess
 from crnn_jax.data.stream import stream_batches
-from crnn_jax.decode import DECODERS
-from crnn_jax.errors import DataError, UserError, unknown_name
+from crnn_jax.decode import Decoder, make_decoder
+from crnn_jax.decode.candidates import Candidate
+from crnn_jax.errors import DataError, UserError
 from crnn_jax.models.ensemble import Ensemble, stack
 from crnn_jax.models.windows import Windowed
 
 T = TypeVar("T")
 
+_NOTHING = Candidate("", -np.inf)  # where no string is possible
 _LONGEST = 16  # windows' widths: a longer line is squeezed to that
 
 
@@ -36,32 +38,32 @@ class Reading:
       text: the reading.
       confidence: p(text | image) by the CTC forward score, 0 to 1.
       loss: -log p(label | image) in nats where a label was given and fits the frames, else None.
+      alternatives: what else the decoder found, best first.
     """
 
     text: str
     confidence: float
     loss: float | None = None
+    alternatives: tuple[Candidate, ...] = ()
 
 
 class _Outputs(NamedTuple):
-    ids: types.Labels
-    lengths: types.LabelLengths
-    log_probability: types.PerRow
+    found: Any  # by the decoder
     losses: types.PerRow
     feasible: types.RowMask
 
 
-@functools.partial(jax.jit, static_argnames=("model", "decoder"))
+@functools.partial(jax.jit, static_argnames=("model", "decode"))
 def predict_step(
     model: models.CRNN | Ensemble | Windowed,
     variables: types.Variables,
     batch: types.Batch,
-    decoder: str,
+    decode: Callable[[types.Logits, types.FrameCounts], Any],
 ) -> _Outputs:
     """Reads a batch and scores its labels; compiled once per model and shape."""
     logits, frames = model.apply(variables, batch.images, batch.widths)
     losses, feasible = ctc_loss(logits, frames, batch.labels, batch.label_lengths)
-    return _Outputs(*DECODERS[decoder](logits, frames), losses, feasible)
+    return _Outputs(decode(logits, frames), losses, feasible)
 
 
 def preprocess_of(config: Any) -> Preprocess:
@@ -160,7 +162,7 @@ class Recognizer:
         return dataclasses.replace(self, model=windowed, preprocess=longest)
 
     def read(
-        self, images: Sequence[Any], batch_size: int = 32, decoder: str = "greedy"
+        self, images: Sequence[Any], batch_size: int = 32, decoder: str | Decoder = "greedy"
     ) -> list[Reading]:
         """Reads images: paths, encoded bytes, arrays (H, W[, C]) or Pillow images.
 
@@ -179,8 +181,9 @@ class Recognizer:
         items: Iterable[T],
         load: Callable[[T], np.ndarray],
         batch_size: int = 32,
-        decoder: str = "greedy",
+        decoder: str | Decoder = "greedy",
         label: Callable[[T], str] | None = None,
+        words: Callable[[T], Sequence[str]] | None = None,
     ) -> Iterator[tuple[int, Reading | DataError]]:
         """Yields (position, reading or error) of every item, in the order in which they are done.
 
@@ -188,11 +191,12 @@ class Recognizer:
           items: what to read; may be long, since only a window of it is held.
           load: pixels (H, W, C) of an item, as `preprocess` makes them; may raise a DataError.
           batch_size: most images per step.
-          decoder: a name of `crnn_jax.decode.DECODERS`.
+          decoder: one of `crnn_jax.decode`, or its name.
           label: the true text of an item, where it is known, for the loss.
+          words: that an item is known to be among, for decoders that use them.
         """
-        if decoder not in DECODERS:
-            raise unknown_name("decoder", decoder, DECODERS)
+        decoder = make_decoder(decoder)
+        lexica: dict[int, Sequence[str]] = {}  # of items under way
         columns = 1 if label is None else self._frames()
 
         def encode(item: T) -> list[int]:
@@ -200,20 +204,27 @@ class Recognizer:
             ids = [] if self.charset.unknown(text) else self.charset.encode(text)
             return ids if len(ids) <= columns else []
 
+        def noted(items: Iterable[T]) -> Iterator[T]:
+            for position, item in enumerate(items):
+                if words:
+                    lexica[position] = words(item)
+                yield item
+
         batches = stream_batches(
-            items, load, self.preprocess, batch_size, label and encode, columns
+            noted(items), load, self.preprocess, batch_size, label and encode, columns
         )
         running: tuple[list[int], _Outputs] | None = None  # keeps the device one batch ahead
         for batch, positions, error in batches:
             if error is not None:
+                lexica.pop(positions[0], None)
                 yield positions[0], error
                 continue
-            outputs = predict_step(self.model, self.variables, self.place(batch), decoder)
+            outputs = predict_step(self.model, self.variables, self.place(batch), decoder.on_device)
             if running is not None:
-                yield from self._readings(*running)
+                yield from self._readings(*running, decoder, lexica)
             running = positions, outputs
         if running is not None:
-            yield from self._readings(*running)
+            yield from self._readings(*running, decoder, lexica)
 
     def _frames(self) -> int:
         """Frames of the widest image: no feasible label is longer.
@@ -231,13 +242,19 @@ class Recognizer:
         ).shape[1]
 
     def _readings(
-        self, positions: list[int], outputs: _Outputs
+        self,
+        positions: list[int],
+        outputs: _Outputs,
+        decoder: Decoder,
+        lexica: dict[int, Sequence[str]],
     ) -> Iterator[tuple[int, Reading | DataError]]:
         host = jax.device_get(outputs)
         for row, position in enumerate(positions):
-            text = self.charset.decode(host.ids[row, : host.lengths[row]])
+            own = lexica.pop(position, ())
+            best, *others = decoder.read(host.found, row, self.charset, own) or [_NOTHING]
             loss = float(host.losses[row]) if host.feasible[row] else None
-            yield position, Reading(text, float(np.exp(host.log_probability[row])), loss)
+            confidence = float(np.exp(best.log_probability))
+            yield position, Reading(best.text, confidence, loss, tuple(others))
 
 
 def _replicas(workdir: pathlib.Path) -> list[pathlib.Path]:

@@ -136,7 +136,7 @@ def test_files_and_table_hold_what_the_contract_says(
     report = strict_json(out)
     assert list(report) == [
         "model", "protocol", "decoder", "sets", "averages", "over_models", "tests", "files",
-        "published", "resamples",
+        "published", "resamples", "lexicon",
     ]  # fmt: skip
     assert (report["model"], report["protocol"], report["decoder"]) == ("smoke", "exact", "greedy")
     assert [set(entry) for entry in report["sets"]] == [SET_KEYS, SET_KEYS]

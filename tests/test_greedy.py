@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from ctc_paths import collapse, string_probabilities
 
-from crnn_jax.decode import DECODERS
+from crnn_jax.decode import make_decoder
 from crnn_jax.decode.greedy import best_path
 
-read_and_score = jax.jit(DECODERS["greedy"])
+read_and_score = jax.jit(make_decoder("greedy").on_device)
 read = functools.partial(jax.jit, static_argnames="blank_id")(best_path)
 
 

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from crnn_jax import predict
+from crnn_jax.charset import build_charset
 from crnn_jax.data.images import Preprocess
 from crnn_jax.data.sources import open_source
 from crnn_jax.data.stream import padded_widths
@@ -224,7 +225,7 @@ def test_json_is_one_object_per_line_errors_too(
     code, out, _ = read("--format=json", folder / "é f.jpg", folder / "b.jpg", folder / "a.JPG")
     assert code == 1
     first, broken, last = map(json.loads, out)
-    assert set(first) == set(last) == {"path", "text", "confidence"}
+    assert set(first) == set(last) == {"path", "text", "confidence", "alternatives"}
     assert (first["path"], first["text"]) == (str(folder / "é f.jpg"), readings[5].text)
     assert (last["path"], last["text"]) == (str(folder / "a.JPG"), readings[1].text)
     assert 0 <= first["confidence"] <= 1
@@ -242,6 +243,7 @@ def test_readings_are_printed_as_they_come_and_in_order(
         """Finishes the images in another order than they have; notes what is on the screen."""
 
         preprocess = None
+        charset = build_charset("alnum36")
 
         def in_windows(self) -> Slow:
             return self

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
 from crnn_jax import types
+from crnn_jax.charset import Charset
 from crnn_jax.ctc.loss import string_log_probability
+from crnn_jax.decode.candidates import Candidate
 
 
 class Decoded(NamedTuple):
@@ -46,3 +49,16 @@ def greedy(logits: types.Logits, frames: types.FrameCounts) -> Decoded:
     """
     ids, lengths = best_path(logits, frames)
     return Decoded(ids, lengths, string_log_probability(logits, frames, ids, lengths))
+
+
+class Greedy:
+    """Reads the best path."""
+
+    on_device = staticmethod(greedy)
+
+    def read(
+        self, found: Decoded, row: int, charset: Charset, words: Sequence[str]
+    ) -> list[Candidate]:
+        """Returns the reading, whatever words there are."""
+        text = charset.decode(found.ids[row, : found.lengths[row]])
+        return [Candidate(text, float(found.log_probability[row]))]

@@ -112,6 +112,7 @@ class Report:
       tests: paired.
       files: of readings, with what found no partner.
       published: whether published rows are asked for.
+      lexicon: whose words the readings were chosen from; None where they were not.
     """
 
     systems: tuple[System, ...]
@@ -124,6 +125,14 @@ class Report:
     tests: list[Comparison]
     files: list[Matching]
     published: bool
+    lexicon: str | None = None
+
+    @property
+    def how(self) -> str:
+        """What the models were read with, for headings; '' for files."""
+        if self.decoder is None:
+            return ""
+        return f", decoder {self.decoder}" + (f" ({self.lexicon} words)" if self.lexicon else "")
 
     @property
     def names(self) -> str:
@@ -152,6 +161,7 @@ class Report:
             "files": [matching.to_json() for matching in self.files],
             "published": [row.to_json() for row in rows],
             "resamples": self.resamples,
+            "lexicon": self.lexicon,
         }
 
 
@@ -163,6 +173,7 @@ def build_report(
     decoder: str | None = None,
     resamples: int = significance.RESAMPLES,
     with_published: bool = False,
+    lexicon: str | None = None,
 ) -> Report:
     """Makes the report of systems that read the same sets.
 
@@ -175,6 +186,7 @@ def build_report(
       decoder: of the models.
       resamples: for intervals and p-values.
       with_published: whether published rows are asked for.
+      lexicon: whose words the readings were chosen from.
     """
     names = [result.name for result in systems[0].results]
     scores = {
@@ -205,7 +217,7 @@ def build_report(
     files = [system.matching for system in (*systems, *opponents) if system.matching]
     return Report(
         tuple(systems), protocol, decoder, resamples, sets, averages, over_models, tests, files,
-        with_published,
+        with_published, lexicon,
     )  # fmt: skip
 
 

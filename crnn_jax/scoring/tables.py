@@ -50,9 +50,8 @@ def report_text(report: Report, breakdown: bool = False) -> str:
     blocks = []
     for system in report.systems:
         kind = "readings" if system.matching else "model"
-        how = "" if report.decoder is None else f", decoder {report.decoder}"
         lines = [
-            f"{kind} {system.name}, protocol {report.protocol}{how}",
+            f"{kind} {system.name}, protocol {report.protocol}{report.how}",
             "",
             table(system.results),
         ]
@@ -74,8 +73,7 @@ def report_markdown(report: Report) -> str:
     """Returns the report as Markdown, breakdowns included."""
     from crnn_jax.scoring import sections
 
-    how = "" if report.decoder is None else f", decoder {report.decoder}"
-    start = f"# {report.names}\n\nProtocol {report.protocol}{how}. Intervals are of 95 %."
+    start = f"# {report.names}\n\nProtocol {report.protocol}{report.how}. Intervals are of 95 %."
     files = [f"- {line.strip()}" for matching in report.files for line in matching.lines()]
     tables = [
         sections.results_section(report),

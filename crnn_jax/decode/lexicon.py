@@ -1,0 +1,247 @@
+"""Reading with a lexicon: the word with the best CTC score among those that it may be.
+
+As in section 2.3.2 of the paper (Shi et al., 2015): every word of a small lexicon is scored, of a
+large one those within an edit distance of the reading without it. Where the paper walks a BK-tree,
+words are sorted out here by length and by letters first, all at once, and the distances of the
+others are computed by the bit-parallel routine of rapidfuzz.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import pathlib
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int64
+from rapidfuzz import process
+from rapidfuzz.distance import Levenshtein
+
+from crnn_jax import types
+from crnn_jax.charset import Charset
+from crnn_jax.ctc.score import string_log_probabilities
+from crnn_jax.decode.candidates import Candidate
+from crnn_jax.decode.greedy import best_path
+from crnn_jax.errors import UserError
+
+DISTANCE = 3  # edits between the reading and the words that are scored
+SMALL = 2_000  # words that are all scored
+FEWEST = 64  # words of a large lexicon that are scored; as many twice, four times ...: few shapes
+Ids = Sequence[int] | np.ndarray  # class ids of a reading
+_BITS = 64  # of a mask
+_COLUMNS = 8  # and their letters a multiple of it
+_MOST = 4_096  # words in one call, for the memory
+_LOG = logging.getLogger("crnn_jax")
+
+
+class Frames(NamedTuple):
+    """What is known of a batch before any word is scored."""
+
+    log_probs: Float[Array, "B T K"]
+    counts: types.FrameCounts
+    ids: types.Labels  # readings without a lexicon
+    lengths: types.LabelLengths
+
+
+def frames_of(logits: types.Logits, frames: types.FrameCounts) -> Frames:
+    """Returns the posteriors of a batch's frames, and its best paths."""
+    log_probs = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
+    return Frames(log_probs, frames, *best_path(logits, frames))
+
+
+class LexiconDecoder:
+    """Reads the word of a lexicon, or of those that come with an image, that scores best.
+
+    Args:
+      lexicon: of all images; None: each has words of its own.
+      count: of words that are returned, at most.
+      distance: see `Lexicon.near`.
+    """
+
+    on_device = staticmethod(frames_of)
+
+    def __init__(self, lexicon: Lexicon | None = None, count: int = 5, distance: int = DISTANCE):
+        self._lexicon, self._count, self._distance = lexicon, count, distance
+
+    def read(
+        self, found: Frames, row: int, charset: Charset, words: Sequence[str]
+    ) -> list[Candidate]:
+        """Returns the words that score best; see `crnn_jax.decode.Decoder`.
+
+        Raises:
+          UserError: neither the decoder nor the image has words.
+        """
+        lexicon = self._lexicon or _own_lexicon(tuple(words), charset)
+        ids = found.ids[row, : found.lengths[row]]
+        frames = int(found.counts[row])
+        return lexicon.best(found.log_probs[row], frames, ids, self._count, self._distance)
+
+
+@functools.lru_cache(maxsize=64)  # the words of a photograph share its lexicon
+def _own_lexicon(words: tuple[str, ...], charset: Charset) -> Lexicon:
+    return Lexicon(words, charset, "the image's own lexicon")
+
+
+class Lexicon:
+    """Words that readings are chosen from, encoded in a charset.
+
+    Letters that the charset lacks do not count: with 36 characters "it's" is looked for as "its",
+    and read as "it's". Words that are the same by this are kept once.
+
+    Args:
+      words: in any order; blank ones are left out.
+      charset: of the model.
+      name: for messages.
+
+    Raises:
+      UserError: no word is left.
+    """
+
+    def __init__(self, words: Iterable[str], charset: Charset, name: str = "the lexicon"):
+        found: dict[tuple[int, ...], str] = {}
+        lost = 0
+        for word in words:
+            text = charset.normalise(word.strip())
+            ids = tuple(charset.encode_known(text))
+            lost += bool(text) and not ids
+            if ids:
+                found.setdefault(ids, text)
+        if not found:
+            raise UserError(
+                f"{name} has no word that the model can read"
+                + (f" ({lost} have none of its characters)" if lost else "")
+                + ": give a text file with a word per line"
+            )
+        if lost:
+            _LOG.warning(
+                "%s: %d word(s) have none of the model's characters and are left out", name, lost
+            )
+        ordered = sorted(found.items(), key=lambda item: len(item[0]))
+        self.words = [text for _, text in ordered]
+        self._lengths = np.array([len(ids) for ids, _ in ordered], np.int32)
+        self._ids = np.zeros((len(ordered), int(self._lengths[-1])), np.int32)
+        for row, (ids, _) in enumerate(ordered):
+            self._ids[row, : len(ids)] = ids
+        self._spelled = np.array([_spelled(ids) for ids, _ in ordered], object)
+        masks = np.array([_letters(ids) for ids, _ in ordered], np.uint64)
+        self._once, self._twice = np.ascontiguousarray(masks.T)
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    @classmethod
+    def load(cls, path: str | pathlib.Path, charset: Charset) -> Lexicon:
+        """Reads a UTF-8 text file with a word per line.
+
+        Raises:
+          UserError: it cannot be read, or has no word.
+        """
+        try:
+            text = pathlib.Path(path).read_text(encoding="utf-8-sig")
+        except OSError as error:
+            raise UserError(f"lexicon {path} cannot be read ({error.strerror})") from None
+        except UnicodeDecodeError as error:
+            raise UserError(
+                f"lexicon {path} is not UTF-8 (byte {error.start}): convert it once"
+            ) from None
+        return cls(text.splitlines(), charset, str(path))
+
+    def near(self, ids: Ids, distance: int = DISTANCE) -> Int64[np.ndarray, " found"]:
+        """Returns the words within an edit distance of a reading.
+
+        Where they are fewer than `FEWEST` it is widened until they are as many.
+
+        Args:
+          ids: of the reading.
+          distance: in characters.
+        """
+        if len(self) <= SMALL:
+            return np.arange(len(self))
+        once, twice = _letters(ids)
+        while True:
+            low, high = np.searchsorted(
+                self._lengths, [len(ids) - distance, len(ids) + distance + 1]
+            )
+            theirs, theirs_twice = self._once[low:high], self._twice[low:high]
+            # An edit takes away, or brings in, one letter once.
+            lacking = np.bitwise_count(once & ~theirs) + np.bitwise_count(twice & ~theirs_twice)
+            more = np.bitwise_count(theirs & ~once) + np.bitwise_count(theirs_twice & ~twice)
+            rows = low + np.flatnonzero((lacking <= distance) & (more <= distance))
+            near = rows[self._distances(ids, rows, distance) <= distance]
+            if len(near) >= FEWEST or distance >= max(len(ids), self._lengths[-1]):
+                return near
+            distance += 1
+
+    def _distances(self, ids: Ids, rows: np.ndarray, most: int) -> np.ndarray:
+        """Returns the edit distances to words; those above `most` are most + 1."""
+        if not len(rows):
+            return np.zeros(0, np.int64)
+        return process.cdist(
+            [_spelled(ids)],
+            self._spelled[rows].tolist(),
+            scorer=Levenshtein.distance,
+            score_cutoff=most,
+        )[0]
+
+    def best(
+        self,
+        log_probs: np.ndarray,
+        frames: int,
+        ids: Ids,
+        count: int = 1,
+        distance: int = DISTANCE,
+    ) -> list[Candidate]:
+        """Returns the words with the best CTC scores, best first, of those that fit the frames.
+
+        Args:
+          log_probs: (T, K), of the classes in every frame.
+          frames: real ones.
+          ids: of the reading without the lexicon.
+          count: of words to return, at most.
+          distance: see `near`.
+        """
+        rows = self.near(ids, distance)
+        scores = np.concatenate(
+            [
+                self._scores(log_probs, frames, rows[start : start + _MOST])
+                for start in range(0, len(rows), _MOST)
+            ]
+        )
+        order = np.argsort(-scores, kind="stable")[:count]
+        return [
+            Candidate(self.words[rows[i]], float(scores[i]))
+            for i in order.tolist()
+            if np.isfinite(scores[i])
+        ]
+
+    def _scores(self, log_probs: np.ndarray, frames: int, rows: np.ndarray) -> np.ndarray:
+        size = FEWEST
+        while size < len(rows):
+            size *= 2
+        columns = -(-int(self._lengths[rows].max()) // _COLUMNS) * _COLUMNS
+        ids = np.zeros((size, columns), np.int32)
+        width = min(columns, self._ids.shape[1])
+        ids[: len(rows), :width] = self._ids[rows, :width]
+        lengths = np.zeros(size, np.int32)
+        lengths[: len(rows)] = self._lengths[rows]
+        found = string_log_probabilities(log_probs, np.int32(frames), ids, lengths)
+        return np.asarray(found)[: len(rows)]
+
+
+def _spelled(ids: Ids) -> str:
+    """Returns class ids as a text, a character each: texts are compared faster than lists."""
+    return "".join(map(chr, ids))
+
+
+def _letters(ids: Ids) -> tuple[np.uint64, np.uint64]:
+    """Returns masks of the letters that occur, and of those that occur twice or more."""
+    once = twice = 0
+    for i in ids:
+        bit = 1 << (int(i) % _BITS)
+        twice |= once & bit
+        once |= bit
+    return np.uint64(once), np.uint64(twice)

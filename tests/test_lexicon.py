@@ -1,0 +1,205 @@
+"""Reading with a lexicon: exact scores, candidates, and words that cannot be read."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from rapidfuzz.distance import Levenshtein
+from small import write_words
+
+from crnn_jax import evaluate, predict
+from crnn_jax.charset import build_charset
+from crnn_jax.ctc.loss import string_log_probability
+from crnn_jax.ctc.score import string_log_probabilities
+from crnn_jax.decode import lexicon as lexicon_lib
+from crnn_jax.decode import make_decoder
+from crnn_jax.decode.lexicon import Lexicon, LexiconDecoder
+from crnn_jax.errors import UserError
+from crnn_jax.recognizer import Recognizer
+
+LETTERS = build_charset("chars:abcdefgh")
+ALNUM = build_charset("alnum36")
+
+
+def posteriors(rng, frames: int, classes: int = 9) -> np.ndarray:
+    logits = rng.normal(size=(frames, classes)).astype(np.float32) * 3
+    return np.asarray(jax.nn.log_softmax(logits))
+
+
+def some_words(rng, count: int, longest: int, letters: str = "abcdefgh") -> list[str]:
+    return ["".join(rng.choice(list(letters), rng.integers(1, longest + 1))) for _ in range(count)]
+
+
+@pytest.mark.parametrize("frames", [1, 3, 12, 40])
+def test_scores_of_many_strings_are_those_of_each(frames):
+    rng = np.random.default_rng(frames)
+    log_probs = posteriors(rng, 40)
+    ids = rng.integers(1, 9, (200, 7)).astype(np.int32)
+    ids[50:100] = ids[50:100, :1]  # the same letter again and again
+    lengths = rng.integers(0, 8, 200).astype(np.int32)
+    found = string_log_probabilities(log_probs, np.int32(frames), ids, lengths)
+    rows = jnp.broadcast_to(log_probs, (200, *log_probs.shape))
+    wanted = string_log_probability(rows, jnp.full(200, frames), ids, lengths)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-4)
+    assert np.isneginf(found).sum() == np.isneginf(wanted).sum()
+
+
+def test_unlikely_strings_do_not_underflow():
+    log_probs = np.full((60, 9), -40.0, np.float32)
+    log_probs[:, 0] = 0.0
+    ids = np.full((1, 8), 1, np.int32)
+    (found,) = string_log_probabilities(log_probs, np.int32(60), ids, np.array([8], np.int32))
+    assert -320 <= found < -290  # eight letters of -40 each, at many places
+
+
+def test_near_words_are_those_within_the_distance(monkeypatch):
+    monkeypatch.setattr(lexicon_lib, "SMALL", 0)
+    rng = np.random.default_rng(0)
+    words = some_words(rng, 3_000, 9)
+    lexicon = Lexicon(words, LETTERS)
+    assert len(lexicon) == len(set(words))
+    for text in some_words(rng, 50, 9):
+        for distance in (1, 2, 3):
+            near = {lexicon.words[i] for i in lexicon.near(LETTERS.encode(text), distance)}
+            distances = {w: Levenshtein.distance(w, text) for w in words}
+            within = max(distance, sorted(distances.values())[lexicon_lib.FEWEST - 1])
+            assert near == {w for w in words if distances[w] <= within}
+
+
+def test_farther_words_stand_in_where_none_is_near(monkeypatch):
+    monkeypatch.setattr(lexicon_lib, "SMALL", 0)
+    lexicon = Lexicon(["aaaaaaaa", "bbbbbbbbbbbb"], LETTERS)
+    for text in ("cc", "", "a" * 40):
+        assert len(lexicon.near(LETTERS.encode(text))) == 2
+
+
+def test_the_best_word_is_the_one_with_the_best_score(monkeypatch):
+    rng = np.random.default_rng(1)
+    words = sorted(set(some_words(rng, 300, 6)))
+    log_probs = posteriors(rng, 12)
+    scored = {
+        word: float(
+            string_log_probability(
+                log_probs[None], jnp.array([12]), jnp.array([LETTERS.encode(word)]),
+                jnp.array([len(word)]),
+            )[0]
+        )
+        for word in words
+    }  # fmt: skip
+    wanted = sorted(scored, key=lambda word: -scored[word])[:5]
+    monkeypatch.setattr(lexicon_lib, "_MOST", 128)  # several calls
+    found = Lexicon(words, LETTERS).best(log_probs, 12, [], count=5)
+    assert [candidate.text for candidate in found] == wanted
+    for candidate in found:
+        assert candidate.log_probability == pytest.approx(scored[candidate.text], abs=1e-4)
+
+
+def test_words_that_do_not_fit_the_frames_are_not_read():
+    log_probs = posteriors(np.random.default_rng(0), 3)
+    lexicon = Lexicon(["abcd", "aa", "aab"], LETTERS)
+    assert [c.text for c in lexicon.best(log_probs, 3, [])] == ["aa"]
+    assert lexicon.best(log_probs, 2, []) == []
+    assert lexicon.best(log_probs, 0, []) == []
+    assert lexicon.best(np.full((3, 9), np.nan, np.float32), 3, []) == []
+
+
+def test_letters_outside_the_charset_do_not_count(caplog):
+    caplog.set_level(logging.WARNING, logger="crnn_jax")
+    lexicon = Lexicon(["it's", "IT", "its", "", "  ", "!?", "straße"], ALNUM)
+    assert sorted(lexicon.words) == ["it", "it's", "straße"], "twice the same word is once"
+    assert "1 word(s) have none of the model's characters" in caplog.text
+    with pytest.raises(UserError, match=r"no word that the model can read \(2 have none"):
+        Lexicon(["!", "?"], ALNUM)
+    with pytest.raises(UserError, match="no word that the model can read: give a text file"):
+        Lexicon([], ALNUM)
+
+
+def test_lexicon_files(tmp_path):
+    path = tmp_path / "words.txt"
+    path.write_bytes("\ufeffeins\r\nzwei\n\n".encode())
+    assert sorted(Lexicon.load(path, ALNUM).words) == ["eins", "zwei"]
+    path.write_bytes(b"\xff\xfe\xfa")
+    with pytest.raises(UserError, match=r"words.txt is not UTF-8 \(byte 0\)"):
+        Lexicon.load(path, ALNUM)
+    with pytest.raises(UserError, match=r"cannot be read \(No such file"):
+        Lexicon.load(tmp_path / "none.txt", ALNUM)
+
+
+def test_a_lexicon_pickles():
+    lexicon = Lexicon(["ab", "cd"], LETTERS)
+    log_probs = posteriors(np.random.default_rng(0), 6)
+    assert pickle.loads(pickle.dumps(lexicon)).best(log_probs, 6, []) == lexicon.best(
+        log_probs, 6, []
+    )
+
+
+def test_reading_in_batches_with_words_of_each_image_and_of_all(smoke_run):
+    model = Recognizer.load(smoke_run)
+    rng = np.random.default_rng(0)
+    images = [rng.integers(0, 256, (32, 64), np.uint8) for _ in range(5)]
+    own = [["one", "two"], ["three"], ["four", "five", "six"], ["a"], ["b"]]
+
+    def read(decoder, words):
+        stream = model.stream(
+            range(5), lambda i: model.preprocess(images[i]), 2, decoder, None, words
+        )
+        return [reading for _, reading in sorted(stream, key=lambda item: item[0])]
+
+    for reading, words in zip(read("lexicon", own.__getitem__), own, strict=True):
+        assert reading.text in words
+        found = [reading.text, *(other.text for other in reading.alternatives)]
+        assert sorted(found) == sorted(words)
+        scores = [other.log_probability for other in reading.alternatives]
+        assert scores == sorted(scores, reverse=True)
+        assert all(np.exp(score) <= reading.confidence for score in scores)
+    shared = LexiconDecoder(Lexicon(["one", "zebra"], model.charset), count=1)
+    assert {reading.text for reading in read(shared, None)} <= {"one", "zebra"}
+    assert all(not reading.alternatives for reading in read(shared, None))
+    assert read("lexicon", lambda i: ["x" * 500])[0].text == "", "it fits no image"
+    with pytest.raises(UserError, match="unknown decoder 'lexicn': did you mean 'lexicon'"):
+        make_decoder("lexicn")
+
+
+# The commands.
+
+
+def test_evaluate_chooses_from_words(run_command, mistake, smoke_run, tmp_path):
+    write_words(tmp_path, ["one", "two", "three"])
+    table = tmp_path / "labels.tsv"
+    words = tmp_path / "words.txt"
+    words.write_text("one\nzebra\n")
+    argv = [f"--model={smoke_run}", f"--data=tsv:{tmp_path}"]
+    out = tmp_path / "r.md"
+    code, lines, _ = run_command(evaluate.main, *argv, f"--lexicon={words}", f"--out={out}")
+    assert code == 0
+    assert lines[0] == "model smoke, protocol exact, decoder lexicon (words.txt words)"
+    assert "decoder lexicon (words.txt words)" in out.read_text()
+    line = mistake(evaluate.main, *argv, "--decoder=lexicon")
+    assert "labels.tsv row 1 (0.png) of" in line
+    assert "has no words of its own: give --lexicon=FILE" in line
+    rows = table.read_text().splitlines()
+    table.write_text("".join(f"{row}\tone|two|three\n" for row in rows))
+    predictions = tmp_path / "p.tsv"
+    assert run_command(
+        evaluate.main, *argv, "--decoder=lexicon", f"--predictions={predictions}"
+    ).code == 0  # fmt: skip
+    read = {line.split("\t")[2] for line in predictions.read_text().splitlines()}
+    assert read <= {"one", "two", "three"}
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--decoder=greddy"], "did you mean 'greedy'"),
+        (["--decoder=greedy", "--lexicon=pyproject.toml"], "--decoder=greedy uses no lexicon"),
+        (["--lexicon=none.txt"], "--lexicon=none.txt is no file"),
+        (["--decoder=lexicon"], "images have no words here; give --lexicon=FILE"),
+    ],
+)
+def test_mistakes(mistake, smoke_run, argv, message):
+    assert message in mistake(predict.main, f"--model={smoke_run}", *argv, "x.png")
