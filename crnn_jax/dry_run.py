@@ -34,7 +34,7 @@ def describe(config: ConfigDict) -> str:
     first = jax.jit(lambda: train.create_train_state(config, model, tx))()
     state = replicas.place([first] * config.replicas, layout)
     widths = data.plan.bucket_widths if data.plan else (preprocess.widest,)
-    rows = data.batch_rows(max(widths))
+    most = data.batch_rows(max(widths))  # rows of the widest batch
     loaded = layout.split(_batch(config, data, max(widths)))
     assets = layout.replicate(data.assets)
     start = time.perf_counter()
@@ -49,11 +49,11 @@ def describe(config: ConfigDict) -> str:
         jax.block_until_ready(sums)
         seconds.append(time.perf_counter() - start)
     per_step = float(np.median(seconds[1:])) / config.steps_per_dispatch
-    images = rows * config.replicas
+    images = most * config.replicas
     # Time goes with the pixels: those of the mean batch.
     epoch = [data.plan.step(i)[0] for i in range(data.plan.steps_per_epoch)] if data.plan else []
-    columns = np.mean([width * data.batch_rows(width) for width in epoch] or rows * max(widths))
-    estimate = total * per_step * columns / (rows * max(widths)) + compiling * len(widths)
+    columns = np.mean([width * data.batch_rows(width) for width in epoch] or most * max(widths))
+    estimate = total * per_step * columns / (most * max(widths)) + compiling * len(widths)
     parameters = sum(p.size for p in jax.tree.leaves(first.params))
     state_bytes = sum(x.nbytes for x in jax.tree.leaves(state))
     frames = ", ".join(f"{w} px: {models.num_frames(config.model.encoder, w)}" for w in widths)

@@ -136,7 +136,8 @@ def main(argv: Sequence[str]) -> int:
     # A file of another set must not cost an evaluation.
     opponents = systems_lib.open_files(args.against, sources, protocol)
     systems = systems_lib.open_files(args.readings, sources, protocol)
-    options.check_own_words(args, sources)
+    if models:
+        options.check_own_words(args, sources)
     decoded = [
         (name, model, options.build_decoder(args, model.charset)) for name, model in models.items()
     ]
@@ -161,7 +162,7 @@ def main(argv: Sequence[str]) -> int:
         options.check_options(args) if models else None,
         args.resamples,
         args.published,
-        options.describe_lexicon(args),
+        options.describe_lexicon(args) if models else None,
     )
     print(report_text(report, args.breakdown))
     if args.out and pathlib.Path(args.out).suffix.lower() == ".md":
@@ -227,6 +228,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         systems_lib.check_published(args.published, args.protocol)
     if args.model:
         options.check_options(args)
+    elif args.decoder or args.lexicon:
+        raise UserError("--decoder and --lexicon are for models: --readings are read already")
     return args
 
 
