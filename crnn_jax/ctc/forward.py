@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from crnn_jax import types
+from crnn_jax.ctc.loss import string_log_probability
 
-_SHARES = (4, 2, 1)  # columns computed on: a quarter, a half or all
+_SHARES = (4, 2, 1)  # of the columns: a quarter, a half or all are computed on
+# Products of float32 lose what is below 1.2e-38. All that a string can lose is that, once for each
+# character and frame: less than a millionth of 1e-25, up to a million of both.
+_EXACT = 1e-25
 
 
 def string_log_probabilities(
@@ -16,55 +20,87 @@ def string_log_probabilities(
     frames: types.FrameCounts,
     strings: Int[Array, "B N L"],
     lengths: Int[Array, "B N"],
+    wanted: Bool[Array, "B N"] | None = None,
 ) -> Float[Array, "B N"]:
     """Returns log p(string | image) in nats of N strings per row, computed in float32.
 
-    What `ctc.loss.string_log_probability` gives one string at a time, without a copy of the
-    logits for each: equations 6 to 8 of Graves et al., 2006, in logarithms, blanks and characters
-    apart. A string that the frames cannot spell has -inf; the empty one is all blanks.
+    What `ctc.loss.string_log_probability` gives one string at a time, and many times faster: the
+    forward recursion (Graves et al., 2006, equations 6 to 8) with probabilities, which are exact
+    unless they are tiny. Where one is, that function is asked. A string's result does not depend
+    on the others.
 
     Args:
       logits: (B, T, K), class 0 the blank.
       frames: (B,), real frames; what is beyond them is not read.
       strings: (B, N, L), class ids, padded with anything.
       lengths: (B, N), from 0 to L.
+      wanted: (B, N), strings that count; None counts all. Others have -inf.
     """
     real = jnp.arange(logits.shape[1])[None, :] < frames[:, None]
-    # A padded frame is certain of everything, so that no sum needs a condition.
-    log_probs = jax.nn.log_softmax(jnp.where(real[:, :, None], logits, 0).astype(jnp.float32))
-    columns = strings.shape[2]
-    sizes = sorted({-(-columns // share) for share in _SHARES})
-    # Most strings are far shorter than their frames: the longest one decides.
-    branch = sum((jnp.max(lengths, initial=0) > size).astype(jnp.int32) for size in sizes[:-1])
-    branches = [lambda size=size: _forward(log_probs, frames, strings[:, :, :size], lengths)
-                for size in sizes]  # fmt: skip
-    return jax.lax.switch(branch, branches) if len(sizes) > 1 else branches[0]()
+    logits = jnp.where(real[:, :, None], logits, 0).astype(jnp.float32)
+    wanted = jnp.ones(lengths.shape, bool) if wanted is None else wanted
+    lengths = jnp.where(wanted, lengths, 0)
+    strings = jnp.where(
+        jnp.arange(strings.shape[2])[None, None, :] < lengths[:, :, None], strings, 0
+    )
+    p = _forward(jax.nn.softmax(logits, axis=-1), frames, strings, lengths)
+    unsafe = wanted & (p < _EXACT)
+
+    def one_by_one():
+        def score(string):
+            return string_log_probability(logits, frames, *string)
+
+        by_column = jnp.moveaxis(strings, 1, 0), lengths.T
+        return jnp.where(unsafe, jax.lax.map(score, by_column).T, jnp.log(p))
+
+    exact = jax.lax.cond(jnp.any(unsafe), one_by_one, lambda: jnp.log(p))
+    return jnp.where(wanted, exact, -jnp.inf)
 
 
 def _forward(
-    log_probs: Float[Array, "B T K"],
+    p: Float[Array, "B T K"],
+    frames: types.FrameCounts,
+    strings: Int[Array, "B N L"],
+    lengths: Int[Array, "B N"],
+) -> Float[Array, "B N"]:
+    """Returns p(string | image) of class posteriors p, 0 where it underflows."""
+    sizes = sorted({-(-strings.shape[2] // share) for share in _SHARES})
+    longest = jnp.max(lengths, initial=0)
+
+    def of(size: int):
+        return lambda: _recursion(p, frames, strings[:, :, :size], lengths)
+
+    # Most strings are far shorter than their frames: the longest one decides.
+    branch = sum((longest > size).astype(jnp.int32) for size in sizes[:-1])
+    return jax.lax.switch(branch, [of(s) for s in sizes]) if len(sizes) > 1 else of(sizes[0])()
+
+
+def _recursion(
+    p: Float[Array, "B T K"],
     frames: types.FrameCounts,
     strings: Int[Array, "B N L"],
     lengths: Int[Array, "B N"],
 ) -> Float[Array, "B N"]:
     batch, number, columns = strings.shape
-    flat = jnp.clip(strings, 0, log_probs.shape[2] - 1).reshape(batch, -1)
+    flat = strings.reshape(batch, number * columns)
     repeated = jnp.pad(strings[:, :, 1:] == strings[:, :, :-1], ((0, 0), (0, 0), (1, 0)))
 
-    def step(t, carry):
-        # blank[l]: paths of the first l characters that end in a blank; char[l]: that end in them.
-        blank, char = carry
-        now = jax.lax.dynamic_index_in_dim(log_probs, t, axis=1, keepdims=False)
-        emitted = jnp.take_along_axis(now, flat, axis=1).reshape(strings.shape)
-        before = jnp.pad(char, ((0, 0), (0, 0), (1, 0)), constant_values=-jnp.inf)
-        either = jnp.logaddexp(blank, before)
-        entered = jnp.where(repeated, blank[:, :, :-1], either[:, :, :-1])
-        new = either + now[:, :1, None], jnp.logaddexp(char, entered) + emitted
-        real = (t < frames)[:, None, None]
-        return jnp.where(real, new[0], blank), jnp.where(real, new[1], char)
+    def both(blank, char):  # of the first l characters, whatever the paths end in
+        return blank + jnp.pad(char, ((0, 0), (0, 0), (1, 0)))
 
-    blank = jnp.full((batch, number, columns + 1), -jnp.inf).at[:, :, 0].set(0.0)
-    char = jnp.full(strings.shape, -jnp.inf)
-    blank, char = jax.lax.fori_loop(0, jnp.max(frames, initial=0), step, (blank, char))
-    either = jnp.logaddexp(blank, jnp.pad(char, ((0, 0), (0, 0), (1, 0)), constant_values=-jnp.inf))
-    return jnp.take_along_axis(either, lengths[:, :, None], axis=2)[:, :, 0]
+    def step(t, carry):
+        # blank: paths of the first l characters that end in a blank; char: that end in the last.
+        blank, char = carry
+        now = jax.lax.dynamic_index_in_dim(p, t, axis=1, keepdims=False)
+        emitted = jnp.take_along_axis(now, flat, axis=1).reshape(strings.shape)
+        either = both(blank, char)
+        entered = jnp.where(repeated, blank[:, :, :-1], either[:, :, :-1])
+        real = (t < frames)[:, None, None]
+        return (
+            jnp.where(real, either * now[:, :1, None], blank),
+            jnp.where(real, (char + entered) * emitted, char),
+        )
+
+    start = jnp.zeros((batch, number, columns + 1)).at[:, :, 0].set(1), jnp.zeros(strings.shape)
+    blank, char = jax.lax.fori_loop(0, jnp.max(frames, initial=0), step, start)
+    return jnp.take_along_axis(both(blank, char), lengths[:, :, None], axis=2)[:, :, 0]

@@ -15,7 +15,8 @@ from crnn_jax.ctc.forward import string_log_probabilities
 from crnn_jax.decode.greedy import Decoded, best_path
 from crnn_jax.errors import UserError
 
-_NEVER = -jnp.inf
+_NEVER = -1e30  # log of no probability; finite, so that differences are, too
+_UNLIKELIEST = -1e29
 _DEAD = -9  # length of a place of the beam that holds no string: no other's plus or minus one
 
 
@@ -119,10 +120,10 @@ class _Beam(NamedTuple):
 
     blank: Float[Array, "B W"]  # paths that end in a blank
     char: Float[Array, "B W"]  # paths that end in the last character
+    total: Float[Array, "B W"]  # both
     last: Int[Array, "B W"]  # the last character; 0 of the empty string, -1 of a dead place
     lengths: Int[Array, "B W"]
-    strings: Int[Array, "B W T"]
-    starts: Bool[Array, "B W W"]  # [i, j]: string i starts with string j
+    strings: Int[Array, "B P W"]  # packed
     states: Int[Array, "B W"]  # of the language model
 
 
@@ -132,6 +133,54 @@ class _Frame(NamedTuple):
     blank: Float[Array, " B"]  # logit
     char: Float[Array, "B C"]  # logits, -inf of a class that is not considered
     ids: Int[Array, "B C"]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Packing:
+    """Strings as few integers, so that they are cheap to keep and to compare; static.
+
+    A string takes P numbers of 32 bits, each with `per` characters; what is beyond it is 0. Equal
+    numbers are equal strings: there are no hashes, hence no collisions.
+
+    Attributes:
+      bits: of a character.
+      per: characters per number.
+    """
+
+    bits: int
+    per: int
+
+    @classmethod
+    def of(cls, classes: int) -> _Packing:
+        """Returns the packing for so many classes."""
+        bits = max((classes - 1).bit_length(), 1)
+        return cls(bits, 31 // bits)
+
+    def words(self, length: int) -> int:
+        """Returns P for strings of at most `length` characters."""
+        return -(-length // self.per)
+
+    def put(
+        self, strings: Int[Array, "B P W"], at: Int[Array, "B W"], ids: Int[Array, "B W"]
+    ) -> Int[Array, "B P W"]:
+        """Returns strings with class ids (or 0, which changes nothing) added at free positions."""
+        here = jnp.arange(strings.shape[1])[None, :, None] == (at // self.per)[:, None, :]
+        return strings + jnp.where(here, (ids << at % self.per * self.bits)[:, None, :], 0)
+
+    def children(self, beam: _Beam) -> Bool[Array, "B W W"]:
+        """Returns [i, j]: string i is string j with one more character."""
+        shorter = self.put(beam.strings, beam.lengths - 1, -jnp.maximum(beam.last, 0))
+        found = beam.lengths[:, :, None] == beam.lengths[:, None, :] + 1
+        for word in range(beam.strings.shape[1]):
+            found &= shorter[:, word, :, None] == beam.strings[:, word, None, :]
+        return found
+
+    def unpack(self, strings: Int[Array, "B P N"], length: int) -> Int[Array, "B N L"]:
+        """Returns strings as class ids, padded with 0 to `length`."""
+        at = jnp.arange(length)
+        words = jnp.take(strings, at // self.per, axis=1)
+        ids = (words >> (at % self.per * self.bits)[None, :, None]) & ((1 << self.bits) - 1)
+        return jnp.moveaxis(ids, 1, 2)
 
 
 def beam(logits: types.Logits, frames: types.FrameCounts) -> Decoded:
@@ -162,27 +211,29 @@ def nbest(
     real = jnp.arange(logits.shape[1])[None, :] < frames[:, None]
     logits = jnp.where(real[:, :, None], logits, 0).astype(jnp.float32)
     found = _search(logits, real, options, model)
-    score = jnp.logaddexp(found.blank, found.char)
+    score = found.total
     if model is not None:
         score += options.alpha * model.end(found.states)
-    _, order = jax.lax.top_k(score, options.nbest)
-    ids = jnp.take_along_axis(found.strings, order[:, :, None], axis=1).astype(jnp.int32)
-    lengths = jnp.maximum(jnp.take_along_axis(found.lengths, order, axis=1), 0)
-    alive = jnp.take_along_axis(score, order, axis=1) > _NEVER
+    score, order = jax.lax.top_k(score, options.nbest)
+    packing = _Packing.of(logits.shape[2])
+    packed = jnp.take_along_axis(found.strings, order[:, None, :], axis=2)
+    ids = packing.unpack(packed, logits.shape[1])
+    lengths = jnp.take_along_axis(found.lengths, order, axis=1)
+    alive = score > _UNLIKELIEST
 
     # The greedy reading stands by: the search may have lost it, and must not end up below it.
     best, best_length = best_path(logits, frames)
     known = jnp.any(jnp.all(ids == best[:, None], axis=2) & alive, axis=1)
-    ids = jnp.concatenate([ids, best[:, None]], axis=1)
-    lengths = jnp.concatenate([lengths, best_length[:, None]], axis=1)
+    ids = jnp.concatenate([jnp.where(alive[:, :, None], ids, 0), best[:, None]], axis=1)
+    lengths = jnp.concatenate([jnp.where(alive, lengths, 0), best_length[:, None]], axis=1)
     alive = jnp.concatenate([alive, ~known[:, None]], axis=1)
 
-    exact = jnp.where(alive, string_log_probabilities(logits, frames, ids, lengths), _NEVER)
+    exact = string_log_probabilities(logits, frames, ids, lengths, alive)
     score = exact + options.insertion_bonus * lengths
     if model is not None:
         score += options.alpha * string_score(model, ids, lengths)
     score, order = jax.lax.top_k(score, options.nbest)
-    kept = score > _NEVER
+    kept = score > -jnp.inf
     return NBest(
         jnp.where(kept[:, :, None], jnp.take_along_axis(ids, order[:, :, None], axis=1), 0),
         jnp.where(kept, jnp.take_along_axis(lengths, order, axis=1), 0),
@@ -225,18 +276,19 @@ def _search(
     best = jnp.max(logits, axis=2, keepdims=True)
     considered = logits >= best - options.prune
     used = jnp.any(considered[:, :, 1:], axis=2) & real
-    logits = jnp.where(considered, logits, _NEVER)
+    logits = jnp.where(considered, jnp.maximum(logits, _NEVER), _NEVER)
     order = jnp.argsort(~used, axis=1, stable=True)
     counts = jnp.sum(used, axis=1, dtype=jnp.int32)
     gap = jnp.diff(order, axis=1, prepend=-1) > 1
     top = min(options.top or classes, classes - 1)
+    packing = _Packing.of(classes)
 
     def step(s, state):
         t = jax.lax.dynamic_index_in_dim(order, s, axis=1)
         now = jnp.take_along_axis(logits, t[:, :, None], axis=1)[:, 0]
         closed = jax.lax.dynamic_index_in_dim(gap, s, axis=1)
         state = state._replace(
-            blank=jnp.where(closed, jnp.logaddexp(state.blank, state.char), state.blank),
+            blank=jnp.where(closed, state.total, state.blank),
             char=jnp.where(closed, _NEVER, state.char),
         )
         char, ids = jax.lax.top_k(now[:, 1:], top)
@@ -245,30 +297,38 @@ def _search(
         frame = _Frame(
             jnp.where(done, 0.0, now[:, 0]), jnp.where(done[:, None], _NEVER, char), ids + 1
         )
-        return _advance(state, frame, options, model)
+        return _advance(state, frame, packing, options, model)
 
-    return jax.lax.fori_loop(
-        0, jnp.max(counts, initial=0), step, _start(batch, steps, options, model)
-    )
+    start = _start(batch, packing.words(steps), options.width, model)
+    return jax.lax.fori_loop(0, jnp.max(counts, initial=0), step, start)
 
 
-def _start(batch: int, steps: int, options: BeamOptions, model: LanguageModel | None) -> _Beam:
+def _start(batch: int, words: int, width: int, model: LanguageModel | None) -> _Beam:
     """Returns the beam before the first frame: the empty string."""
-    width = options.width
-    places = jnp.broadcast_to(jnp.arange(width), (batch, width))
+    first = jnp.broadcast_to(jnp.arange(width) == 0, (batch, width))
+    certain = jnp.where(first, 0.0, _NEVER)
     return _Beam(
-        blank=jnp.where(places == 0, 0.0, _NEVER),
+        blank=certain,
         char=jnp.full((batch, width), _NEVER),
-        last=jnp.where(places == 0, 0, -1),
-        lengths=jnp.where(places == 0, 0, _DEAD),
-        strings=jnp.zeros((batch, width, steps), jnp.int32),
-        starts=jnp.broadcast_to(jnp.eye(width, dtype=bool), (batch, width, width)),
+        total=certain,
+        last=jnp.where(first, 0, -1),
+        lengths=jnp.where(first, 0, _DEAD),
+        strings=jnp.zeros((batch, words, width), jnp.int32),
         states=jnp.broadcast_to(0 if model is None else model.start(), (batch, width)),
     )
 
 
+def _either(a: Float[Array, "*S"], b: Float[Array, "*S"]) -> Float[Array, "*S"]:
+    """Returns log(exp a + exp b) of finite numbers, in a form that a CPU vectorises."""
+    return jnp.maximum(a, b) + jnp.log(1 + jnp.exp(-jnp.abs(a - b)))
+
+
 def _advance(
-    beam: _Beam, frame: _Frame, options: BeamOptions, model: LanguageModel | None
+    beam: _Beam,
+    frame: _Frame,
+    packing: _Packing,
+    options: BeamOptions,
+    model: LanguageModel | None,
 ) -> _Beam:
     """Returns the beam after one more frame.
 
@@ -278,70 +338,55 @@ def _advance(
     batch, width = beam.last.shape
     top = frame.ids.shape[1]
     rows = jnp.arange(batch)[:, None]
-    total = jnp.logaddexp(beam.blank, beam.char)
     same = frame.ids[:, None, :] == beam.last[:, :, None]
     # After its own kind a character is a new one only across a blank.
-    base = jnp.where(same, beam.blank[:, :, None], total[:, :, None])
+    base = jnp.where(same, beam.blank[:, :, None], beam.total[:, :, None])
     longer = base + (frame.char[:, None, :] + options.insertion_bonus)
     after = None
     if model is not None:
         score, after = model.score(beam.states[:, :, None], frame.ids[:, None, :])
         longer += options.alpha * score
+    longer = jnp.maximum(longer, _NEVER).reshape(batch, width * top)
 
-    # Which string of the beam is each one's own without the last character, and which class is it?
-    child = beam.starts & (beam.lengths[:, :, None] == beam.lengths[:, None, :] + 1)
-    parent, column = jnp.argmax(child, axis=2), jnp.argmax(same, axis=2)
-    merged = jnp.any(child, axis=2) & jnp.any(same, axis=2)
+    child = packing.children(beam)
+    parent = jnp.max(jnp.where(child, jnp.arange(width)[None, None, :], -1), axis=2)
+    column = jnp.max(jnp.where(same, jnp.arange(top)[None, None, :], -1), axis=2)
+    merged = (parent >= 0) & (column >= 0)
+    place = jnp.where(merged, parent * top + column, width * top)
+    # Maxima of one number, not gathers: exponentials in a loop with a gather are not vectorised.
     own = jnp.max(jnp.where(same, frame.char[:, None, :], _NEVER), axis=2)
-    place = parent * top + column
-    longer = longer.reshape(batch, width * top)
-    joining = jnp.where(merged, jnp.take_along_axis(longer, place, axis=1), _NEVER)
-    longer = longer.at[rows, jnp.where(merged, place, width * top)].set(_NEVER, mode="drop")
-    blank = total + frame.blank[:, None]
-    char = jnp.logaddexp(beam.char + own, joining)
+    doubled = beam.last[:, :, None] == beam.last[:, None, :]
+    base = jnp.where(doubled, beam.blank[:, None, :], beam.total[:, None, :])
+    joining = jnp.max(jnp.where(child, base, _NEVER), axis=2) + options.insertion_bonus
+    if model is not None:
+        state = jnp.take_along_axis(beam.states, jnp.maximum(parent, 0), axis=1)
+        joining += options.alpha * model.score(state, jnp.maximum(beam.last, 0))[0]
+    char = jnp.maximum(_either(beam.char, joining) + own, _NEVER)
+    longer = longer.at[rows, place].set(_NEVER, mode="drop")
+    blank = jnp.maximum(beam.total + frame.blank[:, None], _NEVER)
 
-    candidates = jnp.concatenate([jnp.logaddexp(blank, char), longer], axis=1)
-    score, chosen = jax.lax.top_k(candidates, width)
-    return _keep(beam, blank, char, frame.ids, after, score, chosen)
-
-
-def _keep(beam, blank, char, ids, after, score, chosen) -> _Beam:
-    """Returns the beam of the chosen candidates.
-
-    Whether a string starts with another is carried along exactly, so equal strings are known
-    without hashes: only a string that has just become longer can stop being the start of another,
-    and it does unless that one has the new character in its place.
-    """
-    batch, width = beam.last.shape
-    top = ids.shape[1]
-    grown = chosen >= width
-    longer = jnp.maximum(chosen - width, 0)
+    candidates = jnp.concatenate([_either(blank, char), longer], axis=1)
+    total, chosen = jax.lax.top_k(candidates, width)
+    grown, longer = chosen >= width, jnp.maximum(chosen - width, 0)
     source = jnp.where(grown, longer // top, chosen)
-    added = jnp.take_along_axis(ids, longer % top, axis=1)
-    alive = score > _NEVER
+    added = jnp.take_along_axis(frame.ids, longer % top, axis=1)
+    alive = total > _UNLIKELIEST
 
     def of(values: Array) -> Array:
         return jnp.take_along_axis(values, source, axis=1)
 
-    before = of(beam.lengths)
-    strings = jnp.take_along_axis(beam.strings, source[:, :, None], axis=1)
-    here = jnp.arange(strings.shape[2])[None, None, :] == before[:, :, None]
-    strings = jnp.where(here & grown[:, :, None], added[:, :, None], strings)
-    pair = (source[:, :, None] * width + source[:, None, :]).reshape(batch, width * width)
-    starts = jnp.take_along_axis(beam.starts.reshape(batch, width * width), pair, axis=1)
-    starts = starts.reshape(batch, width, width)
-    at = jnp.broadcast_to(jnp.maximum(before, 0)[:, None, :], starts.shape)
-    agree = jnp.take_along_axis(strings, at, axis=2) == added[:, None, :]
     states = of(beam.states)
     if after is not None:
         new = jnp.take_along_axis(after.reshape(batch, width * top), longer, axis=1)
         states = jnp.where(grown, new, states)
+    lengths = of(beam.lengths)
+    strings = jnp.take_along_axis(beam.strings, source[:, None, :], axis=2)
     return _Beam(
         blank=jnp.where(grown, _NEVER, of(blank)),
-        char=jnp.where(grown, score, of(char)),
+        char=jnp.where(grown, total, of(char)),
+        total=total,
         last=jnp.where(alive, jnp.where(grown, added, of(beam.last)), -1),
-        lengths=jnp.where(alive, before + grown, _DEAD),
-        strings=strings,
-        starts=starts & (agree | ~grown[:, None, :]),
+        lengths=jnp.where(alive, lengths + grown, _DEAD),
+        strings=packing.put(strings, lengths, jnp.where(grown, added, 0)),
         states=states,
     )
