@@ -27,7 +27,7 @@ def string_log_probabilities(
     What `ctc.loss.string_log_probability` gives one string at a time, and many times faster: the
     forward recursion (Graves et al., 2006, equations 6 to 8) with probabilities, which are exact
     unless they are tiny. Where one is, that function is asked. A string's result does not depend
-    on the others.
+    on the others, rounding aside.
 
     Args:
       logits: (B, T, K), class 0 the blank.
