@@ -3,15 +3,14 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections import defaultdict
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from ctc_paths import string_probabilities
+from plain_beam import reference_beam
 
-from crnn_jax.ctc.forward import string_log_probabilities
 from crnn_jax.ctc.loss import string_log_probability
 from crnn_jax.decode.beam import BeamOptions, Ngrams, beam, nbest, string_score
 from crnn_jax.decode.greedy import Decoded, best_path, greedy
@@ -23,7 +22,6 @@ search = functools.partial(jax.jit, static_argnames="options")(nbest)
 read = jax.jit(beam)
 read_greedily = jax.jit(greedy)
 score_one = jax.jit(string_log_probability)
-scores_of = jax.jit(string_log_probabilities)
 
 
 def draw(seed, *shape, scale=2.0):
@@ -117,37 +115,6 @@ def test_language_model_score_of_a_string():
 
 
 # A beam that drops strings, against the same search with strings written out
-
-
-def reference_beam(logits, width, top, prune, model=None, alpha=1.0, bonus=0.0):
-    """Strings kept after the last frame, and how often one came back after it had been dropped.
-
-    In float64, linear, with strings themselves as keys.
-    """
-    beams, dropped, back = {(): (1.0, 0.0)}, set(), 0
-    for frame in logits.astype(np.float64):
-        usual = sorted(range(1, len(frame)), key=lambda k: -frame[k])[: top or None]
-        p = {k: math.exp(frame[k]) for k in [0, *usual] if frame[k] >= frame.max() - prune}
-        new = defaultdict(lambda: [0.0, 0.0])
-        for string, (blank, char) in beams.items():
-            for k, value in p.items():
-                if k == 0:
-                    new[string][0] += (blank + char) * value
-                    continue
-                last = string[-1] if string else 0
-                if k == last:
-                    new[string][1] += char * value
-                grown = blank if k == last else blank + char
-                if model is not None:
-                    grown *= math.exp(alpha * model[last, k])
-                new[(*string, k)][1] += grown * value * math.exp(bonus)
-        new = {s: v for s, v in new.items() if sum(v) > 0}
-        kept = sorted(new, key=lambda s: -sum(new[s]))[:width]
-        dropped |= set(beams) - set(kept)
-        back += len(dropped & set(kept) - set(beams))
-        scale = sum(new[kept[0]])
-        beams = {s: (new[s][0] / scale, new[s][1] / scale) for s in kept}
-    return set(beams), back
 
 
 @pytest.mark.parametrize(("width", "pruned"), [(1, False), (3, True), (4, False)])
@@ -322,30 +289,3 @@ def test_lowers_for_accelerators(platform):
 def test_options_out_of_range_are_refused(wrong):
     with pytest.raises(UserError, match=next(iter(wrong))):
         BeamOptions(**wrong)
-
-
-# Exact scores of several strings
-
-
-@pytest.mark.parametrize("scale", [2.0, 60.0])  # products of the second underflow
-def test_scores_are_those_of_one_string_at_a_time(scale):
-    rng = np.random.default_rng(4)
-    rows, steps, number = 12, 20, 6
-    logits, frames = cases(14, rows, steps, 5, scale=scale)
-    strings = rng.integers(1, 5, (rows, number, steps)).astype(np.int32)
-    lengths = rng.integers(0, 9, (rows, number)).astype(np.int32)
-    lengths[0, 0], lengths[3, 1] = steps, 12
-    found = np.asarray(scores_of(logits, frames, strings, lengths))
-    for n in range(number):
-        expected = score_one(logits, frames, strings[:, n], lengths[:, n])
-        np.testing.assert_allclose(found[:, n], expected, rtol=1e-5, atol=1e-5)
-    assert (found.min(where=np.isfinite(found), initial=0) < -100) == (scale > 2)
-    assert np.any(found == -np.inf)
-
-    for row in (1, 11):  # the same alone
-        one = slice(row, row + 1)
-        alone = scores_of(logits[one], frames[one], strings[one], lengths[one])
-        np.testing.assert_allclose(alone, found[one], rtol=1e-5, atol=1e-6)
-    wanted = rng.random((rows, number)) < 0.5
-    some = scores_of(logits, frames, strings, lengths, wanted)
-    np.testing.assert_array_equal(some, np.where(wanted, found, -np.inf))

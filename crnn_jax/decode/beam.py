@@ -78,6 +78,8 @@ def nbest(
       options: of the search; static.
       model: of the language; None goes without.
     """
+    if options.alpha == 0:
+        model = None  # 0 times the logarithm of 0 would not be 0
     real = jnp.arange(logits.shape[1])[None, :] < frames[:, None]
     logits = jnp.where(real[:, :, None], logits, 0).astype(jnp.float32)
     found = search(logits, real, options, model)
