@@ -21,7 +21,9 @@ _LEXICON = "lexicon"
 def add_options(parser: argparse.ArgumentParser) -> None:
     """Adds `--decoder` and `--lexicon`."""
     parser.add_argument(
-        "--decoder", default="", help="greedy, or lexicon: the likeliest of some words"
+        "--decoder",
+        default="",
+        help="greedy, beam (search), or lexicon: the likeliest of some words",
     )
     parser.add_argument(
         "--lexicon", metavar="FILE", help="the words, one per line; needs no --decoder"

@@ -11,15 +11,25 @@ import pytest
 from ctc_paths import string_probabilities
 from plain_beam import reference_beam
 
+from crnn_jax.charset import build_charset
 from crnn_jax.ctc.loss import string_log_probability
-from crnn_jax.decode.beam import BeamOptions, Ngrams, beam, nbest, string_score
+from crnn_jax.decode import make_decoder
+from crnn_jax.decode.beam import BeamOptions, Ngrams, nbest, string_score
 from crnn_jax.decode.greedy import Decoded, best_path, greedy
 from crnn_jax.errors import UserError
 
 ALL = {"top": 0, "prune": math.inf}  # nothing is pruned
 
 search = functools.partial(jax.jit, static_argnames="options")(nbest)
-read = jax.jit(beam)
+
+
+@jax.jit
+def read(logits, frames):
+    """The best strings alone."""
+    found = nbest(logits, frames)
+    return Decoded(found.ids[:, 0], found.lengths[:, 0], found.log_probability[:, 0])
+
+
 read_greedily = jax.jit(greedy)
 score_one = jax.jit(string_log_probability)
 
@@ -264,15 +274,26 @@ def test_reduced_precision_is_left_at_once():
     same(search(low, frames, BeamOptions()), search(low.astype(jnp.float32), frames, BeamOptions()))
 
 
-def test_stands_in_for_other_decoders():
+def test_reads_as_other_decoders_do():
     logits, frames = cases(12, 24, 12, 6)
-    decoded = read(logits, frames)
-    assert isinstance(decoded, Decoded)
-    for ours, theirs in zip(decoded, read_greedily(logits, frames), strict=True):
-        assert (ours.shape, ours.dtype) == (theirs.shape, theirs.dtype)
-    expected = score_one(logits, frames, decoded.ids, decoded.lengths)
-    np.testing.assert_allclose(decoded.log_probability, expected, atol=1e-5)
-    assert beam(np.zeros((0, 9, 6), np.float32), jnp.zeros(0, jnp.int32)).ids.shape == (0, 9)
+    decoder = make_decoder("beam")
+    assert decoder.on_device is make_decoder("beam").on_device, "it would be compiled anew"
+    found = jax.device_get(jax.jit(decoder.on_device)(logits, frames))
+    greedy = read_greedily(logits, frames)
+    charset = build_charset("chars:abcde")
+    for row in range(len(logits)):
+        readings = decoder.read(found, row, charset, ())
+        scores = [reading.log_probability for reading in readings]
+        assert scores == sorted(scores, reverse=True)
+        assert scores[0] >= greedy.log_probability[row] - 1e-5
+        ids = charset.encode(readings[0].text)
+        expected = score_one(
+            logits[row : row + 1], frames[row : row + 1], np.array([[*ids, 0]]),
+            np.array([len(ids)]),
+        )  # fmt: skip
+        np.testing.assert_allclose(scores[0], expected[0], atol=1e-4)
+    none = nbest(np.zeros((0, 9, 6), np.float32), jnp.zeros(0, jnp.int32))
+    assert none.ids.shape == (0, 4, 9)
 
 
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])

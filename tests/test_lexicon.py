@@ -15,7 +15,7 @@ from small import write_words
 from crnn_jax import evaluate, predict
 from crnn_jax.charset import build_charset
 from crnn_jax.ctc.loss import string_log_probability
-from crnn_jax.ctc.score import string_log_probabilities
+from crnn_jax.ctc.score import score_strings
 from crnn_jax.decode import lexicon as lexicon_lib
 from crnn_jax.decode import make_decoder
 from crnn_jax.decode.lexicon import Lexicon, LexiconDecoder
@@ -42,7 +42,7 @@ def test_scores_of_many_strings_are_those_of_each(frames):
     ids = rng.integers(1, 9, (200, 7)).astype(np.int32)
     ids[50:100] = ids[50:100, :1]  # the same letter again and again
     lengths = rng.integers(0, 8, 200).astype(np.int32)
-    found = string_log_probabilities(log_probs, np.int32(frames), ids, lengths)
+    found = score_strings(log_probs, np.int32(frames), ids, lengths)
     rows = jnp.broadcast_to(log_probs, (200, *log_probs.shape))
     wanted = string_log_probability(rows, jnp.full(200, frames), ids, lengths)
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-4)
@@ -53,7 +53,7 @@ def test_unlikely_strings_do_not_underflow():
     log_probs = np.full((60, 9), -40.0, np.float32)
     log_probs[:, 0] = 0.0
     ids = np.full((1, 8), 1, np.int32)
-    (found,) = string_log_probabilities(log_probs, np.int32(60), ids, np.array([8], np.int32))
+    (found,) = score_strings(log_probs, np.int32(60), ids, np.array([8], np.int32))
     assert -320 <= found < -290  # eight letters of -40 each, at many places
 
 

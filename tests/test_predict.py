@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from small import write_words
 
 from crnn_jax import predict
 from crnn_jax.charset import build_charset
@@ -282,3 +283,20 @@ def test_list_shows_the_runs_here(
     assert "cannot be read" in out[0]
     assert out[1].split() == ["runs/good", "1.23", "M", "words", "50.0", "%"]
     assert "cannot be read" in out[2]
+
+
+def test_beam_search_brings_alternatives(
+    run_command: Callable, smoke_run: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    write_words(tmp_path, ["one", "two"])
+    code, lines, _ = run_command(
+        predict.main, f"--model={smoke_run}", "--decoder=beam", "--format=json", str(tmp_path)
+    )
+    assert code == 0
+    for line in lines:
+        found = json.loads(line)
+        scores = [found["confidence"], *(other["confidence"] for other in found["alternatives"])]
+        assert len(scores) > 1
+        assert scores == sorted(scores, reverse=True)
+        texts = [found["text"], *(other["text"] for other in found["alternatives"])]
+        assert len(set(texts)) == len(texts)

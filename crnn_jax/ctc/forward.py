@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from crnn_jax import types
-from crnn_jax.ctc.loss import string_log_probability
+from crnn_jax.ctc.score import score_strings
 
 _SHARES = (4, 2, 1)  # of the columns: a quarter, a half or all are computed on
 # Products of float32 lose what is below 1.2e-38. All that a string can lose is that, once for each
@@ -26,8 +26,8 @@ def string_log_probabilities(
 
     What `ctc.loss.string_log_probability` gives one string at a time, and many times faster: the
     forward recursion (Graves et al., 2006, equations 6 to 8) with probabilities, which are exact
-    unless they are tiny. Where one is, that function is asked. A string's result does not depend
-    on the others, rounding aside.
+    unless they are tiny. Where one is, `score_strings` is asked, which takes logarithms. A string's
+    result does not depend on the others, rounding aside.
 
     Args:
       logits: (B, T, K), class 0 the blank.
@@ -46,14 +46,12 @@ def string_log_probabilities(
     p = _forward(jax.nn.softmax(logits, axis=-1), frames, strings, lengths)
     unsafe = wanted & (p < _EXACT)
 
-    def one_by_one():
-        def score(string):
-            return string_log_probability(logits, frames, *string)
+    def by_logarithms():
+        log_probs = jax.nn.log_softmax(logits, axis=-1)
+        scores = jax.vmap(score_strings)(log_probs, frames, strings, lengths)
+        return jnp.where(unsafe, scores, jnp.log(p))
 
-        by_column = jnp.moveaxis(strings, 1, 0), lengths.T
-        return jnp.where(unsafe, jax.lax.map(score, by_column).T, jnp.log(p))
-
-    exact = jax.lax.cond(jnp.any(unsafe), one_by_one, lambda: jnp.log(p))
+    exact = jax.lax.cond(jnp.any(unsafe), by_logarithms, lambda: jnp.log(p))
     return jnp.where(wanted, exact, -jnp.inf)
 
 

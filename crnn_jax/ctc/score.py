@@ -1,4 +1,4 @@
-"""The CTC forward score of many strings against one image."""
+"""The CTC forward score of many strings against one image, however unlikely they are."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _LEAST = -1e4  # log-probability that a class has at least
 
 
 @jax.jit
-def string_log_probabilities(
+def score_strings(
     log_probs: Float[Array, "T K"],
     frames: Int[Array, ""],
     ids: Int[Array, "C L"],

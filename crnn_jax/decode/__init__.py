@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from crnn_jax import types
 from crnn_jax.charset import Charset
+from crnn_jax.decode.beam import Beam
 from crnn_jax.decode.candidates import Candidate
 from crnn_jax.decode.greedy import Greedy
 from crnn_jax.decode.lexicon import LexiconDecoder
@@ -38,7 +39,11 @@ class Decoder(Protocol):
         ...
 
 
-DECODERS: dict[str, Callable[[], Decoder]] = {"greedy": Greedy, "lexicon": LexiconDecoder}
+DECODERS: dict[str, Callable[[], Decoder]] = {
+    "greedy": Greedy,
+    "beam": Beam,
+    "lexicon": LexiconDecoder,
+}
 
 
 def make_decoder(decoder: str | Decoder) -> Decoder:

@@ -24,21 +24,61 @@ less. With one rescored string instead of four it is 8 instead of 4.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from crnn_jax import types
+from crnn_jax.charset import Charset
 from crnn_jax.ctc.forward import string_log_probabilities
-from crnn_jax.decode.greedy import Decoded, best_path
+from crnn_jax.decode.candidates import Candidate
+from crnn_jax.decode.greedy import best_path
 from crnn_jax.decode.language import LanguageModel, Ngrams, string_score
 from crnn_jax.decode.prefix_search import UNLIKELIEST, BeamOptions, Packing, search
 
-__all__ = ["BeamOptions", "LanguageModel", "NBest", "Ngrams", "beam", "nbest", "string_score"]
+__all__ = [
+    "Beam",
+    "BeamOptions",
+    "LanguageModel",
+    "NBest",
+    "Ngrams",
+    "nbest",
+    "string_score",
+]
 
 DEFAULT = BeamOptions()
+
+
+class Beam:
+    """Reads the strings that a prefix beam search finds.
+
+    Args:
+      options: of the search.
+    """
+
+    def __init__(self, options: BeamOptions = DEFAULT):
+        self.on_device = _search(options)
+
+    def read(
+        self, found: NBest, row: int, charset: Charset, words: Sequence[str]
+    ) -> list[Candidate]:
+        """Returns the strings, whatever words there are."""
+        ids, lengths, scores = found.ids[row], found.lengths[row], found.log_probability[row]
+        return [
+            Candidate(charset.decode(ids[n, : lengths[n]]), float(scores[n]))
+            for n in range(len(scores))
+            if np.isfinite(scores[n])
+        ]
+
+
+@functools.cache  # the same function for the same options: it is what programs are kept by
+def _search(options: BeamOptions) -> Callable[[types.Logits, types.FrameCounts], NBest]:
+    return functools.partial(nbest, options=options)
 
 
 class NBest(NamedTuple):
@@ -51,17 +91,6 @@ class NBest(NamedTuple):
     lengths: Int[Array, "B N"]
     log_probability: Float[Array, "B N"]  # of the string, by the CTC forward score
     score: Float[Array, "B N"]  # ranked by it: log-probability, weighted model and bonuses
-
-
-def beam(logits: types.Logits, frames: types.FrameCounts) -> Decoded:
-    """Reads a batch by prefix beam search at the default options, without a language model.
-
-    Args:
-      logits: (B, T, K), class 0 the blank.
-      frames: (B,), real frames.
-    """
-    found = nbest(logits, frames)
-    return Decoded(found.ids[:, 0], found.lengths[:, 0], found.log_probability[:, 0])
 
 
 def nbest(

@@ -23,7 +23,7 @@ from rapidfuzz.distance import Levenshtein
 
 from crnn_jax import types
 from crnn_jax.charset import Charset
-from crnn_jax.ctc.score import string_log_probabilities
+from crnn_jax.ctc.score import score_strings
 from crnn_jax.decode.candidates import Candidate
 from crnn_jax.decode.greedy import best_path
 from crnn_jax.errors import UserError
@@ -228,7 +228,7 @@ class Lexicon:
         ids[: len(rows), :width] = self._ids[rows, :width]
         lengths = np.zeros(size, np.int32)
         lengths[: len(rows)] = self._lengths[rows]
-        found = string_log_probabilities(log_probs, np.int32(frames), ids, lengths)
+        found = score_strings(log_probs, np.int32(frames), ids, lengths)
         return np.asarray(found)[: len(rows)]
 
 
