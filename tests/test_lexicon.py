@@ -82,15 +82,13 @@ def test_the_best_word_is_the_one_with_the_best_score(monkeypatch):
     rng = np.random.default_rng(1)
     words = sorted(set(some_words(rng, 300, 6)))
     log_probs = posteriors(rng, 12)
-    scored = {
-        word: float(
-            string_log_probability(
-                log_probs[None], jnp.array([12]), jnp.array([LETTERS.encode(word)]),
-                jnp.array([len(word)]),
-            )[0]
-        )
-        for word in words
-    }  # fmt: skip
+    ids = np.zeros((len(words), 6), np.int32)
+    for row, word in enumerate(words):
+        ids[row, : len(word)] = LETTERS.encode(word)
+    rows = np.broadcast_to(log_probs, (len(words), *log_probs.shape))
+    lengths = np.array([len(word) for word in words])
+    exact = string_log_probability(rows, np.full(len(words), 12), ids, lengths)
+    scored = dict(zip(words, exact.tolist(), strict=True))
     wanted = sorted(scored, key=lambda word: -scored[word])[:5]
     monkeypatch.setattr(lexicon_lib, "_MOST", 128)  # several calls
     found = Lexicon(words, LETTERS).best(log_probs, 12, [], count=5)

@@ -41,7 +41,7 @@ def check_labels(number: int, audited: AuditSet, charset: Charset | None) -> lis
         label, rows = audited.source.label(i), [Row(number, i)]
         for kind, detail, values in _wrong(label):
             found[kind].add(rows, detail, **values)
-        if charset is not None and (unknown := charset.unknown(label)):
+        if charset is not None and label.strip() and (unknown := charset.unknown(label)):
             labels_with.update(set(unknown))
             occurrences.update(unknown)
             found["unknown_character"].add(rows, describe(unknown), characters=unknown)
