@@ -85,9 +85,9 @@ def test_the_best_word_is_the_one_with_the_best_score(monkeypatch):
     ids = np.zeros((len(words), 6), np.int32)
     for row, word in enumerate(words):
         ids[row, : len(word)] = LETTERS.encode(word)
-    rows = np.broadcast_to(log_probs, (len(words), *log_probs.shape))
-    lengths = np.array([len(word) for word in words])
-    exact = string_log_probability(rows, np.full(len(words), 12), ids, lengths)
+    rows = jnp.broadcast_to(log_probs, (len(words), *log_probs.shape))
+    lengths = np.array([len(word) for word in words], np.int32)
+    exact = string_log_probability(rows, jnp.full(len(words), 12), ids, lengths)
     scored = dict(zip(words, exact.tolist(), strict=True))
     wanted = sorted(scored, key=lambda word: -scored[word])[:5]
     monkeypatch.setattr(lexicon_lib, "_MOST", 128)  # several calls
