@@ -30,15 +30,20 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def check_options(args: argparse.Namespace) -> str:
-    """Returns the name of the decoder that is asked for.
+def decoder_name(args: argparse.Namespace) -> str:
+    """Returns the name of the decoder that is asked for."""
+    return args.decoder or (_LEXICON if args.lexicon else "greedy")
+
+
+def check_options(args: argparse.Namespace) -> None:
+    """Checks the options, once, before anything is read.
 
     Raises:
       UserError: an unknown one, one that does not use a lexicon beside a lexicon, no such file.
     """
     from crnn_jax.decode import DECODERS
 
-    name = args.decoder or (_LEXICON if args.lexicon else "greedy")
+    name = decoder_name(args)
     if name not in DECODERS:
         raise unknown_name("decoder", name, DECODERS)
     if args.lexicon and name != _LEXICON:
@@ -47,7 +52,6 @@ def check_options(args: argparse.Namespace) -> str:
         raise UserError(
             f"--lexicon={args.lexicon} is no file: give a text file with a word per line"
         )
-    return name
 
 
 def build_decoder(args: argparse.Namespace, charset: Charset) -> Decoder:
@@ -61,12 +65,12 @@ def build_decoder(args: argparse.Namespace, charset: Charset) -> Decoder:
 
     if args.lexicon:
         return LexiconDecoder(Lexicon.load(args.lexicon, charset))
-    return make_decoder(check_options(args))
+    return make_decoder(decoder_name(args))
 
 
 def describe_lexicon(args: argparse.Namespace) -> str | None:
     """Returns whose words readings are chosen from, for tables; None where they are not."""
-    if check_options(args) != _LEXICON:
+    if decoder_name(args) != _LEXICON:
         return None
     return pathlib.Path(args.lexicon).name if args.lexicon else OWN_WORDS
 

@@ -159,7 +159,7 @@ def main(argv: Sequence[str]) -> int:
             for source in sources
         ],
         protocol,
-        options.check_options(args) if models else None,
+        options.decoder_name(args) if models else None,
         args.resamples,
         args.published,
         options.describe_lexicon(args) if models else None,

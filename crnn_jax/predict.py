@@ -122,6 +122,7 @@ def main(argv: Sequence[str]) -> int:
         raise UserError("--model is missing: give a run's workdir, as in --model=runs/quickstart")
     if not args.paths:
         raise UserError("no images given: name files, folders or globs after the options")
+    options.check_options(args)
     if options.describe_lexicon(args) == options.OWN_WORDS:
         raise UserError("--decoder=lexicon: images have no words here; give --lexicon=FILE")
     images = list(find_images(args.paths))

@@ -6,6 +6,7 @@ from ml_collections import ConfigDict
 
 from crnn_jax import parallel, replicas, surgery
 from crnn_jax.config import flatten
+from crnn_jax.data.index import INFEASIBLE_POLICIES, UNKNOWN_POLICIES, WIDEN
 from crnn_jax.data.plan import BATCH_BY
 from crnn_jax.durations import DURATIONS, given_duration
 from crnn_jax.errors import UserError, unknown_name
@@ -15,8 +16,8 @@ from crnn_jax.synth import knobs, presets
 
 CHOICES = {
     "case": ("auto", "keep", "fold"),
-    "unknown": ("error", "drop", "skip", "widen"),
-    "infeasible": ("error", "skip", "widen"),
+    "unknown": (*UNKNOWN_POLICIES, WIDEN),
+    "infeasible": INFEASIBLE_POLICIES,
     "data.fit": ("squash", "keep"),
     "data.batch_by": BATCH_BY,
     "loss": ("mean_per_sample", "mean_per_character"),
@@ -66,7 +67,7 @@ def validate(config: ConfigDict) -> None:
             f"config.accumulate is {config.accumulate}: give a divisor of config.batch_size, "
             f"{config.batch_size}"
         )
-    if config.infeasible == "widen" and config.data.fit != "keep":
+    if config.infeasible == WIDEN and config.data.fit != "keep":
         raise UserError(
             "config.infeasible is widen, which stretches images of their own widths: set "
             "config.data.fit to keep, or widen all of them with config.data.width"

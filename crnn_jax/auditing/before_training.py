@@ -20,12 +20,11 @@ from crnn_jax.auditing.rows import AuditSet, Images
 from crnn_jax.charset import Charset
 from crnn_jax.data.images import Preprocess
 from crnn_jax.data.sources import Source
-from crnn_jax.data.spec import Spec, parse_mixture
+from crnn_jax.data.spec import ON_DEVICE, Spec, parse_mixture
 
 JSON_FILE, PAGE_FILE = "audit.json", "audit.html"
 _LOG = logging.getLogger("crnn_jax")
 _REPORTED = ("unknown_character", "empty_label", "too_long_label")  # by the index
-_MADE = ("synth", "bank")  # of pictures that the package itself has made
 
 
 def look(
@@ -66,7 +65,7 @@ def look_at_images(
       workdir: where the files go.
     """
     specs = [
-        [spec for _, spec in parse_mixture(text) if spec.kind not in _MADE] if text else []
+        [spec for _, spec in parse_mixture(text) if spec.kind not in ON_DEVICE] if text else []
         for text in (config.data.train, config.data.eval)
     ]
     frames = functools.partial(models.num_frames, config.model.encoder)

@@ -78,9 +78,8 @@ def align(
 
     _, path = jax.lax.scan(backward, end, back, reverse=True)
     # path[t]: the state of frame t. Character j is state 2 j + 1.
-    here = (path.T[:, :, None] == 2 * jnp.arange(columns)[None, None, :] + 1) & real[
-        :, :, None
-    ]  # (B, T, L)
+    odd = 2 * jnp.arange(columns)[None, None, :] + 1
+    here = (path.T[:, :, None] == odd) & real[:, :, None]  # (B, T, L)
     emitted = jnp.take_along_axis(log_probs, labels[:, None, :], axis=2)
     fits = frames_needed(labels, label_lengths) <= frames
     wanted = (jnp.arange(columns)[None, :] < label_lengths[:, None]) & fits[:, None]

@@ -25,7 +25,8 @@ from crnn_jax.data.sources import Source
 from crnn_jax.errors import DataError, unknown_name
 
 UNKNOWN_POLICIES = ("error", "drop", "skip")
-INFEASIBLE_POLICIES = ("error", "skip", "widen")
+WIDEN = "widen"  # the image; of unknown characters, the charset before an index is built
+INFEASIBLE_POLICIES = ("error", "skip", WIDEN)
 
 MAX_NAMED = 100_000  # rows a report names; it counts all of them
 _HEADER_THREADS = 16  # reading headers waits for the disk or the network, not for a core
@@ -195,7 +196,7 @@ def build_index(
         report.refuse("empty", "mend the labels, or set config.infeasible to 'skip' (the rows)")
 
     index = replace(index, widths=_measure(index, preprocess))
-    widest = preprocess.max_width if infeasible == "widen" and preprocess.fit == "keep" else 0
+    widest = preprocess.max_width if infeasible == WIDEN and preprocess.fit == "keep" else 0
     index = index.select(_feasible(index, repeats, num_frames, widest))
     if infeasible == "error":
         advice = (

@@ -15,7 +15,7 @@ from crnn_jax.charset import Charset
 from crnn_jax.ctc.loss import check_labels
 from crnn_jax.data.feeds import BankArrays, BankRows, RenderedRows
 from crnn_jax.data.images import Preprocess
-from crnn_jax.data.index import Index, build_index
+from crnn_jax.data.index import WIDEN, Index, build_index
 from crnn_jax.data.spec import Spec
 from crnn_jax.errors import UserError
 from crnn_jax.synth import presets
@@ -24,8 +24,6 @@ from crnn_jax.synth.renderer import build_renderer
 from crnn_jax.synth.warp import Canvas
 
 _LOG = logging.getLogger("crnn_jax")
-
-WIDEN = "widen"  # policy: the charset takes unknown characters in, images are stretched
 
 
 def index_rows(

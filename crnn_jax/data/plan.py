@@ -99,7 +99,7 @@ class EpochPlan:
         ]
         # Weights and columns: epochs have other rows each, and so other numbers of batches.
         self._varies = batch_by == BY_COLUMNS and weights is not None
-        self._cache: dict[int, tuple[np.ndarray, list[np.ndarray]]] = {}
+        self._cache: dict[int, tuple[np.ndarray, list[np.ndarray], np.ndarray]] = {}
         self._before = [_Tally(0, 0)]  # what there is before each epoch, as far as was asked for
         self._first = self._tally(0)
         self._lock = threading.Lock()
@@ -134,17 +134,17 @@ class EpochPlan:
         if i < 0:
             raise ValueError(f"step {i} is negative")
         epoch = self._epoch_of(i)
-        buckets, batches = self._epoch(epoch)
+        buckets, batches, _ = self._epoch(epoch)
         batch = i - self._before[epoch].steps
         return self.bucket_widths[buckets[batch]], batches[batch]
 
     def rows_before(self, i: int) -> int:
         """Returns the rows of all steps before step i."""
+        if np.all(self._rows_of == self._rows_of[0]):  # it is asked for in every step
+            return i * int(self._rows_of[0])
         epoch = self._epoch_of(i)
         steps, rows = self._before[epoch]
-        if i > steps:
-            rows += int(self._rows_of[self._epoch(epoch)[0][: i - steps]].sum())
-        return rows
+        return rows if i == steps else rows + int(self._epoch(epoch)[2][i - steps])
 
     def _epoch_of(self, i: int) -> int:
         """Returns the epoch that a step is in."""
@@ -155,8 +155,8 @@ class EpochPlan:
                 self._before.append(_Tally(before.steps + tally.steps, before.rows + tally.rows))
         return bisect.bisect_right(self._before, i, key=lambda before: before.steps) - 1
 
-    def _epoch(self, epoch: int) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Returns bucket numbers [steps] and the rows of each step of an epoch."""
+    def _epoch(self, epoch: int) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
+        """Returns bucket numbers [steps], the rows of each step, and how many come before it."""
         with self._lock:  # so that threads loading ahead do not all compute the same epoch
             if epoch not in self._cache:
                 while len(self._cache) >= _CACHED_EPOCHS:
@@ -182,7 +182,7 @@ class EpochPlan:
         ]
         return np.concatenate(parts)
 
-    def _compute(self, epoch: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    def _compute(self, epoch: int) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
         rows = self._rows(epoch)
         rows = rows[_permutation(len(rows), self.seed, _ROWS, epoch)]
         bucket_of = self._bucket_of[rows]
@@ -198,7 +198,9 @@ class EpochPlan:
             bucket = int(bucket_of.max())
             buckets, batches = [bucket], [np.resize(rows, self._rows_of[bucket])]
         order = _permutation(len(batches), self.seed, _BATCHES, epoch)
-        return np.array(buckets, np.int32)[order], [batches[i] for i in order]
+        buckets = np.array(buckets, np.int32)[order]
+        sizes = self._rows_of[buckets]
+        return buckets, [batches[i] for i in order], np.cumsum(sizes) - sizes
 
     def __getstate__(self) -> dict[str, object]:
         # A worker process makes its own lock, and its own epochs faster than it would receive them.

@@ -40,6 +40,9 @@ KINDS: dict[str, str] = {
     "bank": "bank:words.npz",
 }
 
+# Kinds whose rows are put on, or drawn by, the device when they are trained on.
+ON_DEVICE = ("synth", "bank")
+
 # Options, each with an example; this is also the order in which `str(spec)` writes them.
 OPTIONS: dict[str, str] = {
     "rows": "rows=0:640",

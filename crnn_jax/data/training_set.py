@@ -16,10 +16,10 @@ from crnn_jax.data import parts as parts_lib
 from crnn_jax.data.buckets import choose_buckets
 from crnn_jax.data.feeds import Feed, RenderedRows
 from crnn_jax.data.images import Preprocess
-from crnn_jax.data.index import Index
+from crnn_jax.data.index import WIDEN, Index
 from crnn_jax.data.plan import BY_COLUMNS, EpochPlan, apportion
 from crnn_jax.data.sources import Source, open_source
-from crnn_jax.data.spec import Spec, parse_mixture
+from crnn_jax.data.spec import ON_DEVICE, Spec, parse_mixture
 from crnn_jax.errors import UserError
 from crnn_jax.keys import digest
 from crnn_jax.surgery import combine
@@ -28,9 +28,6 @@ from crnn_jax.synth import presets
 _LOG = logging.getLogger("crnn_jax")
 _LABEL_STEP = 8  # label columns are a multiple of it, so that few shapes are compiled
 _SKIPPED_FILE = "skipped_rows.tsv"
-
-
-_ON_DEVICE = ("synth", "bank")  # kinds of sets whose rows are made there
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +120,7 @@ def open_training_set(
     specs = [spec for _, spec in mixture]
     _check_knobs_are_used(config, specs)
     shares = _shares(config, mixture)
-    on_device = [spec.kind in _ON_DEVICE for spec in specs]
+    on_device = [spec.kind in ON_DEVICE for spec in specs]
     _check_batch_by(config, any(on_device))
     sources = [open_source(s) for s, device in zip(specs, on_device, strict=True) if not device]
     banks = {i: open_source(spec) for i, spec in enumerate(specs) if spec.kind == "bank"}
@@ -140,7 +137,7 @@ def open_training_set(
     loaded = [spec for spec, device in zip(specs, on_device, strict=True) if not device]
     before_training.look(list(zip(loaded, sources, strict=True)), evaluated)
     charset = build_charset(config.charset, config.case, _labels(labelled) if labelled else None)
-    if config.unknown == parts_lib.WIDEN and labelled:
+    if config.unknown == WIDEN and labelled:
         charset = _widened(charset, labelled)
     if known is not None:
         charset = combine(known, charset, config.init_charset)
@@ -225,7 +222,7 @@ def _shares(config: Any, mixture: Sequence[tuple[float | None, Spec]]) -> list[i
     specs = [spec for _, spec in mixture]
     if mixture[0][0] is not None:
         return apportion(config.batch_size, [weight for weight, _ in mixture])
-    if len(specs) > 1 and any(spec.kind in _ON_DEVICE for spec in specs):
+    if len(specs) > 1 and any(spec.kind in ON_DEVICE for spec in specs):
         raise UserError(
             f"config.data.train mixes rendered text or a bank with other sets ({specs[0]} + "
             f"{specs[1]}): give each a weight, as in '0.7*{specs[0]} + 0.3*{specs[1]}'"

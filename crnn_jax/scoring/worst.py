@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import io
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from crnn_jax import files, metrics, pictures
+from crnn_jax.auditing import rows as audit_rows
 from crnn_jax.data.images import decode_image
 from crnn_jax.errors import DataError
 from crnn_jax.scoring.results import Result
@@ -17,14 +18,7 @@ if TYPE_CHECKING:
 MOST = 50
 
 
-class Place(NamedTuple):
-    """A row of one of the sets."""
-
-    set: int
-    row: int
-
-
-def worst_rows(results: Sequence[Result], protocol: str, most: int = MOST) -> list[Place]:
+def worst_rows(results: Sequence[Result], protocol: str, most: int = MOST) -> list[audit_rows.Row]:
     """Returns the rows that were read worst: least 1-NED first, then the most confident.
 
     Args:
@@ -40,7 +34,7 @@ def worst_rows(results: Sequence[Result], protocol: str, most: int = MOST) -> li
             )
             if label and label != reading:
                 score = metrics.one_minus_ned(label, reading)
-                ranked.append((score, -row.confidence, Place(number, i)))
+                ranked.append((score, -row.confidence, audit_rows.Row(number, i)))
     return [place for _, _, place in sorted(ranked)[:most]]
 
 
