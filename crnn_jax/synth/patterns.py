@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from crnn_jax.automata.regex import too_intricate
 from crnn_jax.synth.alias import alias_table, at, pick, scaled
-from crnn_jax.synth.automaton import automaton, too_intricate
+from crnn_jax.synth.automaton import automaton
 
 _MAX_NODES = 100_000
 

@@ -1,4 +1,4 @@
-"""A parser of regular expressions: Python's syntax, as far as texts can be drawn from it."""
+"""A parser of regular expressions: Python's syntax, as far as finite automata go."""
 
 from __future__ import annotations
 
@@ -19,6 +19,15 @@ _GROUP = re.compile(r"\((?:\?:|\?P<\w+>|(?!\?))")
 _REPEAT = re.compile(r"(?:[*+?]|\{(?:(?P<exact>\d+)|(?P<low>\d*),(?P<high>\d*))\})(?P<mode>[?+]?)")
 _BOUNDS = {"*": (0, None), "+": (1, None), "?": (0, 1)}
 _NOT_CHARACTERS = frozenset("AbBZz123456789")  # escapes that stand for places or groups
+
+
+def too_intricate(pattern: str) -> UserError:
+    """Returns the error for patterns whose tables would not fit."""
+    shown = pattern if len(pattern) <= 60 else pattern[:57] + "..."
+    return UserError(
+        f"pattern {shown!r} is too intricate for tables: shorten its repeats, and let neighbouring "
+        "parts share no characters ([^-]+-.+ rather than .+-.+)"
+    )
 
 
 class Parser:
@@ -42,7 +51,10 @@ class Parser:
 
     def tree(self) -> tuple:
         """Returns the whole pattern."""
-        tree = self._alternatives()
+        try:
+            tree = self._alternatives()
+        except RecursionError:
+            raise too_intricate(self._pattern) from None
         assert self._at == len(self._pattern), self._pattern
         return tree
 
@@ -93,7 +105,7 @@ class Parser:
 
     def _unsupported(self, what: str) -> UserError:
         return UserError(
-            f"pattern {self._pattern!r}, position {self._at}: {what} cannot be drawn from; use "
+            f"pattern {self._pattern!r}, position {self._at}: {what} cannot be used here; use "
             "characters, classes, groups, | and repeats"
         )
 

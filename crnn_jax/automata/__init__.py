@@ -1,0 +1,1 @@
+"""Finite automata: what regular expressions and lists of words have in common."""
