@@ -205,7 +205,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--against", action="append", default=[], metavar="SPEC", help="a set to compare with"
     )
-    parser.add_argument("--model", help="workdir of a run, or a bundle: finds label errors")
+    parser.add_argument("--model", help="run, bundle or shipped model: finds label errors")
     parser.add_argument("--charset", help="what labels may hold, as config.charset")
     parser.add_argument(
         "--near", type=_bits, metavar="BITS", help="distance of near-duplicates; 0: no search"

@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from crnn_jax import cli, files
+from crnn_jax import cli, files, shipped
 from crnn_jax import config as config_lib
 from crnn_jax.bundle_file import UNKNOWN, Ancestor, Bundle, load_bundle, save_bundle
 from crnn_jax.data.spec import parse_mixture
@@ -77,32 +77,31 @@ def bundle_of_run(
 
 
 def open_model(model: str | pathlib.Path) -> Bundle:
-    """Returns a model, from a bundle or from a run's workdir, with its lineage."""
-    path = pathlib.Path(model)
+    """Returns a model, from a bundle, a run's workdir or by its shipped name, with its lineage."""
+    path = shipped.find(model)
     return load_bundle(path) if path.is_file() else bundle_of_run(path)
 
 
 def config_of(model: str | pathlib.Path) -> ConfigDict:
-    """Returns the config of a model, a bundle or a run's workdir, before its weights are needed.
+    """Returns the config of a model (see `open_model`) before its weights are needed.
 
     Raises:
       UserError: when there is no such model or it cannot be read.
     """
-    path = pathlib.Path(model)
+    path = shipped.find(model)
     if path.is_file():
         return load_bundle(path).config
     if not (path / "config.json").is_file():
-        raise UserError(
-            f"{model}: not a model; give the workdir of a run, as in runs/quickstart, or a bundle"
-        )
+        raise shipped.no_model(path)
     return config_lib.load(path / "config.json")
 
 
-def show(path: str | pathlib.Path) -> str:
-    """Returns what is inside a bundle, for people."""
+def show(model: str | pathlib.Path) -> str:
+    """Returns what is inside a bundle, or a shipped model, for people."""
+    path = shipped.find(model)
     bundle = load_bundle(path)
     config, charset = bundle.config, bundle.charset
-    megabytes = pathlib.Path(path).stat().st_size / 1e6
+    megabytes = path.stat().st_size / 1e6
     network = f"{config.model.name}, encoder {config.model.encoder}"
     images = f"{config.data.height} pixels high, {config.data.channels} channel(s)"
     lines = [
@@ -144,7 +143,9 @@ def main(argv: Sequence[str]) -> int:
         metavar="N",
         help="the mean of the weights of the N newest checkpoints, instead of the best one",
     )
-    parser.add_argument("--show", metavar="FILE.crnn", help="prints what is inside a bundle")
+    parser.add_argument(
+        "--show", metavar="FILE.crnn", help="prints what is inside a bundle or a shipped model"
+    )
     args = parser.parse_args(argv)
     if args.show:
         print(show(args.show))

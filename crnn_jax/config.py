@@ -36,7 +36,7 @@ def default_config() -> ConfigDict:
     config.steps_per_dispatch = 1  # steps in one program call; above 1 for rendered text alone
 
     # What a run begins with, and what becomes of it.
-    config.init_from = ""  # a trained model, a run or a bundle, whose weights it begins with
+    config.init_from = ""  # a trained model (run, bundle, shipped name) that it begins with
     config.init_charset = "union"  # its characters: union: kept, too | replace: the data's alone
     config.licence = ""  # of the model that comes out, as in CC0-1.0; goes into its bundle
 

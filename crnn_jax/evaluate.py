@@ -190,7 +190,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         parser.add_argument(name, help=text, **kwargs)
 
     several = {"action": "append", "default": []}
-    add("--model", "workdir of a run, or a bundle; several are compared and averaged", **several)
+    add("--model", "run, bundle or shipped model; several are compared and averaged", **several)
     file = several | {"metavar": "FILE[:FORMAT]"}
     add("--readings", "instead of a model: what another recogniser read", **file)
     add("--data", "a set", action="append", required=True, metavar="SPEC")

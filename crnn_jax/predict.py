@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from crnn_jax import cli, files
+from crnn_jax import cli, files, shipped
 from crnn_jax import decoder_options as options
 from crnn_jax.errors import DataError, UserError, unknown_name
 
@@ -79,8 +79,8 @@ FORMATS = {"text": _text, "tsv": _tsv, "json": _json}
 
 
 def list_models() -> str:
-    """Returns the runs of the current folder, one per line."""
-    lines = []
+    """Returns the shipped models and the runs of the current folder, one per line."""
+    lines = shipped.describe()
     for path in sorted(RUNS.glob("*/summary.json")):
         try:
             summary = files.read_json(path)
@@ -94,14 +94,16 @@ def list_models() -> str:
             if m["word_accuracy"] is not None
         )
         lines.append(f"{path.parent!s:<24} {parameters / 1e6:5.2f} M  {scores}")
-    return "\n".join(lines) or "no finished runs in runs/; train one with: make train"
+    if not any(RUNS.glob("*/summary.json")):
+        lines.append("no finished runs in runs/; train one with: make train")
+    return "\n".join(lines)
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs the command line; returns the exit code."""
     parser = cli.Parser(prog="python -m crnn_jax.predict", description=__doc__, epilog=_EXAMPLE)
     parser.add_argument("paths", nargs="*", metavar="PATH", help="image, folder or glob")
-    parser.add_argument("--model", help="workdir of a run, or a bundle")
+    parser.add_argument("--model", help="a run's workdir, a bundle or a shipped model")
     parser.add_argument("--format", default="text", help="text, tsv or json (one object per line)")
     options.add_options(parser)
     parser.add_argument(
@@ -119,7 +121,7 @@ def main(argv: Sequence[str]) -> int:
     if args.format not in FORMATS:
         raise unknown_name("format", args.format, FORMATS)
     if not args.model:
-        raise UserError("--model is missing: give a run's workdir, as in --model=runs/quickstart")
+        raise UserError("--model is missing, as in --model=runs/quickstart; see --list")
     if not args.paths:
         raise UserError("no images given: name files, folders or globs after the options")
     options.check_options(args)

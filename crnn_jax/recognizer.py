@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from crnn_jax import config as config_lib
-from crnn_jax import models, types
+from crnn_jax import models, shipped, types
 from crnn_jax.charset import Charset
 from crnn_jax.ctc.loss import ctc_loss
 from crnn_jax.data.images import Preprocess
@@ -122,16 +122,17 @@ class Recognizer:
 
     @classmethod
     def load(cls, model: str | pathlib.Path) -> Recognizer:
-        """Loads the best checkpoint of a run, or a bundle.
+        """Loads the best checkpoint of a run, a bundle, or a shipped model.
 
         Args:
-          model: the run's workdir, or a bundle (a file that `crnn_jax.bundle` wrote). A run of
-            replicas reads with all of them: the mean of their frame posteriors.
+          model: the run's workdir, a bundle (a file that `crnn_jax.bundle` wrote), or the name of
+            a shipped model. A run of replicas reads with all of them: the mean of their frame
+            posteriors.
 
         Raises:
           UserError: when there is no such model or it cannot be read.
         """
-        path = pathlib.Path(model)
+        path = shipped.find(model)
         if path.is_file():
             from crnn_jax import bundle_file
 
@@ -281,10 +282,7 @@ def load_run(workdir: pathlib.Path, average: int = 1) -> tuple[Recognizer, Any, 
     from crnn_jax.workdir import replica_folders
 
     if not (workdir / "config.json").is_file():
-        raise UserError(
-            f"{workdir}: not a model; give the workdir of a run (it holds config.json), as in "
-            "--model=runs/quickstart, or a bundle, as in --model=mine.crnn"
-        )
+        raise shipped.no_model(workdir)
     config = config_lib.load(workdir / "config.json")
     if config.replicas > 1:
         raise UserError(

@@ -3,7 +3,8 @@
     python -m crnn_jax.main --config=finetune:model=runs/quickstart,data=tsv:DIR/labels.tsv \\
         --workdir=runs/mine
 
-`model` is a run's workdir or a bundle; network, image size and old characters are taken from it.
+`model` is a run's workdir, a bundle or the name of a shipped model; network, image size and old
+characters are taken from it.
 `data` is a SPEC, without commas and `split=`: 90 % of its rows train, the others validate. Anything
 else goes into `--config.data.train` and `--config.data.eval`, and `rows=N` says how many there are.
 `replay=0.3` is the share of rendered text in every batch, against forgetting; it and the
@@ -33,7 +34,7 @@ def get_config(arg: str = "") -> ConfigDict:
     if options.data:
         if not options.model:
             raise UserError(
-                "finetune has data= and no model=: give a run or a bundle to go on from, as in "
+                "finetune has data= and no model=: give a model to go on from, as in "
                 "--config=finetune:model=runs/quickstart,data=tsv:DIR/labels.tsv"
             )
         mark = "," if "::" in options.data else "::"

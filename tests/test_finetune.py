@@ -121,7 +121,7 @@ def test_replicas_begin_with_the_same_weights(smoke_run, tmp_path):
     ("changes", "message"),
     [
         ({"model.hidden": 8}, "set config.model.hidden=16"),
-        ({"init_from": "nowhere"}, "not a model; give the workdir of a run"),
+        ({"init_from": "nowhere"}, "unknown model .*; or give the workdir of a run"),
         ({"init_charset": "join"}, "value of config.init_charset"),
     ],
 )

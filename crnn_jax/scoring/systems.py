@@ -61,7 +61,7 @@ def load_models(arguments: Sequence[str], squeeze: bool = False) -> dict[str, Re
     """Loads models; returns them by name.
 
     Args:
-      arguments: runs and bundles.
+      arguments: runs, bundles and shipped models.
       squeeze: whether lines wider than those of training are squeezed, not read in windows.
     """
     from crnn_jax.recognizer import Recognizer

@@ -1,0 +1,141 @@
+"""Models that come with the package: found by name, after paths, and whole."""
+
+from __future__ import annotations
+
+import pathlib
+import shutil
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from small import small_config, write_words
+
+from crnn_jax import audit, bundle, cli, evaluate, predict, shipped, train
+from crnn_jax.bundle import bundle_of_run, save_bundle
+from crnn_jax.errors import UserError
+from crnn_jax.recognizer import Recognizer
+
+IMAGE = np.random.default_rng(0).integers(0, 256, (32, 64), np.uint8)
+
+
+@pytest.fixture
+def folder(
+    smoke_run: pathlib.Path, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> pathlib.Path:
+    """A package that ships the smoke model as `tiny`, seen from an empty current folder."""
+    models, here = tmp_path / "shipped", tmp_path / "here"
+    models.mkdir()
+    here.mkdir()
+    save_bundle(models / "tiny.crnn", bundle_of_run(smoke_run, "CC0-1.0", "tiny"), bf16=True)
+    monkeypatch.setattr(shipped, "FOLDER", models)
+    monkeypatch.chdir(here)
+    return models
+
+
+def test_a_name_opens_the_shipped_file(folder: pathlib.Path) -> None:
+    path = folder / "tiny.crnn"
+    assert shipped.shipped() == {"tiny": path}
+    assert shipped.find("tiny") == shipped.find(pathlib.Path("tiny")) == path
+    assert Recognizer.load("tiny").read([IMAGE]) == Recognizer.load(path).read([IMAGE])
+    assert bundle.open_model("tiny").name == "tiny"
+    assert bundle.config_of("tiny").to_dict() == bundle.config_of(path).to_dict()
+    assert bundle.show("tiny") == bundle.show(path)
+
+
+def test_a_path_that_exists_comes_first(folder: pathlib.Path, smoke_run: pathlib.Path) -> None:
+    shutil.copytree(smoke_run, "tiny")
+    assert shipped.find("tiny") == pathlib.Path("tiny")
+    assert Recognizer.load("tiny").read([IMAGE]) == Recognizer.load(smoke_run).read([IMAGE])
+    assert bundle.open_model("tiny").licence == "unknown"  # the run's, not the shipped CC0-1.0
+    shutil.rmtree("tiny")
+    pathlib.Path("runs/tiny").mkdir(parents=True)  # another path: it hides nothing
+    assert shipped.find("tiny") == folder / "tiny.crnn"
+
+
+def test_a_folder_that_hides_a_shipped_model_is_told(folder: pathlib.Path) -> None:
+    pathlib.Path("tiny").mkdir()
+    for open_ in (Recognizer.load, bundle.open_model, bundle.config_of):
+        with pytest.raises(UserError, match=r"tiny: not a model; give the workdir") as caught:
+            open_("tiny")
+        assert f"the shipped model of that name is {folder / 'tiny.crnn'}" in str(caught.value)
+
+
+@pytest.mark.parametrize("given", ["tinny", "TINY", "nothing alike", ""])
+def test_other_names_are_told_with_what_there_is(folder: pathlib.Path, given: str) -> None:
+    for open_ in (Recognizer.load, bundle.open_model, bundle.config_of):
+        with pytest.raises(UserError, match=r"unknown model .*valid: tiny; or give the workdir"):
+            open_(given)
+    with pytest.raises(UserError, match="unknown model 'tinny': did you mean 'tiny'"):
+        shipped.find("tinny")
+
+
+@pytest.mark.parametrize("given", ["runs/tiny", "./tiny", "tiny/", "../shipped/tiny", "tiny.crnn"])
+def test_a_path_is_no_name(folder: pathlib.Path, given: str) -> None:
+    with pytest.raises(UserError, match=r"not a model; give the workdir .* shipped model: tiny"):
+        Recognizer.load(given)
+
+
+def test_without_shipped_models_nothing_is_offered(folder: pathlib.Path) -> None:
+    (folder / "tiny.crnn").unlink()
+    with pytest.raises(UserError, match=r"tiny: not a model; .*: there is none"):
+        shipped.find("tiny")
+
+
+def test_a_damaged_file_is_never_read(folder: pathlib.Path) -> None:
+    path = folder / "tiny.crnn"
+    content = path.read_bytes()
+    for damaged in (
+        content[: len(content) // 2],
+        content[:5000] + bytes([content[5000] ^ 1]) + content[5001:],
+        b"version https://git-lfs.github.com/spec/v1\n",
+    ):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match="model tiny cannot be used: install crnn_jax again"):
+            Recognizer.load("tiny")
+    assert "tiny cannot be used" in predict.list_models()
+
+
+def test_the_list_says_what_is_shipped(folder: pathlib.Path, run_command: Callable) -> None:
+    code, out, _ = run_command(predict.main, "--list")
+    assert code == 0
+    assert out[0].startswith("tiny ")
+    for part in (" %; 62 characters, case keep; 1.", " MB; CC0-1.0"):
+        assert part in out[0]
+    assert "make train" in out[1]
+
+
+def test_commands_take_names(folder: pathlib.Path, run_command: Callable) -> None:
+    write_words(pathlib.Path(), ["one", "two"])
+    for main, *rest in (
+        (predict.main, "0.png"),
+        (evaluate.main, "--data=tsv:labels.tsv"),
+        (audit.main, "--data=tsv:labels.tsv"),
+    ):
+        done = run_command(main, "--model=tiny", *rest)
+        assert (done.code, done.err) == (0, []), done.err
+
+
+def test_a_mistyped_name_is_one_line(folder: pathlib.Path, mistake: Callable) -> None:
+    write_words(pathlib.Path(), ["one"])
+    for main, rest in ((predict.main, "0.png"), (evaluate.main, "--data=tsv:labels.tsv")):
+        assert "did you mean 'tiny'?" in mistake(main, "--model=tinny", rest)
+    assert "did you mean 'tiny'?" in mistake(bundle.main, "--show=tinny")
+
+
+def test_a_run_goes_on_from_a_name(folder: pathlib.Path, smoke_run: pathlib.Path) -> None:
+    write_words(pathlib.Path(), [f"a{i}" for i in range(12)])
+    by_name = cli.load_experiment("finetune:model=tiny,data=tsv:labels.tsv")
+    assert by_name.init_from == "tiny"
+    assert by_name.model.hidden == bundle.config_of(smoke_run).model.hidden
+    config = small_config(
+        **{
+            "init_from": "tiny",
+            "data.train": "tsv:labels.tsv",
+            "data.eval": "",
+            "licence": "MIT",
+            "total_steps": 1,
+        }
+    )
+    train.train_and_evaluate(config, pathlib.Path("run"))
+    found = bundle.open_model("run/model.crnn")
+    assert [(a.name, a.licence) for a in found.lineage] == [("tiny", "CC0-1.0"), ("run", "MIT")]
