@@ -249,6 +249,7 @@ def estimate(counts: Counts, charset: Charset, min_count: int = 1) -> Estimate:
     while not len(levels[-1].symbol):
         levels.pop()
     model = NgramModel((*SPECIAL, *charset.classes), tuple(levels))
+    del found[model.order :]
     return Estimate(model, [d for d, _ in found], [fallen for _, fallen in found])
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
@@ -140,8 +141,9 @@ class NgramModel:
             before = np.roll(nodes, 1)
             before[place - n + 1 < start] = -1  # it would begin in another text
             nodes = self.find(n, before, symbols)
-            own = np.where(before >= 0, self.levels[n - 2].back_off[before], 0.0) + scores
-            scores = np.where(nodes >= 0, self.levels[n - 1].log_prob[nodes], own)
+            known, found = before >= 0, nodes >= 0
+            scores[known] += self.levels[n - 2].back_off[before[known]]
+            scores[found] = self.levels[n - 1].log_prob[nodes[found]]
         scores[place == start] = 0.0
         return np.add.reduceat(scores, (np.cumsum(lengths) - lengths))
 
@@ -155,7 +157,7 @@ class NgramModel:
         Raises:
           UserError: there is no text.
         """
-        weights = texts if isinstance(texts, dict) else dict.fromkeys(texts, 1.0)
+        weights = texts if isinstance(texts, dict) else Counter(texts)
         symbols = self.symbols_of(charset)
         encoded = [symbols[np.array(charset.encode_known(t), np.int64)] for t in weights]
         if not encoded:
