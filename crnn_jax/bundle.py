@@ -46,11 +46,11 @@ def bundle_of_run(
     Raises:
       UserError: when there is no such run or it cannot be read.
     """
-    from crnn_jax import recognizer
     from crnn_jax import workdir as workdir_lib
+    from crnn_jax.load_run import load_run
 
     folder = pathlib.Path(workdir)
-    model, config, step = recognizer.load_run(folder, average)
+    model, config, step = load_run(folder, average)
     knobs = config_lib.flatten(config)
     run = files.read_json(folder / workdir_lib.RUN_FILE)
     data, ancestors = run.get("data"), run.get("lineage", [])

@@ -50,6 +50,17 @@ def positive_int(text: str) -> int:
     return int(text)
 
 
+def positive_float(text: str) -> float:
+    """Parses a positive number, for `add_argument(type=...)`."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a positive number")
+    return value
+
+
 def check_output(path: str | None) -> None:
     """Raises a UserError where a file cannot be written, before what it is for is computed."""
     if path is None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import math
 import pathlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from crnn_jax import cli
 from crnn_jax.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
@@ -15,64 +17,167 @@ if TYPE_CHECKING:
     from crnn_jax.decode import Decoder
 
 OWN_WORDS = "each image's own"
-_LEXICON = "lexicon"
+_LEXICON, _BEAM, _GREEDY = "lexicon", "beam", "greedy"
+_SEARCHED = ("lm", "pattern")  # options that the beam search alone knows
+_WIDTH = 16
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds `--decoder` and `--lexicon`."""
-    parser.add_argument(
-        "--decoder",
+    """Adds the options."""
+
+    def add(name: str, text: str, **kwargs: Any) -> None:
+        parser.add_argument(name, help=text, **kwargs)
+
+    file = {"metavar": "FILE", "default": ""}
+    add("--decoder", "greedy, beam (search), or lexicon: the likeliest of some words", default="")
+    add("--lexicon", "words, one per line: the only ones that are read", **file)
+    add(
+        "--escape",
+        "nats that a text outside the lexicon costs, in a beam search; default: it is not read",
+        metavar="NATS",
+        type=cli.positive_float,
+    )
+    add(
+        "--lm", "language model for the beam search: ARPA, or a text to count characters in", **file
+    )
+    add("--lm_order", "characters that are counted together", type=cli.positive_int, default=5)
+    add("--lm_weight", "of the language model", type=float, metavar="W")
+    add("--lm_bonus", "nats for every character", type=float, metavar="NATS")
+    add("--lm_tuned", "takes both from what crnn_jax.decode.tune wrote", **file)
+    add(
+        "--pattern",
+        "only texts that match: a regular expression, or a name such as date_iso",
+        metavar="REGEX",
         default="",
-        help="greedy, beam (search), or lexicon: the likeliest of some words",
     )
-    parser.add_argument(
-        "--lexicon", metavar="FILE", help="the words, one per line; needs no --decoder"
-    )
+    add("--allow", "only these characters are read", metavar="CHARS", default="")
+    add("--block", "these characters are not read", metavar="CHARS", default="")
+    add("--beam_width", "texts kept from frame to frame", type=cli.positive_int, default=_WIDTH)
+
+
+def given(args: argparse.Namespace) -> bool:
+    """Returns whether any of the options is given."""
+    names = ("decoder", "lexicon", "escape", "lm", "pattern", "allow", "block")
+    return any(getattr(args, name) for name in names)
 
 
 def decoder_name(args: argparse.Namespace) -> str:
     """Returns the name of the decoder that is asked for."""
-    return args.decoder or (_LEXICON if args.lexicon else "greedy")
+    if args.decoder:
+        return args.decoder
+    if any(getattr(args, name) for name in _SEARCHED) or args.escape:
+        return _BEAM
+    return _LEXICON if args.lexicon else _GREEDY
 
 
 def check_options(args: argparse.Namespace) -> None:
     """Checks the options, once, before anything is read.
 
     Raises:
-      UserError: an unknown one, one that does not use a lexicon beside a lexicon, no such file.
+      UserError: an unknown one, some that do not go together, a file that is not there.
     """
     from crnn_jax.decode import DECODERS
 
     name = decoder_name(args)
     if name not in DECODERS:
         raise unknown_name("decoder", name, DECODERS)
-    if args.lexicon and name != _LEXICON:
+    if args.lexicon and name == _GREEDY:
         raise UserError(f"--decoder={name} uses no lexicon: leave --decoder or --lexicon out")
-    if args.lexicon and not pathlib.Path(args.lexicon).is_file():
-        raise UserError(
-            f"--lexicon={args.lexicon} is no file: give a text file with a word per line"
-        )
+    for option in _SEARCHED:
+        if getattr(args, option) and name != _BEAM:
+            raise UserError(
+                f"--{option} is for the beam search: leave --decoder={name} out, or write "
+                "--decoder=beam"
+            )
+    if args.escape and not (args.lexicon and name == _BEAM):
+        raise UserError("--escape leads out of a lexicon in a beam search: add --lexicon=FILE")
+    if not args.lm and not (args.lm_weight is None and not args.lm_tuned):
+        raise UserError("--lm_weight and --lm_tuned weigh a language model: add --lm=FILE")
+    if args.lm_tuned and not (args.lm_weight is None and args.lm_bonus is None):
+        raise UserError("--lm_tuned brings the weight and the bonus: leave the other options out")
+    for option in ("lexicon", "lm", "lm_tuned"):
+        path = getattr(args, option)
+        if path and not pathlib.Path(path).is_file():
+            raise UserError(f"--{option}={path} is no file; check the path")
 
 
 def build_decoder(args: argparse.Namespace, charset: Charset) -> Decoder:
     """Returns the decoder that checked options ask for, for a model of a charset.
 
     Raises:
-      UserError: a lexicon that cannot be read.
+      UserError: a file that cannot be read, or a pattern or characters that the model cannot read.
     """
-    from crnn_jax.decode import make_decoder
+    from crnn_jax.decode import make_decoder, restricted
     from crnn_jax.decode.lexicon import Lexicon, LexiconDecoder
 
+    name = decoder_name(args)
+    if name == _BEAM:
+        decoder = _beam(args, charset)
+    elif args.lexicon:
+        decoder = LexiconDecoder(Lexicon.load(args.lexicon, charset))
+    else:
+        decoder = make_decoder(name)
+    if args.allow or args.block:
+        allowed = restricted.allowed_classes(charset, args.allow, args.block)
+        decoder = restricted.Restricted(decoder, allowed)
+    return decoder
+
+
+def _beam(args: argparse.Namespace, charset: Charset) -> Decoder:
+    """Returns the beam search with all that is to be added to a text's probability."""
+    from crnn_jax.decode import lm, pattern, trie
+    from crnn_jax.decode.beam import Beam, BeamOptions
+    from crnn_jax.decode.language import Bonus, Both, Weighted
+
+    weight, bonus = _weights(args)
+    parts = []
+    if args.lm:
+        parts.append(Weighted(lm.load(args.lm, charset, args.lm_order), weight, bonus))
+    elif bonus:
+        parts.append(Bonus(bonus))
+    if args.pattern:
+        parts.append(pattern.compile_pattern(args.pattern, charset))
     if args.lexicon:
-        return LexiconDecoder(Lexicon.load(args.lexicon, charset))
-    return make_decoder(decoder_name(args))
+        parts.append(trie.load(args.lexicon, charset, args.escape or math.inf))
+    model = None
+    for part in parts:
+        model = part if model is None else Both(model, part)
+    few = min(BeamOptions.nbest, args.beam_width)
+    options = BeamOptions(args.beam_width, nbest=few)
+    if args.pattern or args.lexicon:  # what is allowed may be unlikely in a frame
+        options = BeamOptions(args.beam_width, top=0, prune=math.inf, nbest=few)
+    return Beam(options, model)
+
+
+def _weights(args: argparse.Namespace) -> tuple[float, float]:
+    """Returns the weight of the language model and the bonus per character."""
+    if args.lm_tuned:
+        from crnn_jax.decode import tune
+
+        return tune.load_weights(args.lm_tuned)
+    weight = 1.0 if args.lm_weight is None else args.lm_weight
+    return weight, args.lm_bonus or 0.0
+
+
+def describe_decoder(args: argparse.Namespace) -> str:
+    """Returns the decoder and what goes with it, for tables; words of a lexicon apart."""
+    parts = [decoder_name(args)]
+    if args.lm:
+        weight, bonus = _weights(args)
+        parts.append(f"language model {pathlib.Path(args.lm).name} x {weight:g}, bonus {bonus:g}")
+    parts += [
+        f"{option} {getattr(args, option)}"
+        for option in ("pattern", "allow", "block", "escape")
+        if getattr(args, option)
+    ]
+    return ", ".join(parts)
 
 
 def describe_lexicon(args: argparse.Namespace) -> str | None:
     """Returns whose words readings are chosen from, for tables; None where they are not."""
-    if decoder_name(args) != _LEXICON:
-        return None
-    return pathlib.Path(args.lexicon).name if args.lexicon else OWN_WORDS
+    if args.lexicon:
+        return pathlib.Path(args.lexicon).name
+    return OWN_WORDS if decoder_name(args) == _LEXICON else None
 
 
 def check_own_words(args: argparse.Namespace, sources: Sequence[Source]) -> None:

@@ -130,7 +130,7 @@ def main(argv: Sequence[str]) -> int:
     from crnn_jax.scoring.report import build_report
 
     sources = [open_source(spec) for spec in args.data]
-    models = systems_lib.load_models(args.model, args.squeeze)
+    models = systems_lib.load_models(args.model, args.squeeze, args.ensemble)
     protocol = args.protocol or systems_lib.common_protocol(models)
     systems_lib.check_published(args.published, protocol)
     # A file of another set must not cost an evaluation.
@@ -159,7 +159,7 @@ def main(argv: Sequence[str]) -> int:
             for source in sources
         ],
         protocol,
-        options.decoder_name(args) if models else None,
+        options.describe_decoder(args) if models else None,
         args.resamples,
         args.published,
         options.describe_lexicon(args) if models else None,
@@ -191,6 +191,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
     several = {"action": "append", "default": []}
     add("--model", "run, bundle or shipped model; several are compared and averaged", **several)
+    add("--ensemble", "also reads with all models together", action="store_true")
     file = several | {"metavar": "FILE[:FORMAT]"}
     add("--readings", "instead of a model: what another recogniser read", **file)
     add("--data", "a set", action="append", required=True, metavar="SPEC")
@@ -215,6 +216,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
             raise UserError(f"--{name}={path}: the picture is a PNG; name it FILE.png")
     if not (args.model or args.readings):
         parser.error("the following arguments are required: --model or --readings")
+    if args.ensemble and len(args.model) < 2:
+        raise UserError("--ensemble reads with several models together: give --model twice or more")
     if args.model and args.readings:
         raise UserError("--model and --readings are both given: to compare them, use --against")
     if args.readings and not args.protocol:
@@ -228,8 +231,10 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         systems_lib.check_published(args.published, args.protocol)
     if args.model:
         options.check_options(args)
-    elif args.decoder or args.lexicon:
-        raise UserError("--decoder and --lexicon are for models: --readings are read already")
+    elif options.given(args):
+        raise UserError(
+            "--decoder, --lexicon and the like are for models: --readings are read already"
+        )
     return args
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from crnn_jax.data.images import Preprocess
     from crnn_jax.data.sources import Source
     from crnn_jax.evaluate import Row
+    from crnn_jax.reading import Reading
 
 _COLUMNS = 4
 _CELL = (240, 92)  # pixels of a cell
@@ -26,6 +27,8 @@ _IMAGE = (228, 48)  # pixels that the image may take of it
 _BLANK = "\u2423"
 _WIDE = (480, 112)  # pixels of a cell with a mistake in it
 _TEXT, _SMALL = 13, 10
+_ENLARGED = 128  # pixels of the height of an image with boxes, about
+_EDGES = ("#1a73e8", "#e8710a")  # of neighbours in turn
 _RIGHT, _WRONG, _INK, _PAPER, _FAINT = "#157a3c", "#b3261e", "#202124", "#ffffff", "#80868b"
 
 
@@ -132,6 +135,29 @@ def labelled_grid(images: Sequence[np.ndarray], labels: Sequence[str], columns: 
         _paste(grid, pixels, left, top)
         draw.text((left, top + _IMAGE[1] + 2), _fit(draw, label), _INK, _font(_TEXT))
     return grid
+
+
+def character_boxes(pixels: np.ndarray, reading: Reading) -> Image.Image:
+    """Draws an image with the characters of a reading over it, each between its edges.
+
+    Args:
+      pixels: (H, W, 3) uint8.
+      reading: with characters in pixels of the image.
+    """
+    scale = max(1, round(_ENLARGED / pixels.shape[0]))
+    image = from_array(pixels)
+    image = image.resize((scale * image.width, scale * image.height), Image.Resampling.BICUBIC)
+    picture = Image.new("RGB", (max(image.width, 80), image.height + 44), _PAPER)
+    picture.paste(image, (0, 44))
+    draw = ImageDraw.Draw(picture)
+    for number, c in enumerate(reading.characters):
+        x0, x1 = scale * c.x0, scale * c.x1
+        colour = _EDGES[number % len(_EDGES)]
+        draw.rectangle([x0, 42, x1 - 1, picture.height - 1], outline=colour, width=2)
+        middle = (x0 + x1) / 2
+        draw.text((middle, 12), c.char.replace(" ", _BLANK), _INK, _font(16), anchor="mm")
+        draw.text((middle, 32), f"{100 * c.confidence:.0f}", _FAINT, _font(_SMALL), anchor="mm")
+    return picture
 
 
 def _fit(draw: ImageDraw.ImageDraw, text: str, width: int = _IMAGE[0]) -> str:

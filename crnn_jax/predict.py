@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import json
-import math
 import pathlib
 import sys
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,8 @@ from crnn_jax import decoder_options as options
 from crnn_jax.errors import DataError, UserError, unknown_name
 
 if TYPE_CHECKING:
+    import argparse
+
     from crnn_jax.recognizer import Reading
 
 _EXAMPLE = """example:
@@ -62,17 +63,33 @@ def _tsv(path: pathlib.Path, reading: Reading) -> str:
     return f"{path}\t{reading.text}\t{reading.confidence:.6f}"
 
 
-def _json(path: pathlib.Path, reading: Reading) -> str:
-    record: dict[str, Any] = {
-        "path": str(path),
+def record(path: str, reading: Reading) -> dict[str, Any]:
+    """Returns a reading as JSON values."""
+    found: dict[str, Any] = {
+        "path": path,
         "text": reading.text,
         "confidence": round(reading.confidence, 6),
+        "chars": [
+            {
+                "char": c.char,
+                "confidence": round(c.confidence, 6),
+                "x0": round(c.x0, 2),
+                "x1": round(c.x1, 2),
+            }
+            for c in reading.characters
+        ],
         "alternatives": [
-            {"text": other.text, "confidence": round(math.exp(other.log_probability), 6)}
+            {"text": other.text, "confidence": round(other.confidence, 6)}
             for other in reading.alternatives
         ],
     }
-    return json.dumps(record, ensure_ascii=False)
+    if reading.rotation:
+        found["rotation"] = reading.rotation
+    return found
+
+
+def _json(path: pathlib.Path, reading: Reading) -> str:
+    return json.dumps(record(str(path), reading), ensure_ascii=False)
 
 
 FORMATS = {"text": _text, "tsv": _tsv, "json": _json}
@@ -103,7 +120,12 @@ def main(argv: Sequence[str]) -> int:
     """Runs the command line; returns the exit code."""
     parser = cli.Parser(prog="python -m crnn_jax.predict", description=__doc__, epilog=_EXAMPLE)
     parser.add_argument("paths", nargs="*", metavar="PATH", help="image, folder or glob")
-    parser.add_argument("--model", help="a run's workdir, a bundle or a shipped model")
+    parser.add_argument(
+        "--model",
+        action="append",
+        default=[],
+        help="a run's workdir, a bundle or a shipped model; several read together",
+    )
     parser.add_argument("--format", default="text", help="text, tsv or json (one object per line)")
     options.add_options(parser)
     parser.add_argument(
@@ -113,6 +135,11 @@ def main(argv: Sequence[str]) -> int:
         "--squeeze", action="store_true",
         help="squeezes lines wider than those of training, instead of reading them in windows",
     )  # fmt: skip
+    parser.add_argument(
+        "--rotations",
+        action="store_true",
+        help="also turns images by 90, 180 and 270 degrees, and keeps the surest reading",
+    )
     parser.add_argument("--list", action="store_true", help="shows the models there are")
     args = parser.parse_args(argv)
     if args.list:
@@ -127,17 +154,11 @@ def main(argv: Sequence[str]) -> int:
     options.check_options(args)
     if options.describe_lexicon(args) == options.OWN_WORDS:
         raise UserError("--decoder=lexicon: images have no words here; give --lexicon=FILE")
-    images = list(find_images(args.paths))
 
     from tqdm import tqdm
 
-    from crnn_jax.recognizer import Recognizer
-
-    model = Recognizer.load(args.model)
-    decoder = options.build_decoder(args, model.charset)
-    if not args.squeeze:
-        model = model.in_windows()
-    stream = model.stream(images, model.preprocess, args.batch_size, decoder)
+    images = list(find_images(args.paths))
+    stream = _stream(args, images)
     done: dict[int, Reading | DataError] = {}  # readings whose predecessors are still under way
     printed, failed = 0, 0
     # A bar would run through the readings where both go to the same terminal.
@@ -155,10 +176,46 @@ def main(argv: Sequence[str]) -> int:
                     if args.format == "json":
                         print(json.dumps({"path": str(path), "error": str(reading)}), flush=True)
                 else:
+                    if reading.characters:
+                        reading = reading.in_pixels(_width(path, reading.rotation))
                     print(FORMATS[args.format](path, reading), flush=True)
     if failed:
         print(f"{failed} of {len(images)} images could not be read", file=sys.stderr)
     return cli.FAILED if failed else cli.DONE
+
+
+def _stream(
+    args: argparse.Namespace, images: list[pathlib.Path]
+) -> Iterator[tuple[int, Reading | DataError]]:
+    """Yields the readings of images as checked arguments want them."""
+    from crnn_jax import ensembles
+    from crnn_jax.recognizer import Recognizer
+    from crnn_jax.rotations import stream_rotated
+
+    model = ensembles.combine([Recognizer.load(name) for name in args.model])
+    decoder = options.build_decoder(args, model.charset)
+    if not args.squeeze:
+        model = model.in_windows()
+    arguments = {
+        "batch_size": args.batch_size,
+        "decoder": decoder,
+        "characters": args.format == "json",
+    }
+    if args.rotations:
+
+        def load(path: pathlib.Path, rotation: int) -> Any:
+            return model.preprocess(path, rotation=rotation)
+
+        return stream_rotated(model, images, load, **arguments)
+    return model.stream(images, model.preprocess, **arguments)
+
+
+def _width(path: pathlib.Path, rotation: int) -> int:
+    """Returns the pixels along the lines of an image that was turned to be read."""
+    from crnn_jax.data.images import image_size
+
+    width, height = image_size(path)
+    return height if rotation in (90, 270) else width
 
 
 if __name__ == "__main__":

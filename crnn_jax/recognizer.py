@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -12,42 +13,35 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from crnn_jax import config as config_lib
 from crnn_jax import models, shipped, types
 from crnn_jax.charset import Charset
 from crnn_jax.ctc.loss import ctc_loss
-from crnn_jax.data.images import Preprocess
-from crnn_jax.data.stream import stream_batches
+from crnn_jax.data.images import Preprocess, width_of
+from crnn_jax.data.stream import Streamed, stream_batches
 from crnn_jax.decode import Decoder, make_decoder
 from crnn_jax.decode.candidates import Candidate
-from crnn_jax.errors import DataError, UserError
-from crnn_jax.models.ensemble import Ensemble, stack
-from crnn_jax.models.windows import Windowed
+from crnn_jax.errors import DataError
+from crnn_jax.models.encoders import frame_centres
+from crnn_jax.models.ensemble import Ensemble
+from crnn_jax.models.windows import Windowed, layers_of
+from crnn_jax.reading import (
+    NOTHING,
+    Alternative,
+    Reading,
+    Scores,
+    place_characters,
+    score_candidates,
+)
 
 T = TypeVar("T")
 
-_NOTHING = Candidate("", -np.inf)  # where no string is possible
 _LONGEST = 16  # windows' widths: a longer line is squeezed to that
-
-
-@dataclasses.dataclass(frozen=True)
-class Reading:
-    """What was read in an image.
-
-    Attributes:
-      text: the reading.
-      confidence: p(text | image) by the CTC forward score, 0 to 1.
-      loss: -log p(label | image) in nats where a label was given and fits the frames, else None.
-      alternatives: what else the decoder found, best first.
-    """
-
-    text: str
-    confidence: float
-    loss: float | None = None
-    alternatives: tuple[Candidate, ...] = ()
+_LAST = Streamed(None, [], None)  # in place of a batch, when there are no more
 
 
 class _Outputs(NamedTuple):
+    logits: types.Logits
+    frames: types.FrameCounts
     found: Any  # by the decoder
     losses: types.PerRow
     feasible: types.RowMask
@@ -58,12 +52,24 @@ def predict_step(
     model: models.CRNN | Ensemble | Windowed,
     variables: types.Variables,
     batch: types.Batch,
-    decode: Callable[[types.Logits, types.FrameCounts], Any],
+    decode: Callable[[types.Logits, types.FrameCounts, Any], Any],
+    tables: Any,
 ) -> _Outputs:
-    """Reads a batch and scores its labels; compiled once per model and shape."""
+    """Reads a batch and scores its labels; compiled once per model, decoder and shape."""
     logits, frames = model.apply(variables, batch.images, batch.widths)
     losses, feasible = ctc_loss(logits, frames, batch.labels, batch.label_lengths)
-    return _Outputs(decode(logits, frames), losses, feasible)
+    return _Outputs(logits, frames, decode(logits, frames, tables), losses, feasible)
+
+
+@dataclasses.dataclass
+class _UnderWay:
+    """A batch between the network and its readings."""
+
+    positions: list[int]
+    widths: np.ndarray
+    outputs: _Outputs
+    candidates: list[list[Candidate]] = dataclasses.field(default_factory=list)
+    scores: Scores | None = None
 
 
 def preprocess_of(config: Any) -> Preprocess:
@@ -111,6 +117,7 @@ class Recognizer:
       preprocess: images to model input.
       name: for tables.
       place: puts a batch on the device, or on those that the weights are on.
+      temperature: divides the logits where confidence is computed; 1 until it is calibrated.
     """
 
     model: models.CRNN | Ensemble | Windowed
@@ -119,6 +126,7 @@ class Recognizer:
     preprocess: Preprocess
     name: str = "model"
     place: Callable[[types.Batch], types.Batch] = jax.device_put
+    temperature: float = 1.0
 
     @classmethod
     def load(cls, model: str | pathlib.Path) -> Recognizer:
@@ -137,14 +145,9 @@ class Recognizer:
             from crnn_jax import bundle_file
 
             return bundle_file.load_bundle(path).recognizer()
-        if folders := _replicas(path):
-            members = [load_run(folder)[0] for folder in folders]
-            stacked = stack([member.variables for member in members])
-            ensemble = Ensemble(members[0].model, len(members))
-            return dataclasses.replace(
-                members[0], model=ensemble, variables=stacked, name=path.name
-            )
-        return load_run(path)[0]
+        from crnn_jax import load_run
+
+        return load_run.load(path)
 
     def with_variables(self, variables: types.Variables) -> Recognizer:
         """Returns the same recogniser with other weights; nothing is compiled anew."""
@@ -167,14 +170,17 @@ class Recognizer:
     ) -> list[Reading]:
         """Reads images: paths, encoded bytes, arrays (H, W[, C]) or Pillow images.
 
+        Readings have their characters, whose places are pixels of the images as they are given.
+
         Raises:
           DataError: for the first image that cannot be read; `stream` goes on instead.
         """
         readings: list[Reading | None] = [None] * len(images)
-        for position, reading in self.stream(images, self.preprocess, batch_size, decoder):
+        stream = self.stream(images, self.preprocess, batch_size, decoder, characters=True)
+        for position, reading in stream:
             if isinstance(reading, DataError):
                 raise DataError(f"image {position}: {reading}")
-            readings[position] = reading
+            readings[position] = reading.in_pixels(width_of(images[position]))
         return readings
 
     def stream(
@@ -185,6 +191,7 @@ class Recognizer:
         decoder: str | Decoder = "greedy",
         label: Callable[[T], str] | None = None,
         words: Callable[[T], Sequence[str]] | None = None,
+        characters: bool = False,
     ) -> Iterator[tuple[int, Reading | DataError]]:
         """Yields (position, reading or error) of every item, in the order in which they are done.
 
@@ -195,6 +202,7 @@ class Recognizer:
           decoder: one of `crnn_jax.decode`, or its name.
           label: the true text of an item, where it is known, for the loss.
           words: that an item is known to be among, for decoders that use them.
+          characters: whether readings have their characters, with places as shares of the width.
         """
         decoder = make_decoder(decoder)
         lexica: dict[int, Sequence[str]] = {}  # of items under way
@@ -214,18 +222,64 @@ class Recognizer:
         batches = stream_batches(
             noted(items), load, self.preprocess, batch_size, label and encode, columns
         )
-        running: tuple[list[int], _Outputs] | None = None  # keeps the device one batch ahead
-        for batch, positions, error in batches:
+        # The device stays ahead of the host, which decodes one batch while the next is computed.
+        coming: _UnderWay | None = None  # its candidates are not known yet
+        scored: _UnderWay | None = None  # its scores are being computed
+        for batch, positions, error in itertools.chain(batches, [_LAST, _LAST]):
             if error is not None:
                 lexica.pop(positions[0], None)
                 yield positions[0], error
                 continue
-            outputs = predict_step(self.model, self.variables, self.place(batch), decoder.on_device)
-            if running is not None:
-                yield from self._readings(*running, decoder, lexica)
-            running = positions, outputs
-        if running is not None:
-            yield from self._readings(*running, decoder, lexica)
+            following = None
+            if batch is not None:
+                placed = self.place(batch)
+                outputs = predict_step(
+                    self.model, self.variables, placed, decoder.on_device, decoder.tables
+                )
+                following = _UnderWay(positions, batch.widths, outputs)
+            if coming is not None:
+                self._decode(coming, decoder, lexica)
+                coming.scores = score_candidates(
+                    coming.outputs.logits,
+                    coming.outputs.frames,
+                    coming.candidates,
+                    self.temperature,
+                    characters,
+                )
+            if scored is not None:
+                yield from self._readings(scored)
+            coming, scored = following, coming
+
+    def _decode(self, batch: _UnderWay, decoder: Decoder, lexica: dict[int, Sequence[str]]) -> None:
+        """Finds the candidates of a batch, once the device has what they are made of."""
+        found = jax.device_get(batch.outputs.found)
+        for row, position in enumerate(batch.positions):
+            own = lexica.pop(position, ())
+            batch.candidates.append(decoder.read(found, row, self.charset, own) or [NOTHING])
+
+    def _readings(self, batch: _UnderWay) -> Iterator[tuple[int, Reading]]:
+        """Yields the readings of a batch whose candidates are known."""
+        losses, feasible, scores = jax.device_get(
+            (batch.outputs.losses, batch.outputs.feasible, batch.scores)
+        )
+        centres = frame_centres(layers_of(self.model), batch.outputs.logits.shape[1])
+        for row, position in enumerate(batch.positions):
+            own = batch.candidates[row]
+            logs = [c.log_probability for c in own]
+            if scores is not None:
+                logs = scores.log_probability[row, : len(own)].tolist()
+            best, *others = [
+                Alternative(candidate.text, float(np.exp(log)))
+                for candidate, log in zip(own, logs, strict=True)
+            ]
+            placed = ()
+            if scores is not None and scores.alignment is not None:
+                placed = place_characters(
+                    own[0].ids, self.charset, scores.characters[row], scores.alignment, row,
+                    centres, float(batch.widths[row]),
+                )  # fmt: skip
+            loss = float(losses[row]) if feasible[row] else None
+            yield position, Reading(best.text, best.confidence, loss, tuple(others), placed)
 
     def _frames(self) -> int:
         """Frames of the widest image: no feasible label is longer.
@@ -241,75 +295,3 @@ class Recognizer:
             jax.ShapeDtypeStruct((1, data.height, widest, data.channels), jnp.uint8),
             jax.ShapeDtypeStruct((1,), jnp.int32),
         ).shape[1]
-
-    def _readings(
-        self,
-        positions: list[int],
-        outputs: _Outputs,
-        decoder: Decoder,
-        lexica: dict[int, Sequence[str]],
-    ) -> Iterator[tuple[int, Reading | DataError]]:
-        host = jax.device_get(outputs)
-        for row, position in enumerate(positions):
-            own = lexica.pop(position, ())
-            best, *others = decoder.read(host.found, row, self.charset, own) or [_NOTHING]
-            loss = float(host.losses[row]) if host.feasible[row] else None
-            confidence = float(np.exp(best.log_probability))
-            yield position, Reading(best.text, confidence, loss, tuple(others))
-
-
-def _replicas(workdir: pathlib.Path) -> list[pathlib.Path]:
-    """Returns the folders of a run's replicas; none for a run without, or for no run."""
-    from crnn_jax.workdir import replica_folders
-
-    if not (workdir / "config.json").is_file():
-        return []
-    count = config_lib.load(workdir / "config.json").replicas
-    return replica_folders(workdir, count) if count > 1 else []
-
-
-def load_run(workdir: pathlib.Path, average: int = 1) -> tuple[Recognizer, Any, int]:
-    """Returns the best checkpoint of a run as a recogniser, the run's config, and its step.
-
-    Args:
-      workdir: of the run.
-      average: above 1 the mean of the weights of so many of the newest checkpoints instead.
-
-    Raises:
-      UserError: when there is no such run or it cannot be read.
-    """
-    from crnn_jax import checkpoint, train
-    from crnn_jax.workdir import replica_folders
-
-    if not (workdir / "config.json").is_file():
-        raise shipped.no_model(workdir)
-    config = config_lib.load(workdir / "config.json")
-    if config.replicas > 1:
-        raise UserError(
-            f"{workdir} holds {config.replicas} replicas: name one of them, as in "
-            f"{replica_folders(workdir, config.replicas)[0]}"
-        )
-    charset = Charset.load(workdir / "charset.json")
-    saved = checkpoint.Checkpointer(workdir, read_only=True)
-    try:
-        step = saved.best_step()
-        if step is None:
-            raise UserError(
-                f"{workdir}: the run has no checkpoint yet; train it further with "
-                f"python -m crnn_jax.main --config=NAME --workdir={workdir}"
-            )
-        network, shapes = train.abstract_state(config, charset)
-        steps = saved.steps()[-average:] if average > 1 else [step]
-        if len(steps) < average:
-            raise UserError(
-                f"{workdir}: {average} checkpoints are to be averaged, and there are "
-                f"{len(steps)}; keep more of them with config.keep_checkpoints"
-            )
-        found = [saved.restore(step, shapes).eval_variables() for step in steps]
-    finally:
-        saved.close()
-    step, preprocess = steps[-1], preprocess_of(config)
-    variables = found[0]
-    if average > 1:
-        variables = jax.tree.map(lambda *arrays: sum(arrays) / len(arrays), *found)
-    return Recognizer(network, variables, charset, preprocess, workdir.name), config, step

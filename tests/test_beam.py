@@ -14,8 +14,9 @@ from plain_beam import reference_beam
 from crnn_jax.charset import build_charset
 from crnn_jax.ctc.loss import string_log_probability
 from crnn_jax.decode import make_decoder
-from crnn_jax.decode.beam import BeamOptions, Ngrams, nbest, string_score
+from crnn_jax.decode.beam import BeamOptions, nbest
 from crnn_jax.decode.greedy import Decoded, best_path, greedy
+from crnn_jax.decode.language import Bonus, Both, Ngrams, Weighted, string_score
 from crnn_jax.errors import UserError
 
 ALL = {"top": 0, "prune": math.inf}  # nothing is pruned
@@ -102,8 +103,8 @@ def test_language_model_and_bonus_rank_as_brute_force_does():
     logits, frames = cases(7, 60, 5, 4)
     model, table = bigrams(4)
     width = len(string_probabilities(logits[4]))
-    options = BeamOptions(width, nbest=width, insertion_bonus=0.7, alpha=0.6, **ALL)
-    found = jax.device_get(search(logits, frames, options, model))
+    options = BeamOptions(width, nbest=width, **ALL)
+    found = jax.device_get(search(logits, frames, options, Weighted(model, 0.6, 0.7)))
 
     def rank(string, log_p):
         return log_p + 0.7 * len(string) + 0.6 * bigram_score(table, string)
@@ -112,6 +113,39 @@ def test_language_model_and_bonus_rank_as_brute_force_does():
     likeliest = [string_probabilities(x[:n]) for x, n in zip(logits, frames, strict=True)]
     changed = sum(readings(found, r)[0][0] != max(p, key=p.get) for r, p in enumerate(likeliest))
     assert 0 < changed < 60
+
+
+def test_models_add_up():
+    """Two bigrams and a bonus: as if strings had been ranked by the sum of all three."""
+    logits, frames = cases(9, 30, 5, 4)
+    (a, table_a), (b, table_b) = bigrams(4, seed=3), bigrams(4, seed=4)
+    width = len(string_probabilities(logits[4]))
+    model = Both(Both(Weighted(a, 0.5), Weighted(b, 0.0)), Bonus(-0.3))
+    found = jax.device_get(search(logits, frames, BeamOptions(width, nbest=width, **ALL), model))
+    check_enumeration(
+        logits,
+        frames,
+        found,
+        lambda s, log_p: log_p + 0.5 * bigram_score(table_a, s) - 0.3 * len(s),
+    )
+    model = Both(Weighted(a, 0.5), Weighted(b, 2.0))
+    found = jax.device_get(search(logits, frames, BeamOptions(width, nbest=width, **ALL), model))
+    check_enumeration(
+        logits,
+        frames,
+        found,
+        lambda s, log_p: log_p + 0.5 * bigram_score(table_a, s) + 2 * bigram_score(table_b, s),
+    )
+
+
+def test_a_model_of_no_weight_forbids_nothing():
+    logits, frames = cases(10, 12, 5, 4)
+    model, _ = bigrams(4)
+    never = model._replace(log_probs=jnp.full_like(model.log_probs, -jnp.inf))
+    same(
+        search(logits, frames, BeamOptions(), Weighted(never, 0.0)),
+        search(logits, frames, BeamOptions()),
+    )
 
 
 def test_language_model_score_of_a_string():
@@ -150,8 +184,8 @@ def test_narrow_beam_keeps_what_the_plain_algorithm_keeps(width, pruned):
 def test_narrow_beam_with_a_language_model():
     logits, frames = cases(3, 80, 10, 4, scale=1.0)
     model, table = bigrams(4, seed=2)
-    options = BeamOptions(5, nbest=5, alpha=0.8, insertion_bonus=0.4, **ALL)
-    found = jax.device_get(search(logits, frames, options, model))
+    options = BeamOptions(5, nbest=5, **ALL)
+    found = jax.device_get(search(logits, frames, options, Weighted(model, 0.8, 0.4)))
     for row, n in enumerate(frames):
         kept, _ = reference_beam(
             logits[row, :n], 5, model=table, alpha=0.8, bonus=0.4, **ALL
@@ -278,7 +312,7 @@ def test_reads_as_other_decoders_do():
     logits, frames = cases(12, 24, 12, 6)
     decoder = make_decoder("beam")
     assert decoder.on_device is make_decoder("beam").on_device, "it would be compiled anew"
-    found = jax.device_get(jax.jit(decoder.on_device)(logits, frames))
+    found = jax.device_get(jax.jit(decoder.on_device)(logits, frames, decoder.tables))
     greedy = read_greedily(logits, frames)
     charset = build_charset("chars:abcde")
     for row in range(len(logits)):

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from ctc_paths import collapse, string_probabilities
 
-from crnn_jax.decode import make_decoder
-from crnn_jax.decode.greedy import best_path
+from crnn_jax.decode.greedy import best_path, greedy
 
-read_and_score = jax.jit(make_decoder("greedy").on_device)
+read_and_score = jax.jit(greedy)
 read = functools.partial(jax.jit, static_argnames="blank_id")(best_path)
 
 

@@ -226,7 +226,7 @@ def test_json_is_one_object_per_line_errors_too(
     code, out, _ = read("--format=json", folder / "é f.jpg", folder / "b.jpg", folder / "a.JPG")
     assert code == 1
     first, broken, last = map(json.loads, out)
-    assert set(first) == set(last) == {"path", "text", "confidence", "alternatives"}
+    assert set(first) == set(last) == {"path", "text", "confidence", "chars", "alternatives"}
     assert (first["path"], first["text"]) == (str(folder / "é f.jpg"), readings[5].text)
     assert (last["path"], last["text"]) == (str(folder / "a.JPG"), readings[1].text)
     assert 0 <= first["confidence"] <= 1
@@ -249,7 +249,7 @@ def test_readings_are_printed_as_they_come_and_in_order(
         def in_windows(self) -> Slow:
             return self
 
-        def stream(self, *_: Any) -> Iterator[tuple[int, Reading]]:
+        def stream(self, *_: Any, **__: Any) -> Iterator[tuple[int, Reading]]:
             for position in (1, 0, 3, 2):
                 printed.append(capsys.readouterr().out.count("\n"))
                 yield position, Reading(str(position), 0.5)

@@ -12,7 +12,8 @@ import pytest
 
 from crnn_jax import cli, replicas, train
 from crnn_jax.errors import UserError
-from crnn_jax.recognizer import Recognizer, load_run
+from crnn_jax.load_run import load_run
+from crnn_jax.recognizer import Recognizer
 
 RUN = {
     "batch_size": 8,

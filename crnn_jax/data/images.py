@@ -67,6 +67,11 @@ _UPRIGHT: dict[int, Image.Transpose] = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = (5, 6, 7, 8)
+_TURNS = {
+    90: Image.Transpose.ROTATE_90,
+    180: Image.Transpose.ROTATE_180,
+    270: Image.Transpose.ROTATE_270,
+}
 _ORIENTATION_TAG, _WIDTH_TAG, _HEIGHT_TAG = 0x0112, 0x0100, 0x0101
 
 _quiet_lock = threading.Lock()
@@ -119,7 +124,10 @@ class Preprocess:
         return min(max(scaled, self.min_width), self.max_width)
 
     def __call__(
-        self, image: bytes | str | Path | np.ndarray | Image.Image, width: int | None = None
+        self,
+        image: bytes | str | Path | np.ndarray | Image.Image,
+        width: int | None = None,
+        rotation: int = 0,
     ) -> Pixels:
         """Decodes and resizes one image.
 
@@ -127,6 +135,8 @@ class Preprocess:
           image: an encoded image (bytes), the path of one, a PIL image, or an array HxW, HxWx1,
             HxWx3 or HxWx4 (alpha last) of uint8, uint16, or floats in 0..1.
           width: W', where it is not to be that of the image.
+          rotation: 0, 90, 180 or 270 degrees by which the upright image is turned
+            counter-clockwise.
 
         Returns:
           uint8[height, W', channels]; by default, W' = target_width of the upright image.
@@ -140,6 +150,8 @@ class Preprocess:
             pixels = _from_pil(image, self.channels)
         else:
             pixels = _decode(image, self.channels, MAX_PIXELS)
+        if rotation:
+            pixels = pixels.transpose(_TURNS[rotation])
         size = (width or self.target_width(*pixels.size), self.height)
         return to_array(pixels.resize(size, Image.Resampling.BILINEAR))
 
@@ -187,6 +199,15 @@ def image_size(
     with _opened(data) as file, _named(data):
         _, orientation, size = _read_header(file, max_pixels)
     return size[::-1] if orientation in _SIDEWAYS and not upright else size
+
+
+def width_of(image: bytes | str | Path | np.ndarray | Image.Image) -> int:
+    """Returns the width in pixels of an upright image, given as `Preprocess` takes it."""
+    if isinstance(image, np.ndarray):
+        return image.shape[1]
+    if isinstance(image, Image.Image):
+        return image.size[_exif_orientation(image) in _SIDEWAYS]
+    return image_size(image)[0]
 
 
 def _decode(

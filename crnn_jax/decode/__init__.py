@@ -23,8 +23,16 @@ class Decoder(Protocol):
     """What turns the frames of an image into readings."""
 
     @property
-    def on_device(self) -> Callable[[types.Logits, types.FrameCounts], Any]:
-        """The compiled half: logits and frames to a tree of arrays; the same object every time."""
+    def on_device(self) -> Callable[[types.Logits, types.FrameCounts, Any], Any]:
+        """The compiled half: logits, frames and tables to a tree of arrays.
+
+        The same object every time: programs are kept by it.
+        """
+        ...
+
+    @property
+    def tables(self) -> Any:
+        """A tree of arrays that the compiled half is handed, such as a language model; or ()."""
         ...
 
     def read(self, found: Any, row: int, charset: Charset, words: Sequence[str]) -> list[Candidate]:

@@ -38,18 +38,10 @@ from crnn_jax.charset import Charset
 from crnn_jax.ctc.forward import string_log_probabilities
 from crnn_jax.decode.candidates import Candidate
 from crnn_jax.decode.greedy import best_path
-from crnn_jax.decode.language import LanguageModel, Ngrams, string_score
+from crnn_jax.decode.language import LanguageModel, string_score
 from crnn_jax.decode.prefix_search import UNLIKELIEST, BeamOptions, Packing, search
 
-__all__ = [
-    "Beam",
-    "BeamOptions",
-    "LanguageModel",
-    "NBest",
-    "Ngrams",
-    "nbest",
-    "string_score",
-]
+__all__ = ["Beam", "BeamOptions", "NBest", "nbest"]
 
 DEFAULT = BeamOptions()
 
@@ -59,10 +51,12 @@ class Beam:
 
     Args:
       options: of the search.
+      model: what strings are ranked by besides their probability; None ranks by that alone.
     """
 
-    def __init__(self, options: BeamOptions = DEFAULT):
+    def __init__(self, options: BeamOptions = DEFAULT, model: LanguageModel | None = None):
         self.on_device = _search(options)
+        self.tables = jax.tree.map(jnp.asarray, model)
 
     def read(
         self, found: NBest, row: int, charset: Charset, words: Sequence[str]
@@ -70,15 +64,15 @@ class Beam:
         """Returns the strings, whatever words there are."""
         ids, lengths, scores = found.ids[row], found.lengths[row], found.log_probability[row]
         return [
-            Candidate(charset.decode(ids[n, : lengths[n]]), float(scores[n]))
+            Candidate.of(ids[n, : lengths[n]], charset, float(scores[n]))
             for n in range(len(scores))
             if np.isfinite(scores[n])
         ]
 
 
 @functools.cache  # the same function for the same options: it is what programs are kept by
-def _search(options: BeamOptions) -> Callable[[types.Logits, types.FrameCounts], NBest]:
-    return functools.partial(nbest, options=options)
+def _search(options: BeamOptions) -> Callable[..., NBest]:
+    return lambda logits, frames, model: nbest(logits, frames, options, model)
 
 
 class NBest(NamedTuple):
@@ -90,7 +84,7 @@ class NBest(NamedTuple):
     ids: Int[Array, "B N T"]  # left-justified, padded with 0
     lengths: Int[Array, "B N"]
     log_probability: Float[Array, "B N"]  # of the string, by the CTC forward score
-    score: Float[Array, "B N"]  # ranked by it: log-probability, weighted model and bonuses
+    score: Float[Array, "B N"]  # ranked by it: log-probability and the model's score
 
 
 def nbest(
@@ -105,16 +99,15 @@ def nbest(
       logits: (B, T, K), class 0 the blank.
       frames: (B,), real frames; what is beyond them is not read.
       options: of the search; static.
-      model: of the language; None goes without.
+      model: whose score of a string is added to its log-probability: of the language, weighted and
+        with a bonus per character (`language.Weighted`), or an automaton; None adds nothing.
     """
-    if options.alpha == 0:
-        model = None  # 0 times the logarithm of 0 would not be 0
     real = jnp.arange(logits.shape[1])[None, :] < frames[:, None]
     logits = jnp.where(real[:, :, None], logits, 0).astype(jnp.float32)
     found = search(logits, real, options, model)
     score = found.total
     if model is not None:
-        score += options.alpha * model.end(found.states)
+        score += model.end(found.states)
     score, order = jax.lax.top_k(score, options.nbest)
     packing = Packing.of(logits.shape[2])
     packed = jnp.take_along_axis(found.strings, order[:, None, :], axis=2)
@@ -130,14 +123,14 @@ def nbest(
     alive = jnp.concatenate([alive, ~known[:, None]], axis=1)
 
     exact = string_log_probabilities(logits, frames, ids, lengths, alive)
-    score = exact + options.insertion_bonus * lengths
+    score = exact
     if model is not None:
-        score += options.alpha * string_score(model, ids, lengths)
+        score += string_score(model, ids, lengths)
     score, order = jax.lax.top_k(score, options.nbest)
     kept = score > -jnp.inf
     return NBest(
         jnp.where(kept[:, :, None], jnp.take_along_axis(ids, order[:, :, None], axis=1), 0),
         jnp.where(kept, jnp.take_along_axis(lengths, order, axis=1), 0),
-        jnp.take_along_axis(exact, order, axis=1),
+        jnp.where(kept, jnp.take_along_axis(exact, order, axis=1), -jnp.inf),
         score,
     )

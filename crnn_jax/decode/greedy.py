@@ -51,14 +51,19 @@ def greedy(logits: types.Logits, frames: types.FrameCounts) -> Decoded:
     return Decoded(ids, lengths, string_log_probability(logits, frames, ids, lengths))
 
 
+def _decode(logits: types.Logits, frames: types.FrameCounts, _: tuple) -> Decoded:
+    return greedy(logits, frames)
+
+
 class Greedy:
     """Reads the best path."""
 
-    on_device = staticmethod(greedy)
+    on_device = staticmethod(_decode)
+    tables = ()
 
     def read(
         self, found: Decoded, row: int, charset: Charset, words: Sequence[str]
     ) -> list[Candidate]:
         """Returns the reading, whatever words there are."""
-        text = charset.decode(found.ids[row, : found.lengths[row]])
-        return [Candidate(text, float(found.log_probability[row]))]
+        ids = found.ids[row, : found.lengths[row]]
+        return [Candidate.of(ids, charset, float(found.log_probability[row]))]

@@ -47,7 +47,7 @@ class Frames(NamedTuple):
     lengths: types.LabelLengths
 
 
-def frames_of(logits: types.Logits, frames: types.FrameCounts) -> Frames:
+def frames_of(logits: types.Logits, frames: types.FrameCounts, _: tuple = ()) -> Frames:
     """Returns the posteriors of a batch's frames, and its best paths."""
     log_probs = jax.nn.log_softmax(logits.astype(jnp.float32), axis=-1)
     return Frames(log_probs, frames, *best_path(logits, frames))
@@ -63,6 +63,7 @@ class LexiconDecoder:
     """
 
     on_device = staticmethod(frames_of)
+    tables = ()
 
     def __init__(self, lexicon: Lexicon | None = None, count: int = 5, distance: int = DISTANCE):
         self._lexicon, self._count, self._distance = lexicon, count, distance
@@ -213,10 +214,13 @@ class Lexicon:
         )
         order = np.argsort(-scores, kind="stable")[:count]
         return [
-            Candidate(self.words[rows[i]], float(scores[i]))
+            Candidate(self.words[rows[i]], self._of(rows[i]), float(scores[i]))
             for i in order.tolist()
             if np.isfinite(scores[i])
         ]
+
+    def _of(self, row: np.integer) -> tuple[int, ...]:
+        return tuple(self._ids[row, : self._lengths[row]].tolist())
 
     def _scores(self, log_probs: np.ndarray, frames: int, rows: np.ndarray) -> np.ndarray:
         size = FEWEST

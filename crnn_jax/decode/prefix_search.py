@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from crnn_jax.decode.language import LanguageModel
+from crnn_jax.decode.language import LanguageModel, States
 from crnn_jax.errors import UserError
 
 _NEVER = -1e30  # log of no probability; finite, so that differences are, too
@@ -34,8 +34,6 @@ class BeamOptions:
       prune: a class this many nats below the frame's best is not considered there; inf considers
         all.
       nbest: strings returned per row, at most `width`.
-      insertion_bonus: nats added per character.
-      alpha: weight of the language model's log-probability, where there is a model.
 
     Raises:
       UserError: for a value that is out of range.
@@ -45,8 +43,6 @@ class BeamOptions:
     top: int = 8
     prune: float = -math.log(1e-4)
     nbest: int = 4
-    insertion_bonus: float = 0.0
-    alpha: float = 1.0
 
     def __post_init__(self) -> None:
         if not (self.width >= 1 and self.top >= 0 and self.prune >= 0):
@@ -106,8 +102,8 @@ class Packing:
 class Beam(NamedTuple):
     """The strings kept after a frame, best first; W places.
 
-    Scores are logarithms of sums over the paths considered, language model and bonuses included,
-    up to a number that is common to a row.
+    Scores are logarithms of sums over the paths considered, the language model's included, up to a
+    number that is common to a row.
     """
 
     blank: Float[Array, "B W"]  # paths that end in a blank
@@ -116,7 +112,7 @@ class Beam(NamedTuple):
     last: Int[Array, "B W"]  # the last character; 0 of the empty string, -1 of a dead place
     lengths: Int[Array, "B W"]
     strings: Int[Array, "B P W"]  # packed
-    states: Int[Array, "B W"]  # of the language model
+    states: States  # of the language model, (B, W); empty where there is none
 
 
 class _Frame(NamedTuple):
@@ -180,7 +176,7 @@ def search(
     beam = _start(batch, packing.words(steps), options.width, model)
 
     def step_of(rows: _Queue) -> Callable[[Int[Array, ""], Beam], Beam]:
-        return lambda s, b: _advance(*rows.take(s, b, options.top), packing, options, model)
+        return lambda s, b: _advance(*rows.take(s, b, options.top), packing, model)
 
     first, parts = 0, []
     while rows := beam.last.shape[0]:
@@ -201,6 +197,7 @@ def _start(batch: int, words: int, width: int, model: LanguageModel | None) -> B
     """Returns the beam before the first frame: the empty string."""
     first = jnp.broadcast_to(jnp.arange(width) == 0, (batch, width))
     certain = jnp.where(first, 0.0, _NEVER)
+    states = () if model is None else model.start()
     return Beam(
         blank=certain,
         char=jnp.full((batch, width), _NEVER),
@@ -208,7 +205,7 @@ def _start(batch: int, words: int, width: int, model: LanguageModel | None) -> B
         last=jnp.where(first, 0, -1),
         lengths=jnp.where(first, 0, _DEAD),
         strings=jnp.zeros((batch, words, width), jnp.int32),
-        states=jnp.broadcast_to(0 if model is None else model.start(), (batch, width)),
+        states=jax.tree.map(lambda x: jnp.broadcast_to(x, (batch, width)), states),
     )
 
 
@@ -221,7 +218,6 @@ def _advance(
     beam: Beam,
     frame: _Frame,
     packing: Packing,
-    options: BeamOptions,
     model: LanguageModel | None,
 ) -> Beam:
     """Returns the beam after one more frame.
@@ -229,17 +225,16 @@ def _advance(
     The candidates are the strings of the beam, and each of them with one of the considered classes
     after it. Of these, one that spells a string of the beam is added to that one.
     """
-    batch, width = beam.last.shape
-    top = frame.ids.shape[1]
+    (batch, width), top = beam.last.shape, frame.ids.shape[1]
     rows = jnp.arange(batch)[:, None]
     same = frame.ids[:, None, :] == beam.last[:, :, None]
     # After its own kind a character is a new one only across a blank.
     base = jnp.where(same, beam.blank[:, :, None], beam.total[:, :, None])
-    longer = base + (frame.char[:, None, :] + options.insertion_bonus)
-    after = None
+    longer = base + frame.char[:, None, :]
     if model is not None:
-        score, after = model.score(beam.states[:, :, None], frame.ids[:, None, :])
-        longer += options.alpha * score
+        states = jax.tree.map(lambda x: x[:, :, None], beam.states)
+        score, after = model.score(states, frame.ids[:, None, :])
+        longer += score
     longer = jnp.maximum(longer, _NEVER).reshape(batch, width * top)
 
     child = packing.children(beam)
@@ -251,10 +246,13 @@ def _advance(
     own = jnp.max(jnp.where(same, frame.char[:, None, :], _NEVER), axis=2)
     doubled = beam.last[:, :, None] == beam.last[:, None, :]
     base = jnp.where(doubled, beam.blank[:, None, :], beam.total[:, None, :])
-    joining = jnp.max(jnp.where(child, base, _NEVER), axis=2) + options.insertion_bonus
+    joining = jnp.max(jnp.where(child, base, _NEVER), axis=2)
     if model is not None:
-        state = jnp.take_along_axis(beam.states, jnp.maximum(parent, 0), axis=1)
-        joining += options.alpha * model.score(state, jnp.maximum(beam.last, 0))[0]
+        place_of_parent = jnp.maximum(parent, 0)
+        states = jax.tree.map(
+            lambda x: jnp.take_along_axis(x, place_of_parent, axis=1), beam.states
+        )
+        joining += model.score(states, jnp.maximum(beam.last, 0))[0]
     char = jnp.maximum(_either(beam.char, joining) + own, _NEVER)
     longer = longer.at[rows, place].set(_NEVER, mode="drop")
     blank = jnp.maximum(beam.total + frame.blank[:, None], _NEVER)
@@ -269,10 +267,15 @@ def _advance(
     def of(values: Array) -> Array:
         return jnp.take_along_axis(values, source, axis=1)
 
-    states = of(beam.states)
-    if after is not None:
-        new = jnp.take_along_axis(after.reshape(batch, width * top), longer, axis=1)
-        states = jnp.where(grown, new, states)
+    states = jax.tree.map(of, beam.states)
+    if model is not None:
+        states = jax.tree.map(
+            lambda old, new: jnp.where(
+                grown, jnp.take_along_axis(new.reshape(batch, width * top), longer, axis=1), old
+            ),
+            states,
+            after,
+        )
     lengths = of(beam.lengths)
     strings = jnp.take_along_axis(beam.strings, source[:, None, :], axis=2)
     return Beam(

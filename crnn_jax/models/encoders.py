@@ -13,6 +13,7 @@ from typing import Any
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from crnn_jax import types
 from crnn_jax.errors import UserError, unknown_name
@@ -159,6 +160,19 @@ def num_frames(encoder: str, widths: Any) -> Any:
 def frames_of(layers: Sequence[Layer], widths: Any) -> Any:
     """Returns the frames that a layer table makes of pixel widths; an int or an array of ints."""
     return _trace(layers, widths, axis=1)
+
+
+def frame_centres(layers: Sequence[Layer], count: int) -> np.ndarray:
+    """Returns the pixels along x that the first frames of a layer table are centred at, (count,).
+
+    A pixel's own centre is half a pixel from its left edge, the first one's edge being 0.
+    """
+    step, start = 1.0, 0.0  # output i is centred at step * (i + 1/2) + start
+    for layer in layers:
+        kernel, stride, padding = layer.kernel[1], layer.stride[1], layer.padding[1]
+        start += step * ((kernel - stride) / 2 - padding)
+        step *= stride
+    return step * (np.arange(count) + 0.5) + start
 
 
 def check_size(encoder: str, height: int, width: int) -> None:

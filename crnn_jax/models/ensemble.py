@@ -25,22 +25,38 @@ def unstack(tree: Any, count: int) -> list[Any]:
 
 @dataclasses.dataclass(frozen=True)
 class Ensemble:
-    """The networks of replicas as one: the mean of their frame posteriors; static.
+    """Networks of one charset and the same frames as one: the mean of their frame posteriors.
+
+    Static, as networks are.
 
     Attributes:
-      model: of every replica.
-      count: of replicas.
+      members: the networks.
+      temperatures: by which the logits of each are divided first.
     """
 
-    model: CRNN
-    count: int
+    members: tuple[CRNN, ...]
+    temperatures: tuple[float, ...]
+
+    @classmethod
+    def of(cls, members: Sequence[CRNN]) -> Ensemble:
+        """Returns networks that nobody has calibrated as one."""
+        return cls(tuple(members), (1.0,) * len(members))
+
+    @staticmethod
+    def gather(variables: Sequence[types.Variables]) -> types.Variables:
+        """Returns the variables of the members as those of the ensemble."""
+        digits = len(str(len(variables)))  # trees sort their keys
+        return {f"member_{i:0{digits}d}": own for i, own in enumerate(variables)}
 
     def apply(
         self, variables: types.Variables, images: types.Images, widths: types.Widths
     ) -> tuple[types.Logits, types.FrameCounts]:
-        """Returns log posteriors (B, T, K) and frames, of stacked variables."""
+        """Returns log posteriors (B, T, K) and frames; `gather` makes the variables."""
         logs = []
-        for own in unstack(variables, self.count):
-            logits, frames = self.model.apply(own, images, widths)
-            logs.append(jax.nn.log_softmax(logits))
-        return jax.nn.logsumexp(jnp.stack(logs), axis=0) - jnp.log(float(self.count)), frames
+        for model, temperature, own in zip(
+            self.members, self.temperatures, variables.values(), strict=True
+        ):
+            logits, frames = model.apply(own, images, widths)
+            logs.append(jax.nn.log_softmax(logits / temperature))
+        mean = jax.nn.logsumexp(jnp.stack(logs), axis=0) - jnp.log(float(len(logs)))
+        return mean, frames

@@ -101,7 +101,7 @@ class Windowed:
 def layers_of(model: CRNN | Ensemble | Windowed) -> tuple:
     """Returns the encoder's layer table of a network, also of several or one in windows."""
     while not isinstance(model, CRNN):
-        model = model.model
+        model = model.members[0] if isinstance(model, Ensemble) else model.model
     return model.encoder
 
 

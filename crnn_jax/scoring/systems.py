@@ -16,6 +16,7 @@ from crnn_jax.scoring.results import Row, score
 
 if TYPE_CHECKING:
     from crnn_jax.data.sources import Source
+    from crnn_jax.ensembles import Voters
     from crnn_jax.recognizer import Recognizer
 
 
@@ -57,18 +58,24 @@ def check_published(wanted: bool, protocol: str) -> None:
         )
 
 
-def load_models(arguments: Sequence[str], squeeze: bool = False) -> dict[str, Recognizer]:
+def load_models(
+    arguments: Sequence[str], squeeze: bool = False, together: bool = False
+) -> dict[str, Recognizer | Voters]:
     """Loads models; returns them by name.
 
     Args:
       arguments: runs, bundles and shipped models.
       squeeze: whether lines wider than those of training are squeezed, not read in windows.
+      together: whether all of them as one come last.
     """
+    from crnn_jax import ensembles
     from crnn_jax.recognizer import Recognizer
 
     models = [Recognizer.load(argument) for argument in arguments]
-    models = models if squeeze else [model.in_windows() for model in models]
-    return dict(zip(_apart([m.name for m in models], arguments, "--model"), models, strict=True))
+    found = dict(zip(_apart([m.name for m in models], arguments, "--model"), models, strict=True))
+    if together:
+        found["ensemble"] = ensembles.combine(models)
+    return found if squeeze else {name: model.in_windows() for name, model in found.items()}
 
 
 def common_protocol(models: dict[str, Recognizer]) -> str:

@@ -1,0 +1,164 @@
+"""Finds where an image shows each character of a text that is known."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from crnn_jax import cli
+from crnn_jax.errors import DataError, UserError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from crnn_jax.charset import Charset
+    from crnn_jax.reading import Reading
+    from crnn_jax.recognizer import Recognizer
+
+_EXAMPLE = """example:
+  python -m crnn_jax.align --model=runs/quickstart --text=Hotel hotel.png --picture=hotel_boxes.png
+  python -m crnn_jax.align --model=runs/quickstart --data=tsv:words/labels.tsv > aligned.jsonl
+Prints one JSON object per image: text, confidence (the posterior of the text), and for each
+character its own confidence, x0 and x1 in pixels of the image. An image whose text does not fit
+gets an error, and the exit code is 1 then."""
+
+
+def align(
+    recognizer: Recognizer, items: Iterable[tuple[Any, str]], batch_size: int = 32
+) -> Iterator[tuple[int, Reading | DataError]]:
+    """Yields (position, reading) of images whose texts are known; places are shares of the width.
+
+    Args:
+      recognizer: the model.
+      items: an image, as `Preprocess` takes it, and its text.
+      batch_size: most images per step.
+    """
+    from crnn_jax.decode.forced import Forced
+
+    texts: dict[int, str] = {}  # of images under way
+
+    def noted() -> Iterator[tuple[Any, str]]:
+        for position, item in enumerate(items):
+            texts[position] = item[1]
+            yield item
+
+    stream = recognizer.stream(
+        noted(),
+        lambda item: recognizer.preprocess(item[0]),
+        batch_size,
+        Forced(),
+        words=lambda item: (item[1],),
+        characters=True,
+    )
+    for position, reading in stream:
+        text = texts.pop(position)
+        if isinstance(reading, DataError):
+            yield position, reading
+        elif unknown := recognizer.charset.unknown(text):
+            yield position, DataError(_unknown(text, unknown[0], recognizer.charset))
+        elif text and not reading.characters:
+            yield (
+                position,
+                DataError(
+                    f"text {text!r:.80} does not fit the image: it needs more frames than there "
+                    "are; give a wider image"
+                ),
+            )
+        else:
+            yield position, reading
+
+
+def _unknown(text: str, char: str, charset: Charset) -> str:
+    return (
+        f"text {text!r:.80} has {char!r}, which the model does not read; it reads "
+        f"{''.join(charset.classes)[:100]}"
+    )
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command line; returns the exit code."""
+    args = _parse(argv)
+
+    from crnn_jax.data.images import width_of
+    from crnn_jax.predict import record
+    from crnn_jax.recognizer import Recognizer
+
+    recognizer = Recognizer.load(args.model)
+    if args.text and (unknown := recognizer.charset.unknown(args.text)):
+        raise UserError(_unknown(args.text, unknown[0], recognizer.charset))
+    names, items = _items(args)
+    done: dict[int, Reading | DataError] = {}
+    printed = failed = 0
+    for position, reading in align(recognizer, items, args.batch_size):
+        done[position] = reading
+        while printed in done:
+            reading, name, image = done.pop(printed), names[printed], items[printed][0]
+            printed += 1
+            if isinstance(reading, DataError):
+                failed += 1
+                print(json.dumps({"path": name, "error": str(reading)}), flush=True)
+                continue
+            reading = reading.in_pixels(width_of(image))
+            print(json.dumps(record(name, reading), ensure_ascii=False), flush=True)
+            if args.picture:
+                _draw(args.picture, image, reading)
+    return cli.FAILED if failed else cli.DONE
+
+
+def _parse(argv: Sequence[str]) -> argparse.Namespace:
+    parser = cli.Parser(prog="python -m crnn_jax.align", description=__doc__, epilog=_EXAMPLE)
+    parser.add_argument("paths", nargs="*", metavar="PATH", help="images that show the text")
+    parser.add_argument("--model", required=True, help="a run, a bundle or a shipped model")
+    parser.add_argument("--text", help="what the images show")
+    parser.add_argument("--data", metavar="SPEC", help="a labelled set instead of images")
+    parser.add_argument("--picture", metavar="FILE.png", help="draws the image with its characters")
+    parser.add_argument("--batch_size", type=cli.positive_int, default=32)
+    args = parser.parse_args(argv)
+    if bool(args.data) == bool(args.paths):
+        raise UserError("give images with --text=TEXT, or a labelled set with --data=SPEC")
+    if bool(args.paths) != (args.text is not None):
+        raise UserError("--text is the text of the images: give it with them, and not with --data")
+    if args.picture and len(args.paths) != 1:
+        raise UserError("--picture draws one image: give one")
+    cli.check_output(args.picture)
+    if args.picture and pathlib.Path(args.picture).suffix.lower() != ".png":
+        raise UserError(f"--picture={args.picture}: the picture is a PNG; name it FILE.png")
+    return args
+
+
+def _items(args: argparse.Namespace) -> tuple[list[str], Sequence[tuple[Any, str]]]:
+    """Returns what images are called, and the images with their texts."""
+    if args.paths:
+        return list(args.paths), [(pathlib.Path(path), args.text) for path in args.paths]
+    from crnn_jax.data.sources import open_source
+
+    source = open_source(args.data)
+    return [source.key(i) for i in range(len(source))], _Rows(source)
+
+
+class _Rows(Sequence):
+    """Images and labels of a set; images are read when they are asked for."""
+
+    def __init__(self, source: Any):
+        self._source = source
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, row: int) -> tuple[bytes, str]:
+        if not 0 <= row < len(self):
+            raise IndexError(row)
+        return self._source.image_bytes(row), self._source.label(row)
+
+
+def _draw(path: str, image: Any, reading: Reading) -> None:
+    from crnn_jax import pictures
+    from crnn_jax.data.images import decode_image
+
+    pictures.character_boxes(decode_image(image, 3), reading).save(path)
+
+
+if __name__ == "__main__":
+    cli.run(main)

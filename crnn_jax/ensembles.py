@@ -1,0 +1,186 @@
+"""Several models that read together: as one network where they can, by votes where not."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from crnn_jax.charset import Charset
+from crnn_jax.data.images import width_of
+from crnn_jax.decode import Decoder
+from crnn_jax.errors import DataError, UserError
+from crnn_jax.models.encoders import frames_of
+from crnn_jax.models.ensemble import Ensemble
+from crnn_jax.models.windows import layers_of
+from crnn_jax.reading import Alternative, Reading
+from crnn_jax.recognizer import Recognizer
+
+T = TypeVar("T")
+
+
+def combine(models: Sequence[Recognizer]) -> Recognizer | Voters:
+    """Returns models that read as one.
+
+    Models of the same characters, preprocessing and frames become one network, the mean of their
+    frame posteriors, which any decoder reads. Others vote, see `Voters`.
+
+    Args:
+      models: at least one; not in windows (say `in_windows()` of what comes out).
+
+    Raises:
+      UserError: for replicas or other models that are several already.
+    """
+    if len(models) == 1:
+        return models[0]
+    name = " + ".join(model.name for model in models)
+    if any(isinstance(model.model, Ensemble) for model in models):
+        raise UserError(
+            f"{name}: one of these is an ensemble itself; name its members, such as RUN/replica_0"
+        )
+    if len({_interface(model) for model in models}) > 1:
+        return Voters(tuple(models), name)
+    network = Ensemble(
+        tuple(model.model for model in models), tuple(model.temperature for model in models)
+    )
+    return dataclasses.replace(
+        models[0],
+        model=network,
+        variables=Ensemble.gather([model.variables for model in models]),
+        name=name,
+        temperature=1.0,
+    )
+
+
+def _interface(model: Recognizer) -> tuple:
+    """Returns what models must share to have frames of the same meaning."""
+    widest = model.preprocess.widest
+    frames = tuple(np.atleast_1d(frames_of(layers_of(model.model), np.arange(1, widest + 1))))
+    return model.charset.classes, model.charset.case, model.preprocess, frames
+
+
+@dataclasses.dataclass(frozen=True)
+class Voters:
+    """Models that read by themselves; the text that they believe in most is the reading.
+
+    A text weighs what the models give it together: the sum of its confidences, where each model
+    gives those of its reading and of its alternatives. The mean of them over all models is the
+    confidence of the reading.
+
+    Attributes:
+      members: the models.
+      name: for tables.
+    """
+
+    members: tuple[Recognizer, ...]
+    name: str
+
+    @property
+    def charset(self) -> Charset:
+        """Characters of the first model."""
+        return self.members[0].charset
+
+    @staticmethod
+    def preprocess(image: Any, rotation: int = 0) -> tuple[Any, int]:
+        """Returns the arguments of each model's own preprocessing."""
+        return image, rotation
+
+    def in_windows(self) -> Voters:
+        """Returns the same voters, which read long lines in windows."""
+        members = tuple(member.in_windows() for member in self.members)
+        return dataclasses.replace(self, members=members)
+
+    def read(
+        self, images: Sequence[Any], batch_size: int = 32, decoder: str | Decoder = "greedy"
+    ) -> list[Reading]:
+        """Reads images, as `Recognizer.read` does."""
+        readings: list[Reading | None] = [None] * len(images)
+        stream = self.stream(images, self.preprocess, batch_size, decoder, characters=True)
+        for position, reading in stream:
+            if isinstance(reading, DataError):
+                raise DataError(f"image {position}: {reading}")
+            readings[position] = reading.in_pixels(width_of(images[position]))
+        return readings
+
+    def stream(
+        self,
+        items: Iterable[T],
+        load: Callable[[T], Any],
+        batch_size: int = 32,
+        decoder: str | Decoder = "greedy",
+        label: Callable[[T], str] | None = None,
+        words: Callable[[T], Sequence[str]] | None = None,
+        characters: bool = False,
+    ) -> Iterator[tuple[int, Reading | DataError]]:
+        """Yields the readings of items, see `Recognizer.stream`; losses of labels are not known.
+
+        Args:
+          items: what to read.
+          load: of an item, what `preprocess` returns.
+          batch_size: most images per step.
+          decoder: its name, or one that suits the characters of all models.
+          label: not used.
+          words: that an item is known to be among.
+          characters: whether readings have their characters.
+
+        Raises:
+          UserError: for a decoder made for one charset, where the models have several.
+        """
+        if not isinstance(decoder, str) and len({m.charset.classes for m in self.members}) > 1:
+            raise UserError(
+                f"{self.name}: a decoder with tables is made for one charset, and these models "
+                "have several; choose --decoder=greedy, beam or lexicon alone"
+            )
+        copies = itertools.tee(items, len(self.members))
+        streams = [
+            member.stream(
+                copy,
+                lambda item, member=member: _prepared(member, *load(item)),
+                batch_size,
+                decoder,
+                words=words,
+                characters=characters,
+            )
+            for member, copy in zip(self.members, copies, strict=True)
+        ]
+        found: dict[int, list[Reading | DataError]] = collections.defaultdict(list)
+        for together in itertools.zip_longest(*streams):  # a step each: none runs far ahead
+            for entry in together:
+                if entry is None:
+                    continue
+                position, reading = entry
+                found[position].append(reading)
+                if len(found[position]) == len(self.members):
+                    yield position, vote(found.pop(position))
+
+
+def _prepared(member: Recognizer, image: Any, rotation: int) -> np.ndarray:
+    return member.preprocess(image, rotation=rotation)
+
+
+def vote(readings: Sequence[Reading | DataError]) -> Reading | DataError:
+    """Returns the reading that several models believe in most, or the error of one of them.
+
+    Of texts that weigh the same, that of the first model is taken.
+    """
+    for reading in readings:
+        if isinstance(reading, DataError):
+            return reading
+    weights: dict[str, float] = {}
+    for reading in readings:
+        own = {a.text: a.confidence for a in reading.alternatives}
+        for text, confidence in ({**own, reading.text: reading.confidence}).items():
+            weights[text] = weights.get(text, 0.0) + confidence
+    ranked = sorted(weights.items(), key=lambda item: -item[1])  # stable
+    best, *others = [Alternative(text, weight / len(readings)) for text, weight in ranked]
+    shown = next((r for r in readings if r.text == best.text), None)
+    return Reading(
+        best.text,
+        best.confidence,
+        alternatives=tuple(others),
+        characters=shown.characters if shown else (),
+    )

@@ -1,0 +1,85 @@
+"""The model of a run, from its workdir."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import jax
+
+from crnn_jax import config as config_lib
+from crnn_jax import ensembles, shipped
+from crnn_jax.charset import Charset
+from crnn_jax.errors import UserError
+from crnn_jax.recognizer import Recognizer, preprocess_of
+
+
+def load(workdir: pathlib.Path) -> Recognizer:
+    """Returns the best checkpoint of a run; of a run of replicas, all of them as one.
+
+    Raises:
+      UserError: when there is no such run or it cannot be read.
+    """
+    folders = _replicas(workdir)
+    if not folders:
+        return load_run(workdir)[0]
+    together = ensembles.combine([load_run(folder)[0] for folder in folders])
+    return dataclasses.replace(together, name=workdir.name)
+
+
+def _replicas(workdir: pathlib.Path) -> list[pathlib.Path]:
+    """Returns the folders of a run's replicas; none for a run without, or for no run."""
+    from crnn_jax.workdir import replica_folders
+
+    if not (workdir / "config.json").is_file():
+        return []
+    count = config_lib.load(workdir / "config.json").replicas
+    return replica_folders(workdir, count) if count > 1 else []
+
+
+def load_run(workdir: pathlib.Path, average: int = 1) -> tuple[Recognizer, Any, int]:
+    """Returns the best checkpoint of a run as a recogniser, the run's config, and its step.
+
+    Args:
+      workdir: of the run.
+      average: above 1 the mean of the weights of so many of the newest checkpoints instead.
+
+    Raises:
+      UserError: when there is no such run or it cannot be read.
+    """
+    from crnn_jax import checkpoint, train
+    from crnn_jax.workdir import replica_folders
+
+    if not (workdir / "config.json").is_file():
+        raise shipped.no_model(workdir)
+    config = config_lib.load(workdir / "config.json")
+    if config.replicas > 1:
+        raise UserError(
+            f"{workdir} holds {config.replicas} replicas: name one of them, as in "
+            f"{replica_folders(workdir, config.replicas)[0]}"
+        )
+    charset = Charset.load(workdir / "charset.json")
+    saved = checkpoint.Checkpointer(workdir, read_only=True)
+    try:
+        step = saved.best_step()
+        if step is None:
+            raise UserError(
+                f"{workdir}: the run has no checkpoint yet; train it further with "
+                f"python -m crnn_jax.main --config=NAME --workdir={workdir}"
+            )
+        network, shapes = train.abstract_state(config, charset)
+        steps = saved.steps()[-average:] if average > 1 else [step]
+        if len(steps) < average:
+            raise UserError(
+                f"{workdir}: {average} checkpoints are to be averaged, and there are "
+                f"{len(steps)}; keep more of them with config.keep_checkpoints"
+            )
+        found = [saved.restore(step, shapes).eval_variables() for step in steps]
+    finally:
+        saved.close()
+    step, preprocess = steps[-1], preprocess_of(config)
+    variables = found[0]
+    if average > 1:
+        variables = jax.tree.map(lambda *arrays: sum(arrays) / len(arrays), *found)
+    return Recognizer(network, variables, charset, preprocess, workdir.name), config, step

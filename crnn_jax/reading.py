@@ -1,0 +1,190 @@
+"""What a recogniser says of an image: text, confidence, characters with their places, alternatives.
+
+There is one definition of confidence: the posterior p(text | image), the CTC forward score of the
+whole text, of logits that were divided by the model's temperature (1 until it is calibrated).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+from crnn_jax import types
+from crnn_jax.charset import Charset
+from crnn_jax.ctc.align import Alignment, align
+from crnn_jax.ctc.characters import character_posteriors
+from crnn_jax.ctc.forward import string_log_probabilities
+from crnn_jax.decode.candidates import Candidate
+from crnn_jax.types import AnyArray
+
+NOTHING = Candidate("", (), -np.inf)  # where no string is possible
+_FEW = 4  # candidates that are scored, or twice, four times ... as many: few programs
+_SHARES = (4, 2, 1)  # of the frames: the longest text decides how many characters are looked at
+
+
+class Character(NamedTuple):
+    """A character of a reading, in the order of the picture.
+
+    Attributes:
+      char: the character.
+      confidence: p(it | image, the other characters), see `ctc.characters`.
+      x0, x1: where it begins and ends: pixels of the image, or shares of its width (0 to 1) where
+        readings are streamed, whose images' own sizes are not known.
+    """
+
+    char: str
+    confidence: float
+    x0: float
+    x1: float
+
+
+class Alternative(NamedTuple):
+    """Another text, and p(text | image)."""
+
+    text: str
+    confidence: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """What was read in an image.
+
+    Attributes:
+      text: the reading.
+      confidence: p(text | image), 0 to 1.
+      loss: -log p(label | image) in nats where a label was given and fits the frames, else None.
+      alternatives: what else the decoder found, in its order.
+      characters: of the text, where they were asked for.
+      rotation: degrees by which the image was turned counter-clockwise to be read.
+    """
+
+    text: str
+    confidence: float
+    loss: float | None = None
+    alternatives: tuple[Alternative, ...] = ()
+    characters: tuple[Character, ...] = ()
+    rotation: int = 0
+
+    def in_pixels(self, width: int) -> Reading:
+        """Returns the same reading, its shares of the width as pixels of an image so wide."""
+        moved = tuple(c._replace(x0=c.x0 * width, x1=c.x1 * width) for c in self.characters)
+        return dataclasses.replace(self, characters=moved)
+
+
+class Scores(NamedTuple):
+    """Of N texts per image; what is said of characters is of the first."""
+
+    log_probability: Float[Array, "B N"]
+    alignment: Alignment | None
+    characters: Float[Array, "B L"] | None
+
+
+def score_candidates(
+    logits: types.Logits,
+    frames: types.FrameCounts,
+    candidates: Sequence[Sequence[Candidate]],
+    temperature: float,
+    characters: bool,
+) -> Scores | None:
+    """Begins to score a batch's candidates; None where their decoder's own scores will do.
+
+    A program is compiled per shape of the logits, number of candidates and share of the frames.
+
+    Args:
+      logits, frames: of the batch.
+      candidates: of its first rows.
+      temperature: divides the logits.
+      characters: whether to look at the characters of each row's first candidate.
+    """
+    scored = all(np.isfinite(c.log_probability) or c is NOTHING for own in candidates for c in own)
+    if temperature == 1 and scored and not characters:
+        return None
+    rows, steps, _ = logits.shape
+    most, number = max(map(len, candidates)), 1
+    while number < most:
+        number = max(2 * number, _FEW)
+    ids = np.zeros((rows, number, steps), np.int32)
+    lengths, wanted = np.zeros((rows, number), np.int32), np.zeros((rows, number), bool)
+    for row, own in enumerate(candidates):
+        for n, candidate in enumerate(own):
+            length = len(candidate.ids)
+            wanted[row, n] = length <= steps and candidate is not NOTHING
+            if wanted[row, n]:
+                lengths[row, n], ids[row, n, :length] = length, candidate.ids
+    columns = 0
+    if characters:
+        columns = next(c for s in _SHARES if (c := -(-steps // s)) >= lengths[:, 0].max())
+    return _score(logits, frames, ids, lengths, wanted, np.float32(temperature), columns)
+
+
+@functools.partial(jax.jit, static_argnames="columns")
+def _score(
+    logits: types.Logits,
+    frames: types.FrameCounts,
+    ids: Int[AnyArray, "B N T"],
+    lengths: Int[AnyArray, "B N"],
+    wanted: Bool[AnyArray, "B N"],
+    temperature: Float[AnyArray, ""] | np.float32,
+    columns: int,
+) -> Scores:
+    """Returns the posteriors of texts, and of the first one's characters.
+
+    Args:
+      logits, frames: of the network.
+      ids: of the texts, padded with 0.
+      lengths: of the texts.
+      wanted: which of them there are; others have -inf.
+      temperature: divides the logits.
+      columns: characters of the first texts that are looked at; 0 leaves characters out.
+    """
+    logits = logits.astype(np.float32) / temperature
+    log_probability = string_log_probabilities(logits, frames, ids, lengths, wanted)
+    if not columns:
+        return Scores(log_probability, None, None)
+    first = logits, frames, ids[:, 0, :columns], lengths[:, 0]
+    return Scores(log_probability, align(*first), character_posteriors(*first))
+
+
+def place_characters(
+    ids: Sequence[int],
+    charset: Charset,
+    confidences: np.ndarray,
+    alignment: Alignment,
+    row: int,
+    centres: np.ndarray,
+    width: float,
+) -> tuple[Character, ...]:
+    """Returns the characters of a text with their places, as shares of the image's width.
+
+    CTC marks a character by a peak a frame or two wide, somewhere in it. So a character is taken to
+    reach half-way to its neighbours' peaks, and as far to the other side at the text's ends, within
+    the image.
+
+    Args:
+      ids: of the text.
+      charset: of the model.
+      confidences: of the row's characters.
+      alignment: of a batch, on the host.
+      row: of the batch.
+      centres: pixels at which the frames are centred.
+      width: pixels of the image, as the network saw it.
+    """
+    if not ids or alignment.first[row, 0] < 0:
+        return ()
+    count = len(ids)
+    first, last = alignment.first[row, :count], alignment.last[row, :count]
+    peaks = (centres[first] + centres[last]) / 2
+    middles = (peaks[1:] + peaks[:-1]) / 2
+    left = peaks[0] - (middles[0] - peaks[0] if count > 1 else width)
+    right = peaks[-1] + (peaks[-1] - middles[-1] if count > 1 else width)
+    edges = np.clip(np.concatenate([[left], middles, [right]]) / width, 0.0, 1.0)
+    return tuple(
+        Character(charset.classes[i - 1], float(p), float(x0), float(x1))
+        for i, p, x0, x1 in zip(ids, confidences, edges, edges[1:], strict=False)
+    )

@@ -1,0 +1,50 @@
+"""Images that may lie on their side or upside down: all four ways are read, the surest counts."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+from crnn_jax.errors import DataError
+from crnn_jax.reading import Reading
+
+T = TypeVar("T")
+
+DEGREES = (0, 90, 180, 270)  # counter-clockwise, by which an image is turned
+
+
+def stream_rotated(
+    recognizer: Any,
+    items: Iterable[T],
+    load: Callable[[T, int], Any],
+    **arguments: Any,
+) -> Iterator[tuple[int, Reading | DataError]]:
+    """Yields (position, reading or error) of items, each read in four ways.
+
+    The most confident reading is taken. One without characters is taken only where all are: that
+    an image shows nothing is easily said of one that stands on its head.
+
+    Args:
+      recognizer: a model, or several.
+      items: what to read.
+      load: pixels of an item, turned by so many degrees.
+      **arguments: of `Recognizer.stream`.
+    """
+    found: dict[int, list[Reading | DataError]] = {}
+    turned = ((item, degrees) for item in items for degrees in DEGREES)
+    for place, reading in recognizer.stream(turned, lambda pair: load(*pair), **arguments):
+        position, number = divmod(place, len(DEGREES))
+        if isinstance(reading, Reading):
+            reading = dataclasses.replace(reading, rotation=DEGREES[number])
+        own = found.setdefault(position, [])
+        own.append(reading)
+        if len(own) == len(DEGREES):
+            yield position, _surest(found.pop(position))
+
+
+def _surest(readings: list[Reading | DataError]) -> Reading | DataError:
+    errors = [reading for reading in readings if isinstance(reading, DataError)]
+    if errors:
+        return errors[0]
+    return max(readings, key=lambda r: (bool(r.text), r.confidence, -r.rotation))

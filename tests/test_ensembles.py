@@ -1,0 +1,77 @@
+"""Several models as one network, or by votes."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+from crnn_jax.charset import build_charset
+from crnn_jax.ensembles import Voters, combine, vote
+from crnn_jax.errors import DataError, UserError
+from crnn_jax.reading import Alternative, Reading
+
+
+def images(count=5):
+    rng = np.random.default_rng(0)
+    return [rng.integers(0, 256, (32, 64 + 8 * i), np.uint8) for i in range(count)]
+
+
+@pytest.fixture
+def other(recognizer):
+    """The same network with other weights."""
+    rng = np.random.default_rng(1)
+    changed = jax.tree.map(
+        lambda x: x + 0.3 * rng.normal(size=x.shape).astype(x.dtype), recognizer.variables
+    )
+    return dataclasses.replace(recognizer, variables=changed, name="other")
+
+
+def test_posteriors_are_averaged_where_frames_are_the_same(recognizer, other):
+    both = combine([recognizer, dataclasses.replace(other, temperature=2.0)])
+    assert both.name == f"{recognizer.name} + other"
+    batch = np.stack([recognizer.preprocess(image) for image in images()[:2]])
+    widths = np.full(2, batch.shape[2], np.int32)
+    found, _ = both.model.apply(both.variables, batch, widths)
+    one, _ = recognizer.model.apply(recognizer.variables, batch, widths)
+    two, _ = recognizer.model.apply(other.variables, batch, widths)
+    expected = (jax.nn.softmax(one) + jax.nn.softmax(two / 2)) / 2
+    np.testing.assert_allclose(np.exp(found), expected, atol=1e-6)
+    assert len(both.read(images())) == 5
+    assert combine([other]) is other
+    with pytest.raises(UserError, match="ensemble itself"):
+        combine([both, other])
+
+
+def test_models_of_other_characters_vote(recognizer, other):
+    charset = build_charset(
+        "chars:" + "".join(reversed(recognizer.charset.classes)), recognizer.charset.case
+    )
+    stranger = dataclasses.replace(other, charset=charset)
+    voters = combine([recognizer, stranger])
+    assert isinstance(voters, Voters)
+    singles = [recognizer.read(images()), stranger.read(images())]
+    for position, reading in enumerate(voters.read(images())):
+        expected = vote([single[position] for single in singles])
+        assert reading.text == expected.text
+        assert reading.confidence == pytest.approx(expected.confidence, rel=1e-4)
+        assert all(c.x1 <= images()[position].shape[1] for c in reading.characters)
+    assert [r.text for r in voters.in_windows().read(images())]
+    bad = [images()[0], b"no image"]
+    errors = dict(voters.stream(bad, voters.preprocess))
+    assert isinstance(errors[1], DataError)
+    assert isinstance(errors[0], Reading)
+
+
+def test_votes_weigh_by_confidence():
+    a = Reading("cat", 0.5, alternatives=(Alternative("cut", 0.4),))
+    b = Reading("cut", 0.3, alternatives=(Alternative("cat", 0.1),))
+    c = Reading("dog", 0.55)
+    found = vote([a, b, c])
+    assert found.text == "cut"
+    assert found.confidence == pytest.approx(0.7 / 3)
+    assert [other.text for other in found.alternatives] == ["cat", "dog"]
+    assert vote([Reading("x", 0.4), Reading("y", 0.4)]).text == "x"
+    assert isinstance(vote([a, DataError("gone")]), DataError)
