@@ -139,3 +139,26 @@ def test_a_run_goes_on_from_a_name(folder: pathlib.Path, smoke_run: pathlib.Path
     train.train_and_evaluate(config, pathlib.Path("run"))
     found = bundle.open_model("run/model.crnn")
     assert [(a.name, a.licence) for a in found.lineage] == [("tiny", "CC0-1.0"), ("run", "MIT")]
+
+
+# What the package ships.
+
+
+def test_the_quickstart_model_reads_the_pictures_of_the_documentation() -> None:
+    assert shipped.FOLDER.parent == pathlib.Path(shipped.__file__).parent  # so a wheel holds it
+    folder = pathlib.Path(__file__).parent.parent / "docs" / "images" / "words"
+    images = sorted(folder.glob("*.jpg"))
+    assert len(images) > 4
+    found = Recognizer.load("quickstart").read(images)
+    assert [reading.text for reading in found] == [path.stem.lower() for path in images]
+
+
+def test_shipped_models_say_what_they_are() -> None:
+    for name, path in shipped.shipped().items():
+        model = bundle.open_model(path)
+        assert model.name == name
+        assert model.licence != bundle.UNKNOWN
+        assert not model.other_licences()
+        assert f"# {name}" in model.card
+        assert model.metrics["eval"]
+        assert path.stat().st_size < 10e6
