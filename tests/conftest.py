@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from crnn_jax.recognizer import Recognizer
 
 # Tests and the processes they start compile the same small programs many times over.
-_COMPILED = os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", tempfile.mkdtemp(prefix="compiled-"))
+_OWN = "JAX_COMPILATION_CACHE_DIR" not in os.environ  # else it belongs to whoever has set it
+if _OWN:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="compiled-")
+_COMPILED = os.environ["JAX_COMPILATION_CACHE_DIR"]
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 jax.config.update("jax_compilation_cache_dir", _COMPILED)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
@@ -32,7 +35,7 @@ _ROOT = pathlib.Path(__file__).parent.parent
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """The process that made the cache removes it; workers of xdist inherited its name."""
-    if not hasattr(config, "workerinput"):
+    if _OWN and not hasattr(config, "workerinput"):
         shutil.rmtree(_COMPILED, ignore_errors=True)
 
 
