@@ -52,7 +52,7 @@ def sample(
     pair = settle(_take(glyphs.bins, rows * BINS + place))
     found = []
     for slot in (pair & 255, pair >> 8):
-        em, slope_u, slope_v = _one_glyph(field, glyphs, slot, u, v, knobs)
+        em, slope_u, slope_v = glyph_distance(field, glyphs, slot, u, v, knobs)
         across_x = slope_u * du_dx + slope_v * dv_dx
         across_y = slope_u * du_dy + slope_v * dv_dy
         pixel = jnp.maximum(jnp.sqrt(across_x**2 + across_y**2), 1e-6)
@@ -76,7 +76,7 @@ def _take(table: Array, index: Array) -> Array:
     return table.reshape(-1).at[index].get(mode="promise_in_bounds")
 
 
-def _one_glyph(field, glyphs, slot, u, v, knobs) -> tuple[Array, Array, Array]:
+def glyph_distance(field, glyphs, slot, u, v, knobs) -> tuple[Array, Array, Array]:
     """Returns the distance to one character per pixel, em, and its gradient in text space."""
     batch, columns = glyphs.x.shape
     rows = jnp.arange(batch, dtype=jnp.int32)[:, None, None]
