@@ -40,7 +40,7 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     add(
         "--lm", "language model for the beam search: ARPA, or a text to count characters in", **file
     )
-    add("--lm_order", "characters that are counted together", type=cli.positive_int, default=5)
+    add("--lm_order", "at most so many characters go together", type=cli.positive_int)
     add("--lm_weight", "of the language model", type=float, metavar="W")
     add("--lm_bonus", "nats for every character", type=float, metavar="NATS")
     add("--lm_tuned", "takes both from what crnn_jax.decode.tune wrote", **file)
@@ -125,20 +125,23 @@ def build_decoder(args: argparse.Namespace, charset: Charset) -> Decoder:
 
 def _beam(args: argparse.Namespace, charset: Charset) -> Decoder:
     """Returns the beam search with all that is to be added to a text's probability."""
-    from crnn_jax.decode import lm, pattern, trie
+    from crnn_jax.decode import lm
     from crnn_jax.decode.beam import Beam, BeamOptions
     from crnn_jax.decode.language import Bonus, Both, Weighted
+    from crnn_jax.decode.pattern import compile_pattern
+    from crnn_jax.decode.trie import Trie
 
     weight, bonus = _weights(args)
     parts = []
     if args.lm:
-        parts.append(Weighted(lm.load(args.lm, charset, args.lm_order), weight, bonus))
+        tables = lm.load(args.lm, charset, args.lm_order).tables(charset)
+        parts.append(Weighted(tables, weight, bonus))
     elif bonus:
         parts.append(Bonus(bonus))
     if args.pattern:
-        parts.append(pattern.compile_pattern(args.pattern, charset))
+        parts.append(compile_pattern(args.pattern, charset))
     if args.lexicon:
-        parts.append(trie.load(args.lexicon, charset, args.escape or math.inf))
+        parts.append(Trie.load(args.lexicon, charset).model(args.escape or math.inf))
     model = None
     for part in parts:
         model = part if model is None else Both(model, part)

@@ -152,7 +152,7 @@ def test_reading_in_batches_with_words_of_each_image_and_of_all(smoke_run):
         assert reading.text in words
         found = [reading.text, *(other.text for other in reading.alternatives)]
         assert sorted(found) == sorted(words)
-        scores = [other.log_probability for other in reading.alternatives]
+        scores = [other.confidence for other in reading.alternatives]
         assert scores == sorted(scores, reverse=True)
         assert all(np.exp(score) <= reading.confidence for score in scores)
     shared = LexiconDecoder(Lexicon(["one", "zebra"], model.charset), count=1)

@@ -9,7 +9,6 @@ others are computed by the bit-parallel routine of rapidfuzz.
 from __future__ import annotations
 
 import functools
-import logging
 import pathlib
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -26,7 +25,7 @@ from crnn_jax.charset import Charset
 from crnn_jax.ctc.score import score_strings
 from crnn_jax.decode.candidates import Candidate
 from crnn_jax.decode.greedy import best_path
-from crnn_jax.errors import UserError
+from crnn_jax.decode.words import encoded_words, load_words
 
 DISTANCE = 3  # edits between the reading and the words that are scored
 SMALL = 2_000  # words that are all scored
@@ -35,7 +34,6 @@ Ids = Sequence[int] | np.ndarray  # class ids of a reading
 _BITS = 64  # of a mask
 _COLUMNS = 8  # and their letters a multiple of it
 _MOST = 4_096  # words in one call, for the memory
-_LOG = logging.getLogger("crnn_jax")
 
 
 class Frames(NamedTuple):
@@ -90,8 +88,8 @@ def _own_lexicon(words: tuple[str, ...], charset: Charset) -> Lexicon:
 class Lexicon:
     """Words that readings are chosen from, encoded in a charset.
 
-    Letters that the charset lacks do not count: with 36 characters "it's" is looked for as "its",
-    and read as "it's". Words that are the same by this are kept once.
+    Words are encoded as `decode.words.encoded_words` does it: with 36 characters "it's" is looked
+    for as "its", and read as "it's".
 
     Args:
       words: in any order; blank ones are left out.
@@ -103,24 +101,7 @@ class Lexicon:
     """
 
     def __init__(self, words: Iterable[str], charset: Charset, name: str = "the lexicon"):
-        found: dict[tuple[int, ...], str] = {}
-        lost = 0
-        for word in words:
-            text = charset.normalise(word.strip())
-            ids = tuple(charset.encode_known(text))
-            lost += bool(text) and not ids
-            if ids:
-                found.setdefault(ids, text)
-        if not found:
-            raise UserError(
-                f"{name} has no word that the model can read"
-                + (f" ({lost} have none of its characters)" if lost else "")
-                + ": give a text file with a word per line"
-            )
-        if lost:
-            _LOG.warning(
-                "%s: %d word(s) have none of the model's characters and are left out", name, lost
-            )
+        found = encoded_words(words, charset, name)
         ordered = sorted(found.items(), key=lambda item: len(item[0]))
         self.words = [text for _, text in ordered]
         self._lengths = np.array([len(ids) for ids, _ in ordered], np.int32)
@@ -141,15 +122,7 @@ class Lexicon:
         Raises:
           UserError: it cannot be read, or has no word.
         """
-        try:
-            text = pathlib.Path(path).read_text(encoding="utf-8-sig")
-        except OSError as error:
-            raise UserError(f"lexicon {path} cannot be read ({error.strerror})") from None
-        except UnicodeDecodeError as error:
-            raise UserError(
-                f"lexicon {path} is not UTF-8 (byte {error.start}): convert it once"
-            ) from None
-        return cls(text.splitlines(), charset, str(path))
+        return cls(load_words(path), charset, str(path))
 
     def near(self, ids: Ids, distance: int = DISTANCE) -> Int64[np.ndarray, " found"]:
         """Returns the words within an edit distance of a reading.

@@ -1,0 +1,143 @@
+"""Options of commands that choose a decoder: what goes together, and what each does."""
+
+from __future__ import annotations
+
+import argparse
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from crnn_jax import cli
+from crnn_jax import decoder_options as options
+from crnn_jax.charset import build_charset
+from crnn_jax.decode.restricted import allowed_classes
+from crnn_jax.errors import UserError
+
+CHARSET = build_charset("alnum36", "fold")
+
+
+def parse(*arguments):
+    parser = cli.Parser(prog="test")
+    options.add_options(parser)
+    args = parser.parse_args(list(arguments))
+    options.check_options(args)
+    return args
+
+
+@pytest.fixture
+def words(tmp_path):
+    path = tmp_path / "words.txt"
+    path.write_text("ab\nabc\ncab\n", encoding="utf-8")
+    return path
+
+
+def texts(args, *likely, rows=1):
+    """What the decoder reads in frames that show so many characters, blanks between them."""
+    decoder = options.build_decoder(args, CHARSET)
+    steps = 2 * len(likely)
+    logits = np.zeros((rows, steps, CHARSET.num_classes), np.float32)
+    for t, ranked in enumerate(likely):
+        logits[:, 2 * t + 1, 0] = 6.0
+        for rank, char in enumerate(ranked):
+            logits[:, 2 * t, CHARSET.encode(char)[0]] = 6.0 - rank
+    found = jax.jit(decoder.on_device)(
+        jnp.asarray(logits), jnp.full(rows, steps, jnp.int32), decoder.tables
+    )
+    return [c.text for c in decoder.read(jax.device_get(found), 0, CHARSET, ())]
+
+
+def test_names_follow_from_what_is_given(words):
+    assert options.decoder_name(parse()) == "greedy"
+    assert options.decoder_name(parse(f"--lexicon={words}")) == "lexicon"
+    assert options.decoder_name(parse(f"--lexicon={words}", "--escape=3")) == "beam"
+    assert options.decoder_name(parse(f"--lm={words}")) == "beam"
+    assert options.decoder_name(parse("--pattern=a+")) == "beam"
+    assert options.decoder_name(parse("--decoder=beam", f"--lexicon={words}")) == "beam"
+    assert not options.given(parse())
+    assert options.given(parse("--block=x"))
+    told = options.describe_decoder(parse(f"--lm={words}", "--lm_weight=0.5", "--allow=abc"))
+    assert told == "beam, language model words.txt x 0.5, bonus 0, allow abc"
+    assert options.describe_lexicon(parse(f"--lexicon={words}")) == "words.txt"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--decoder=grady"], "greedy"),
+        (["--decoder=greedy", "--lexicon=WORDS"], "uses no lexicon"),
+        (["--decoder=greedy", "--lm=WORDS"], "beam search"),
+        (["--decoder=lexicon", "--pattern=a"], "--pattern is for the beam search"),
+        (["--escape=3"], "--lexicon=FILE"),
+        (["--escape=-1", "--lexicon=WORDS"], "positive number"),
+        (["--lm_weight=1"], "--lm=FILE"),
+        (["--lm=WORDS", "--lm_weight=1", "--lm_tuned=WORDS"], "leave the other"),
+        (["--lm=none.arpa"], "--lm=none.arpa is no file"),
+        (["--lexicon=none.txt"], "--lexicon=none.txt is no file"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(words, arguments, message):
+    with pytest.raises(UserError, match=message) as error:
+        parse(*(argument.replace("WORDS", str(words)) for argument in arguments))
+    assert "\n" not in str(error.value)
+
+
+def test_greedy_and_lists_of_characters():
+    assert texts(parse(), "ab", "b1") == ["ab"]
+    assert texts(parse("--block=A"), "ab", "b1") == ["bb"]
+    assert texts(parse("--allow=0123456789b"), "ab", "1b") == ["b1"]
+
+
+def test_lexicon_pattern_and_language_model_in_a_beam(words, tmp_path):
+    beam = parse("--decoder=beam", f"--lexicon={words}")
+    assert texts(beam, "ax", "bx", "dc")[0] == "abc"
+    assert set(texts(beam, "ax", "bx", "dc")) <= {"ab", "abc", "cab"}
+    outside = parse(f"--lexicon={words}", "--escape=0.1")
+    assert texts(outside, "ax", "bx", "dc")[0] == "abd"
+    dear = parse(f"--lexicon={words}", "--escape=50")
+    assert texts(dear, "ax", "bx", "dc")[0] == "abc"
+    assert texts(parse("--pattern=[0-9][A-Z]"), "a1", "bx")[0] == "1b"
+    (tmp_path / "many.txt").write_text("qz\n" * 50, encoding="utf-8")
+    model = f"--lm={tmp_path / 'many.txt'}"
+    assert texts(parse(model, "--lm_weight=0"), "qa", "xz")[0] == "qx"
+    assert texts(parse(model, "--lm_weight=2"), "qa", "xz")[0] == "qz"
+    both = parse(model, "--lm_weight=2", "--pattern=q[x-y]")
+    assert texts(both, "qa", "xz")[0] == "qx"
+
+
+def test_weights_come_from_a_file(words, tmp_path):
+    from crnn_jax.decode import tune
+
+    path = tmp_path / "tuned.json"
+    path.write_text(json.dumps({"alpha": 0.7}), encoding="utf-8")
+    with pytest.raises(UserError):
+        tune.load_weights(path)
+
+
+def test_a_pattern_that_nothing_in_sight_matches_reads_something_improbable_or_nothing():
+    assert texts(parse("--pattern=z{30}"), "ab", "bc") == []
+    assert texts(parse("--pattern=zz"), "ab", "bc")[0] == "zz"
+
+
+@pytest.mark.parametrize(
+    ("allow", "block", "message"),
+    [("?", "", "not among"), ("", "é", "not among"), ("ab", "ba", "no character is left")],
+)
+def test_lists_of_characters_that_leave_nothing(allow, block, message):
+    with pytest.raises(UserError, match=message):
+        allowed_classes(CHARSET, allow, block)
+
+
+def test_allowed_classes():
+    found = allowed_classes(CHARSET, "AB1", "b")
+    assert found[0]
+    assert [CHARSET.classes[i - 1] for i in np.flatnonzero(found)[1:]] == ["1", "a"]
+    assert allowed_classes(CHARSET).all()
+
+
+def test_namespace_of_other_commands_is_not_touched():
+    parser = argparse.ArgumentParser()
+    options.add_options(parser)
+    assert parser.parse_args([]).beam_width == 16
