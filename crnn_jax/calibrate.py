@@ -234,10 +234,13 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         cli.check_output(path)
     if args.plot and pathlib.Path(args.plot).suffix.lower() != ".png":
         raise UserError(f"--plot={args.plot}: the picture is a PNG; name it FILE.png")
-    if pathlib.Path(args.model).is_file() and not args.out:
+
+    from crnn_jax import shipped
+
+    if shipped.find(args.model).is_file() and not args.out:
         raise UserError(
             f"--model={args.model}: a bundle is not changed; calibrate the run it was made of, and "
-            "bundle that again, or add --out=FILE.json for the temperature alone"
+            "bundle that again, or add --out=FILE.json for the report alone"
         )
     if args.protocol:
         from crnn_jax import metrics

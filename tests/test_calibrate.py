@@ -165,6 +165,7 @@ def test_mistakes_end_in_one_line(run, words, mistake, tmp_path) -> None:
     bundle.write_bytes(b"")
     for arguments, expected in (
         ((f"--model={bundle}", data), "a bundle is not changed"),
+        (("--model=runs/nowhere", data), "not a model"),
         ((f"--model={run}", data, "--error_rate=1"), "'1' is not a share"),
         ((f"--model={run}", data, "--delta=x"), "'x' is not a share"),
         ((f"--model={run}", data, "--plot=x.jpg"), "FILE.png"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from crnn_jax.calibration_file import Figures
 from crnn_jax.metrics import wilson_interval
 from crnn_jax.scoring.calibration_report import (
     COVERAGES,
@@ -24,9 +25,8 @@ def report_text(report: CalibrationReport) -> str:
     fitted, checked = report.fitted, report.checked
     lines = [
         f"{report.model}: temperature {report.temperature:.3f}, protocol {report.protocol}",
-        f"fitted on {_names(fitted.sets)}: {fitted.rows:,} readings, {_percent(fitted.accuracy, 1)} right",
-        f"checked on {_names(checked.sets)}: {checked.rows:,} readings, "
-        f"{_percent(checked.accuracy, 1)} right",
+        f"fitted on {_rows(fitted)}",
+        f"checked on {_rows(checked)}",
         *report.remarks,
         "",
         *_scores(report.before, report.after),
@@ -40,8 +40,8 @@ def report_text(report: CalibrationReport) -> str:
     return "\n".join(lines)
 
 
-def _names(sets: tuple[str, ...]) -> str:
-    return ", ".join(sets)
+def _rows(some: Figures) -> str:
+    return f"{', '.join(some.sets)}: {some.rows:,} readings, {_percent(some.accuracy, 1)} right"
 
 
 def _scores(before: Side, after: Side) -> list[str]:
@@ -84,11 +84,11 @@ def _coverage(side: Side) -> list[str]:
     head = f"{'accepted':>8} {'confidence from':>16} {'wrong of these':>15} {'95 %':>15}"
     lines = [head, "-" * len(head)]
     for i in map(side.curve.at, COVERAGES):
+        share, threshold = float(side.curve.coverage[i]), float(side.curve.thresholds[i])
         errors, accepted = int(side.curve.errors[i]), int(side.curve.accepted[i])
-        lines.append(
-            f"{_percent(float(side.curve.coverage[i]), 1):>8} {side.curve.thresholds[i]:>16.4f} "
-            f"{_percent(errors / accepted, 2):>15} {_between(wilson_interval(errors, accepted)):>15}"
-        )
+        interval = _between(wilson_interval(errors, accepted))
+        risk = _percent(errors / accepted, 2)
+        lines.append(f"{_percent(share, 1):>8} {threshold:>16.4f} {risk:>15} {interval:>15}")
     return lines
 
 
@@ -106,14 +106,16 @@ def _thresholds(check: Check) -> list[str]:
             "an error, or more of them with some"
         )
     else:
-        said = f"{_threshold(chosen.guaranteed, check.guaranteed, wanted)}; {sure}, for rows like these"
+        said = _threshold(chosen.guaranteed, check.guaranteed, wanted)
+        said += f"; {sure}, for rows like the fitted"
     return [*lines, f"  guaranteed: {said}"]
 
 
 def _threshold(there: Threshold, here: Threshold, wanted: float) -> str:
     if there.value is None:
         return "none: the surest readings are wrong more often"
-    said = f"confidence >= {there.value:.5f} accepts {_percent(there.coverage, 1)} of the fitted rows; "
+    share = _percent(there.coverage, 1)
+    said = f"confidence >= {there.value:.5f} accepts {share} of the fitted rows; "
     if not here.accepted:
         return f"{said}checked, none is accepted"
     low, high = here.interval
