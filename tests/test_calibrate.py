@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import pathlib
@@ -125,12 +126,14 @@ def test_rows_without_a_confidence_are_left_out_and_told(recognizer, words, tmp_
     assert sum("left out" in remark for remark in report.remarks) == 2
 
 
-def test_confidence_at_1_is_that_of_reading(recognizer, words) -> None:
+def test_a_recogniser_of_that_temperature_reads_with_these_confidences(recognizer, words) -> None:
     source = open_source(f"tsv:{words}/labels.tsv")
-    found = read_posteriors(recognizer, source, "36")
-    readings = recognizer.read([source.image_bytes(i) for i in range(40)])
-    expected = [reading.confidence for reading in readings]
-    assert found.posteriors.confidences(1.0) == pytest.approx(expected, rel=1e-3)
+    found = read_posteriors(dataclasses.replace(recognizer, temperature=3.0), source, "36")
+    images = [source.image_bytes(i) for i in range(40)]
+    for temperature in (1.0, 1.3):
+        model = dataclasses.replace(recognizer, temperature=temperature)
+        expected = [reading.confidence for reading in model.read(images)]
+        assert found.posteriors.confidences(temperature) == pytest.approx(expected, abs=5e-4)
 
 
 def test_other_sets_may_be_checked(run, words, run_command, tmp_path) -> None:
