@@ -56,7 +56,8 @@ a { color: inherit }
   overflow-wrap: anywhere; line-height: 1.4 }
 .pictures { display: flex; flex-wrap: wrap; gap: 6px; min-height: 44px; align-items: center;
   margin-bottom: 4px }
-.pictures img { max-width: 100%; border-radius: 2px; background: #888 }
+.pictures img { max-width: 100%; height: auto; border-radius: 2px; background: #888;
+  outline: 1px solid var(--line) }
 .label { font-size: 15px; font-weight: 600; white-space: pre-wrap }
 .charts { display: flex; flex-wrap: wrap; gap: 18px; margin-top: 10px }
 .charts figure { margin: 0 } figcaption { font-size: 13px; color: var(--soft) }

@@ -1,0 +1,1 @@
+"""The report about a run: what it reads, what it makes of it, and the page."""

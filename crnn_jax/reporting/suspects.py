@@ -1,0 +1,31 @@
+"""Labels that the model reads otherwise and is sure of it, as the audit finds them."""
+
+from __future__ import annotations
+
+from crnn_jax.auditing import readings as auditing
+from crnn_jax.auditing.findings import Finding
+from crnn_jax.auditing.rows import AuditSet, Images
+from crnn_jax.reporting.gather import Run
+from crnn_jax.reporting.sets import Readings
+
+
+def find(run: Run, readings: Readings) -> list[Finding]:
+    """Returns the finding about each set that has such labels.
+
+    Only what was read otherwise, and surely, is read again. Labels of rendered text are true.
+    """
+    found = []
+    for number, one in enumerate(readings.sets):
+        images = Images.of_count(len(one.source))
+        for pair in readings.pairs:
+            sure = pair.confidence >= auditing.SURE and pair.label != pair.reading
+            if pair.set == number and sure and one.spec.kind != "synth":
+                images.widths[pair.row] = 1  # the image can be read
+        audited = AuditSet(one.name, one.spec, one.source, images)
+        found += auditing.check_readings(number, audited, run.recognizer, run.protocol)
+    return found
+
+
+def rows(found: list[Finding]) -> set[tuple[int, int]]:
+    """Returns (set, row) of all labels that are suspected."""
+    return {tuple(row) for finding in found for example in finding.examples for row in example.rows}
