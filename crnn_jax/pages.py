@@ -84,7 +84,7 @@ def shell(title: str, body: str, style: str = "", script: str = "") -> str:
         f"default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src {scripts}; "
         "base-uri 'none'; form-action 'none'"
     )
-    return (
+    page = (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -92,6 +92,8 @@ def shell(title: str, body: str, style: str = "", script: str = "") -> str:
         f"<title>{escape(title)}</title><style>{_STYLE}{style}</style></head>"
         f"<body>{body}{f'<script>{script}</script>' if script else ''}</body></html>\n"
     )
+    # Names of files may hold bytes that no encoding has.
+    return page.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def data_uri(image: Image.Image, form: str = "JPEG") -> str:

@@ -134,6 +134,21 @@ def test_labels_are_text_whatever_they_hold(html: str) -> None:
     assert not [a for tag, a in parsed.tags if tag == "img" and a["src"] == "x"]
 
 
+def test_names_that_no_encoding_has_are_shown(tmp_path) -> None:
+    html = pages.shell("\udcff", "name \udcff.png")
+    assert "name \\udcff.png" in html
+    html.encode()
+
+
+def test_lines_of_an_older_version_are_read(run_copy: pathlib.Path) -> None:
+    lines = [{"step": 2, "loss": 3.0, "seconds": 1.0}, {"step": 4, "loss": 2.0, "seconds": 2.0}]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (run_copy / "metrics.jsonl").write_text(text)
+    curves = page_of(run_copy, "--limit=4").sections["curves"]
+    assert "loss" in curves
+    assert "learning rate" not in curves
+
+
 def test_the_result_is_that_of_the_evaluation_in_training(
     html: str, smoke_run: pathlib.Path
 ) -> None:

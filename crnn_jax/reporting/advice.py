@@ -76,7 +76,7 @@ def _numbers(run: Run) -> list[Advice]:
                 "Lower config.optimizer.learning_rate or config.clip_norm, or warm up longer.",
             )
         )
-    skipped = max([line["skipped_updates"] or 0 for line in run.lines], default=0)
+    skipped = max([line.get("skipped_updates") or 0 for line in run.lines], default=0)
     if skipped:
         share = skipped / max(run.step, 1)
         found.append(
@@ -93,13 +93,13 @@ def _numbers(run: Run) -> list[Advice]:
         ("unreadable", "rows had no readable image",
          "python -m crnn_jax.audit names them; replace the files."),
     ):  # fmt: skip
-        rows = sum(line[key] or 0 for line in run.lines)
+        rows = sum(line.get(key) or 0 for line in run.lines)
         if rows:
             share = rows / max(run.images[0], 1)
             severity = "warning" if share > 0.001 else "note"
             seen = f"{rows:,.0f} training {what}; they were masked."
             found.append(Advice(severity, seen, action))
-    empty = (run.lines[-1]["empty_readings"] or 0) if run.lines else 0
+    empty = (run.lines[-1].get("empty_readings") or 0) if run.lines else 0
     if empty > _EMPTY:
         found.append(
             Advice(
@@ -171,7 +171,7 @@ def _evaluations(run: Run) -> list[Advice]:
 
 
 def _speed(run: Run) -> list[Advice]:
-    shares = [line["waiting"] for line in run.lines if line["waiting"] is not None]
+    shares = [line["waiting"] for line in run.lines if line.get("waiting") is not None]
     mean = sum(shares) / len(shares) if shares else 0.0
     if mean < _WAITING:
         return []

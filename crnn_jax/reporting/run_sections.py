@@ -169,7 +169,7 @@ def curves(run: Run) -> Section:
     """Returns the course of the run."""
 
     def series(key: str) -> list[tuple[float, float | None]]:
-        return [(float(line["step"]), line[key]) for line in run.lines]
+        return [(float(line["step"]), line.get(key)) for line in run.lines]
 
     names = run.eval_names
     losses = [Line("training", series("loss"))]
@@ -204,9 +204,9 @@ def curves(run: Run) -> Section:
         ("infeasible", "rows whose labels do not fit, per line"),
         ("unreadable", "rows without a readable image, per line"),
     ):
-        if any(line[key] for line in run.lines):
+        if any(line.get(key) for line in run.lines):
             figures.append(charts.curves(title, [Line(title, series(key))], low=0.0))
-    if any((line["empty_readings"] or 0) > 0.01 for line in run.lines):
+    if any((line.get("empty_readings") or 0) > 0.01 for line in run.lines):
         line = Line("share", series("empty_readings"))
         figures.append(charts.curves("empty readings in training", [line], percent=True, low=0.0))
     body = f'<div class="curves">{"".join(figures)}</div>'

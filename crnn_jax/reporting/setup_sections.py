@@ -76,12 +76,14 @@ def _times(run: Run) -> list[tuple[str, float, str]]:
     """Returns what the time went into: (what, seconds, note)."""
     steps, before = 0.0, 0
     for line in run.lines:
-        if rate := line["images_per_second"]:
+        if rate := line.get("images_per_second"):
             steps += (line["step"] - before) * run.config.batch_size / rate
         before = line["step"]
     found = [one for line in run.evals for one in line["eval"].values()]
+    timed = [one for one in found if one.get("images_per_second")]
     evaluating = sum(
-        ((one["count"] + one["skipped"]) / one["images_per_second"] for one in found), 0.0
+        ((one["count"] + (one.get("skipped") or 0)) / one["images_per_second"] for one in timed),
+        0.0,
     )
     first = f" (the first line came after {duration(run.lines[0]['seconds'])})" if run.lines else ""
     return [
