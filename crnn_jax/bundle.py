@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from crnn_jax import cli, files, shipped
+from crnn_jax import calibration_file, cli, files, shipped
 from crnn_jax import config as config_lib
 from crnn_jax.bundle_file import UNKNOWN, Ancestor, Bundle, load_bundle, save_bundle
 from crnn_jax.data.spec import parse_mixture
@@ -66,6 +66,9 @@ def bundle_of_run(
     )
     import jax
 
+    calibration = calibration_file.load_calibration(folder)
+    if calibration is not None and not calibration.is_for(model.variables):
+        calibration = None  # which loading the run has warned of
     return Bundle(
         config=_without_folders(config),
         charset=model.charset,
@@ -73,6 +76,7 @@ def bundle_of_run(
         lineage=(*map(Ancestor.from_json, ancestors), own),
         metrics=_metrics(folder, step) if average < 2 else {},
         card=card,
+        calibration=calibration,
     )
 
 
@@ -121,6 +125,12 @@ def show(model: str | pathlib.Path) -> str:
     for name, scores in bundle.metrics.get("eval", {}).items():
         told = ", ".join(f"{key} {value}" for key, value in scores.items())
         lines.append(f"metrics   {name}: {told}")
+    if found := bundle.calibration:
+        sets = ", ".join(found.fitted.sets)
+        lines.append(
+            f"calibrated temperature {found.temperature:.3f}, fitted on {found.fitted.rows} rows "
+            f"of {sets} (protocol {found.protocol})"
+        )
     lines += [f"note      {line}" for line in bundle.other_licences()]
     if bundle.card:
         lines += ["", bundle.card.rstrip()]

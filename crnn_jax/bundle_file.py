@@ -16,6 +16,7 @@ import numpy as np
 
 from crnn_jax import bundle_zip, files
 from crnn_jax import config as config_lib
+from crnn_jax.calibration_file import Calibration
 from crnn_jax.charset import Charset
 from crnn_jax.errors import UserError
 
@@ -89,6 +90,7 @@ class Bundle:
       lineage: trainings that led to it, oldest first; the last one is its own.
       metrics: evaluation of these weights: {"step": ..., "eval": {SET: {"count": ..., ...}}}.
       card: Markdown that describes the model; empty when there is none.
+      calibration: what its confidences are calibrated with; None when they are not.
     """
 
     config: ConfigDict
@@ -97,6 +99,7 @@ class Bundle:
     lineage: tuple[Ancestor, ...]
     metrics: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     card: str = ""
+    calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
         if not self.lineage:
@@ -151,7 +154,11 @@ class Bundle:
                 "another version of crnn_jax; bundle the run with this one"
             )
         variables = jax.device_put({"batch_stats": {}, **self.variables})
-        return Recognizer(network, variables, self.charset, preprocess, self.name)
+        # Not asked for their fingerprint: weights of half the size are others by their last bits.
+        temperature = self.calibration.temperature if self.calibration else 1.0
+        return Recognizer(
+            network, variables, self.charset, preprocess, self.name, temperature=temperature
+        )
 
 
 def save_bundle(path: str | pathlib.Path, bundle: Bundle, bf16: bool = False) -> int:
@@ -178,6 +185,7 @@ def save_bundle(path: str | pathlib.Path, bundle: Bundle, bf16: bool = False) ->
         # For other programs; here the config decides.
         "preprocess": dataclasses.asdict(preprocess_of(bundle.config)),
         "metrics": dict(bundle.metrics),
+        "calibration": bundle.calibration and bundle.calibration.to_json(),
         "arrays": {path: dtype for path, (dtype, _) in sorted(arrays.items())},
     }
     text = json.dumps(files.finite(model), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
@@ -224,9 +232,14 @@ def load_bundle(path: str | pathlib.Path) -> Bundle:
             lineage=tuple(map(Ancestor.from_json, model["lineage"])),
             metrics=model["metrics"],
             card=texts.get(_CARD, ""),
+            calibration=_load_calibration(model.get("calibration")),
         )
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
+
+
+def _load_calibration(value: Any) -> Calibration | None:
+    return None if value is None else Calibration.from_json(value, f"calibration in {_MODEL}")
 
 
 def _load_config(text: str) -> ConfigDict:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import math
 import pathlib
 from collections.abc import Sequence
@@ -18,19 +19,29 @@ if TYPE_CHECKING:
 
 OWN_WORDS = "each image's own"
 _LEXICON, _BEAM, _GREEDY = "lexicon", "beam", "greedy"
+_OWN, _NONE = "own", "none"  # lexicons that are no files
 _SEARCHED = ("lm", "pattern")  # options that the beam search alone knows
-_WIDTH = 16
 
 
-def add_options(parser: argparse.ArgumentParser) -> None:
-    """Adds the options."""
+def add_options(parser: argparse.ArgumentParser, several: bool = False) -> None:
+    """Adds the options.
+
+    Args:
+      parser: of the command.
+      several: whether `--lexicon` may be given more than once; see `variants`.
+    """
 
     def add(name: str, text: str, **kwargs: Any) -> None:
         parser.add_argument(name, help=text, **kwargs)
 
     file = {"metavar": "FILE", "default": ""}
     add("--decoder", "greedy, beam (search), or lexicon: the likeliest of some words", default="")
-    add("--lexicon", "words, one per line: the only ones that are read", **file)
+    words = "words, one per line: the only ones that are read"
+    if several:
+        words += "; given several times, each in turn: own are those of each image, none is without"
+        add("--lexicon", words, action="append", metavar="FILE|own|none", default=[])
+    else:
+        add("--lexicon", words, **file)
     add(
         "--escape",
         "nats that a text outside the lexicon costs, in a beam search; default: it is not read",
@@ -52,13 +63,29 @@ def add_options(parser: argparse.ArgumentParser) -> None:
     )
     add("--allow", "only these characters are read", metavar="CHARS", default="")
     add("--block", "these characters are not read", metavar="CHARS", default="")
-    add("--beam_width", "texts kept from frame to frame", type=cli.positive_int, default=_WIDTH)
+    add("--beam_width", "texts kept from frame to frame", type=cli.positive_int)
 
 
 def given(args: argparse.Namespace) -> bool:
     """Returns whether any of the options is given."""
     names = ("decoder", "lexicon", "escape", "lm", "pattern", "allow", "block")
     return any(getattr(args, name) for name in names)
+
+
+def variants(args: argparse.Namespace) -> list[tuple[str, argparse.Namespace]]:
+    """Returns what is asked for once per lexicon: what to add to a model's name, and arguments."""
+    found = []
+    for lexicon in args.lexicon or [_NONE]:
+        own = argparse.Namespace(**vars(args))
+        own.lexicon = "" if lexicon in (_OWN, _NONE) else lexicon
+        if lexicon == _OWN:
+            own.decoder = _LEXICON
+        words = describe_lexicon(own)
+        suffix = f", {words} words" if len(args.lexicon) > 1 and words else ""
+        found.append((suffix, own))
+    if len({suffix for suffix, _ in found}) < len(found):
+        raise UserError("--lexicon is given twice with the same words: give each once")
+    return found
 
 
 def decoder_name(args: argparse.Namespace) -> str:
@@ -126,6 +153,7 @@ def build_decoder(args: argparse.Namespace, charset: Charset) -> Decoder:
 def _beam(args: argparse.Namespace, charset: Charset) -> Decoder:
     """Returns the beam search with all that is to be added to a text's probability."""
     from crnn_jax.decode import lm
+    from crnn_jax.decode.automaton import CONSTRAINED
     from crnn_jax.decode.beam import Beam, BeamOptions
     from crnn_jax.decode.language import Bonus, Both, Weighted
     from crnn_jax.decode.pattern import compile_pattern
@@ -145,10 +173,10 @@ def _beam(args: argparse.Namespace, charset: Charset) -> Decoder:
     model = None
     for part in parts:
         model = part if model is None else Both(model, part)
-    few = min(BeamOptions.nbest, args.beam_width)
-    options = BeamOptions(args.beam_width, nbest=few)
-    if args.pattern or args.lexicon:  # what is allowed may be unlikely in a frame
-        options = BeamOptions(args.beam_width, top=0, prune=math.inf, nbest=few)
+    options = CONSTRAINED if args.pattern or args.lexicon else BeamOptions()
+    if args.beam_width:
+        few = min(options.nbest, args.beam_width)
+        options = dataclasses.replace(options, width=args.beam_width, nbest=few)
     return Beam(options, model)
 
 

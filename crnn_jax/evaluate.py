@@ -136,10 +136,13 @@ def main(argv: Sequence[str]) -> int:
     # A file of another set must not cost an evaluation.
     opponents = systems_lib.open_files(args.against, sources, protocol)
     systems = systems_lib.open_files(args.readings, sources, protocol)
-    if models:
-        options.check_own_words(args, sources)
+    ways = options.variants(args) if models else []
+    for _, way in ways:
+        options.check_own_words(way, sources)
     decoded = [
-        (name, model, options.build_decoder(args, model.charset)) for name, model in models.items()
+        (name + suffix, model, options.build_decoder(way, model.charset))
+        for name, model in models.items()
+        for suffix, way in ways
     ]
     systems += [
         systems_lib.System(
@@ -159,10 +162,10 @@ def main(argv: Sequence[str]) -> int:
             for source in sources
         ],
         protocol,
-        options.describe_decoder(args) if models else None,
+        options.describe_decoder(ways[0][1]) if models else None,
         args.resamples,
         args.published,
-        options.describe_lexicon(args) if models else None,
+        options.describe_lexicon(ways[0][1]) if len(ways) == 1 else None,
     )
     print(report_text(report, args.breakdown))
     if args.out and pathlib.Path(args.out).suffix.lower() == ".md":
@@ -196,7 +199,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--readings", "instead of a model: what another recogniser read", **file)
     add("--data", "a set", action="append", required=True, metavar="SPEC")
     add("--against", "readings to test against, on the same rows", **file)
-    options.add_options(parser)
+    options.add_options(parser, several=True)
     add("--protocol", "36, 62, 94 or exact; default: the model's", default="")
     add("--batch_size", "most images per step", type=cli.positive_int, default=64)
     squeezed = "squeezes lines wider than those of training, instead of reading them in windows"
@@ -230,7 +233,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         metrics.apply_protocol("", args.protocol)
         systems_lib.check_published(args.published, args.protocol)
     if args.model:
-        options.check_options(args)
+        for _, way in options.variants(args):
+            options.check_options(way)
     elif options.given(args):
         raise UserError(
             "--decoder, --lexicon and the like are for models: --readings are read already"

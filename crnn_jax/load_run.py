@@ -8,8 +8,8 @@ from typing import Any
 
 import jax
 
+from crnn_jax import calibration_file, ensembles, shipped
 from crnn_jax import config as config_lib
-from crnn_jax import ensembles, shipped
 from crnn_jax.charset import Charset
 from crnn_jax.errors import UserError
 from crnn_jax.recognizer import Recognizer, preprocess_of
@@ -25,7 +25,8 @@ def load(workdir: pathlib.Path) -> Recognizer:
     if not folders:
         return load_run(workdir)[0]
     together = ensembles.combine([load_run(folder)[0] for folder in folders])
-    return dataclasses.replace(together, name=workdir.name)
+    temperature = calibration_file.temperature_of(workdir, together.variables)
+    return dataclasses.replace(together, name=workdir.name, temperature=temperature)
 
 
 def _replicas(workdir: pathlib.Path) -> list[pathlib.Path]:
@@ -82,4 +83,8 @@ def load_run(workdir: pathlib.Path, average: int = 1) -> tuple[Recognizer, Any, 
     variables = found[0]
     if average > 1:
         variables = jax.tree.map(lambda *arrays: sum(arrays) / len(arrays), *found)
-    return Recognizer(network, variables, charset, preprocess, workdir.name), config, step
+    temperature = calibration_file.temperature_of(workdir, variables)
+    recognizer = Recognizer(
+        network, variables, charset, preprocess, workdir.name, temperature=temperature
+    )
+    return recognizer, config, step

@@ -150,8 +150,8 @@ class Recognizer:
         return load_run.load(path)
 
     def with_variables(self, variables: types.Variables) -> Recognizer:
-        """Returns the same recogniser with other weights; nothing is compiled anew."""
-        return dataclasses.replace(self, variables=variables)
+        """Returns the same recogniser with other weights, not calibrated; nothing is compiled."""
+        return dataclasses.replace(self, variables=variables, temperature=1.0)
 
     def in_windows(self) -> Recognizer:
         """Returns the same recogniser, which reads lines wider than those of training in windows.

@@ -156,7 +156,7 @@ def test_the_charset_may_be_that_of_the_data(tmp_path: pathlib.Path, run_command
         (["--data=tvs:none"], ["did you mean 'tsv'"]),
         (["--data={words}", "--against=names:none"], ["names:none does not exist"]),
         (["--data={words}", "--charset=alnum63"], ["did you mean 'alnum62'"]),
-        (["--data={words}", "--model=none"], ["none", "not a model"]),
+        (["--data={words}", "--model=none"], ["unknown model 'none'", "workdir of a run"]),
         (["--data={words}", "--model=x", "--charset=digits"], ["give one of the two"]),
         (["--data={words}", "--html=no/audit.html"], ["its folder does not exist"]),
         (["--data={words}", "--near=256"], ["'256' is not a number of bits from 0 to 255"]),

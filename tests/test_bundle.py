@@ -7,6 +7,7 @@ import io
 import json
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -20,6 +21,7 @@ from crnn_jax import bundle as bundle_lib
 from crnn_jax import bundle_zip, evaluate, files, predict, train
 from crnn_jax import config as config_lib
 from crnn_jax.bundle import Ancestor, Bundle, bundle_of_run, load_bundle, save_bundle
+from crnn_jax.calibration_file import Calibration, Figures, fingerprint
 from crnn_jax.charset import Charset
 from crnn_jax.checkpoint import Checkpointer
 from crnn_jax.data.sources import open_source
@@ -109,6 +111,27 @@ def test_bf16_halves_the_file_and_loses_little(bundle, file, tmp_path):
     again = tmp_path / "again.crnn"  # what is rounded once stays as it is
     save_bundle(again, load_bundle(path), bf16=True)
     assert again.read_bytes() == path.read_bytes()
+
+
+def test_the_calibration_of_a_run_goes_into_its_bundle(smoke_run, tmp_path):
+    folder = tmp_path / "run"
+    shutil.copytree(smoke_run, folder)
+    raw = Recognizer.load(folder)
+    assert raw.temperature == 1
+    figures = Figures(("words",), 100, 0.5, 0.1, 0.02, 0.6, 0.4)
+    Calibration(1.7, fingerprint(raw.variables), "36", figures).save(folder)
+    assert Recognizer.load(folder).temperature == 1.7
+    found = bundle_of_run(folder)
+    save_bundle(tmp_path / "half.crnn", found, bf16=True)
+    again = load_bundle(tmp_path / "half.crnn")
+    assert again.calibration == found.calibration
+    assert again.recognizer().temperature == 1.7
+    assert "temperature 1.700, fitted on 100 rows of words" in bundle_lib.show(
+        tmp_path / "half.crnn"
+    )
+    Calibration(1.7, "other weights", "36", figures).save(folder)
+    assert bundle_of_run(folder).calibration is None
+    assert Recognizer.load(folder).temperature == 1
 
 
 def test_numpy_reads_the_weights(bundle, file):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 
 import jax
@@ -137,7 +136,17 @@ def test_allowed_classes():
     assert allowed_classes(CHARSET).all()
 
 
-def test_namespace_of_other_commands_is_not_touched():
-    parser = argparse.ArgumentParser()
-    options.add_options(parser)
-    assert parser.parse_args([]).beam_width == 16
+def test_several_lexicons_are_ways_of_one_evaluation(words):
+    parser = cli.Parser(prog="test")
+    options.add_options(parser, several=True)
+
+    def ways(*arguments):
+        return options.variants(parser.parse_args(list(arguments)))
+
+    found = ways("--lexicon=none", "--lexicon=own", f"--lexicon={words}")
+    assert [suffix for suffix, _ in found] == ["", ", each image's own words", ", words.txt words"]
+    assert [options.decoder_name(way) for _, way in found] == ["greedy", "lexicon", "lexicon"]
+    assert [suffix for suffix, _ in ways()] == [""]
+    assert [suffix for suffix, _ in ways(f"--lexicon={words}")] == [""]
+    with pytest.raises(UserError, match="twice"):
+        ways("--lexicon=own", "--lexicon=own")
