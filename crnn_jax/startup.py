@@ -6,6 +6,7 @@ import os
 from typing import Any
 
 from crnn_jax import files
+from crnn_jax.errors import UserError
 
 _DETERMINISTIC = "--xla_gpu_deterministic_ops=true"
 _COMPILED = "/jax/core/compile/backend_compile_duration"  # an event of `jax.monitoring`
@@ -26,6 +27,18 @@ def settle(config: Any) -> None:
     flags = os.environ.get("XLA_FLAGS", "")
     if config.deterministic and _DETERMINISTIC not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {_DETERMINISTIC}".strip()
+
+
+def check(config: Any) -> None:
+    """Raises a UserError on a GPU for a config whose wish `settle` was not told in time."""
+    import jax
+
+    asked = _DETERMINISTIC in os.environ.get("XLA_FLAGS", "")
+    if config.deterministic and not asked and jax.default_backend() == "gpu":
+        raise UserError(
+            "config.deterministic is True, and the compiler was not told: python -m crnn_jax.main "
+            f"does so; from Python, set XLA_FLAGS={_DETERMINISTIC} before jax is first used"
+        )
 
 
 class Compilations:

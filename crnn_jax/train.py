@@ -138,6 +138,7 @@ def train_and_evaluate(
     """
     validate(config)
     writers.warn_if_accelerator_idle()
+    startup.check(config)
     compilations = startup.Compilations()
     layout = parallel.choose_layout(config)
     workdir = pathlib.Path(workdir)

@@ -12,6 +12,7 @@ from small import small_config
 
 from crnn_jax import config as config_lib
 from crnn_jax import flops, models, startup, train
+from crnn_jax.errors import UserError
 
 
 def test_compiled_programs_are_kept_in_the_cache_folder(monkeypatch, tmp_path):
@@ -31,6 +32,18 @@ def test_determinism_is_asked_of_the_compiler_once(monkeypatch):
     for _ in range(2):
         startup.settle(types.SimpleNamespace(deterministic=True))
     assert os.environ["XLA_FLAGS"] == "--some_flag=1 --xla_gpu_deterministic_ops=true"
+
+
+def test_determinism_that_the_compiler_was_not_asked_for_is_told(monkeypatch):
+    wish = types.SimpleNamespace(deterministic=True)
+    monkeypatch.setenv("XLA_FLAGS", "")
+    startup.check(wish)  # a CPU needs no flag
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    with pytest.raises(UserError, match="set XLA_FLAGS=--xla_gpu_deterministic_ops=true before"):
+        startup.check(wish)
+    startup.check(types.SimpleNamespace(deterministic=False))
+    startup.settle(wish)
+    startup.check(wish)
 
 
 def test_compilations_are_counted_from_where_one_begins():
