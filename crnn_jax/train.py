@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import functools
 import itertools
@@ -43,6 +44,10 @@ from crnn_jax.step import TrainState, create_train_state, fold, report, train_st
 from crnn_jax.validation import validate
 
 _LOG = logging.getLogger("crnn_jax")
+
+# Calls of the step that the host is ahead: enough that the device never waits. With more, a signal
+# to stop and the rate that is shown would lag behind by all of them.
+_MOST_UNDER_WAY = 2
 
 
 def build(
@@ -204,10 +209,10 @@ def train_and_evaluate(
             nonlocal pending
             if pending is None:
                 return []
-            at, sums = pending
-            pending, sums = None, jax.device_get(sums)
+            at, found = pending
+            pending, (sums, learning_rate) = None, jax.device_get(found)
             pace = progress.pace()
-            loss, failing = group.log(at, sums, float(learning_rate_fn(at - 1)), pace)
+            loss, failing = group.log(at, sums, float(learning_rate), pace)
             progress.show(at, loss, pace)
             return failing
 
@@ -227,6 +232,7 @@ def train_and_evaluate(
                         state, early = group.place(states), control.exhausted(states[0], config)
                 group.save(step, group.split(state), scores, replace)
 
+        under_way: collections.deque[Any] = collections.deque()  # sums of calls not waited for
         early = control.exhausted(states[0], config)
         if is_evaluated(step) and step and not group.has_evaluation(step):
             evaluate_and_save(replace=True)  # what a signal had cut short
@@ -237,7 +243,10 @@ def train_and_evaluate(
                 with progress.waiting():
                     batch = next(batches)
                 state, sums = step_fn(state, batch, assets)
-            failing = log_pending()
+                under_way.append(sums)
+                if len(under_way) > _MOST_UNDER_WAY:
+                    jax.block_until_ready(under_way.popleft())
+                failing = log_pending()
             if step == first_step:
                 jax.block_until_ready(sums)
                 _LOG.info(
@@ -247,7 +256,8 @@ def train_and_evaluate(
             progress.update(each, work(batch))
             trace.after(step, sums)
             if step % config.log_every_steps == 0 or step == total:
-                pending = step, sums
+                # The rate is computed before the next step, behind which it would have to wait.
+                pending = step, (sums, learning_rate_fn(step - 1))
             stopping = vote(bool(stop.requested))
             if is_evaluated(step) or step % save_every == 0 or step == total or stopping:
                 failing += log_pending()  # a line that belongs to a checkpoint is on disk before it

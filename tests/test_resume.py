@@ -95,7 +95,7 @@ def test_a_stopped_run_goes_on_exactly(tmp_path):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     train.train_and_evaluate(config(), whole)
 
-    calls = 0
+    calls, asked = 0, []
     real = train.train_batches
 
     def stopping(*args, **kwargs):
@@ -103,12 +103,14 @@ def test_a_stopped_run_goes_on_exactly(tmp_path):
         for batch in real(*args, **kwargs):
             calls += 1
             if calls == 18:  # between two checkpoints and two log lines
+                asked.append(time.monotonic())
                 os.kill(os.getpid(), signal.SIGTERM)
             yield batch
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "train_batches", stopping)
         state, summary = train.train_and_evaluate(config(), stopped)
+    assert time.monotonic() - asked[0] < 10  # what managers of clusters grant at least
     assert summary is None
     assert 0 < int(state.step) < STEPS
     assert not (stopped / "summary.json").exists()

@@ -145,3 +145,5 @@ def test_the_step_with_its_renderer_lowers_for_tpus(dtype, monkeypatch):
     step = train.compile_train_step(model, tx, config, data.feed)
     lowered = step.trace(state, None, data.assets).lower(lowering_platforms=("tpu",))
     assert "stablehlo.convolution" in lowered.as_text()
+    donated = lowered.as_text().count("tf.aliasing_output")
+    assert donated == len(jax.tree.leaves(state))  # the state is updated where it lies

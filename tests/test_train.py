@@ -10,7 +10,7 @@ import pytest
 from small import small_config
 
 from crnn_jax import config as config_lib
-from crnn_jax import models, train
+from crnn_jax import models, optim, replicas, train
 from crnn_jax.data.sources import open_source
 from crnn_jax.errors import UserError
 from crnn_jax.recognizer import Recognizer
@@ -43,6 +43,47 @@ def test_a_run_leaves_what_it_promises(tmp_path):
     recognizer = Recognizer.load(tmp_path)
     assert recognizer.charset.num_classes == 63
     assert len(recognizer.read([np.zeros((40, 90), np.uint8)])) == 1
+
+
+def test_a_line_is_fetched_when_the_next_step_is_under_way(tmp_path, monkeypatch):
+    """The device never waits for the host, which is few steps ahead."""
+    real, real_log, real_wait = train.compile_train_step, replicas.Group.log, jax.block_until_ready
+    events, sums, waited = [], [], []
+
+    def compile_train_step(*args):
+        step_fn = real(*args)
+
+        def step(*arguments):
+            assert all(any(found is one for one in waited) for found in sums[:-2])
+            events.append("step")
+            state, found = step_fn(*arguments)
+            sums.append(found)
+            return state, found
+
+        return step
+
+    def log(self, step, *rest):
+        events.append(step)
+        return real_log(self, step, *rest)
+
+    monkeypatch.setattr(train, "compile_train_step", compile_train_step)
+
+    def wait(tree):
+        waited.append(tree)
+        return real_wait(tree)
+
+    monkeypatch.setattr(jax, "block_until_ready", wait)
+    monkeypatch.setattr(replicas.Group, "log", log)
+    last = 12
+    often = dict.fromkeys(("total_steps", "eval_every_steps", "checkpoint_every_steps"), last)
+    config = small_config(**often, log_every_steps=1, schedule="cosine")
+    train.train_and_evaluate(config, tmp_path)
+    behind = [event for step in range(1, last) for event in ("step", step)]
+    assert events == ["step", *behind, last]
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    rate = optim.create_learning_rate_fn(config, round(last * 0.05), last)
+    for line in lines[:last]:
+        assert line["learning_rate"] == pytest.approx(float(rate(line["step"] - 1)))
 
 
 @pytest.mark.slow
