@@ -7,6 +7,7 @@ network needs, not those that a program happens to make.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -17,17 +18,21 @@ from ml_collections import ConfigDict
 
 from crnn_jax import models
 
-# FLOP/s of dense bfloat16 products, by the start of the device's name; from the data sheets.
+# FLOP/s of dense bfloat16 products, by the first words of the device's name; from the data sheets.
 _PEAKS = {
     "NVIDIA H100 PCIe": 756e12,
+    "NVIDIA H100 NVL": 835e12,
     "NVIDIA H100": 989e12,
+    "NVIDIA H200 NVL": 835e12,
     "NVIDIA H200": 989e12,
     "NVIDIA A100": 312e12,
     "NVIDIA L40S": 362e12,
+    "NVIDIA L40": 181e12,
     "NVIDIA L4": 121e12,
     "TPU v4": 275e12,
     "TPU v5 lite": 197e12,
     "TPU v5": 459e12,
+    "TPU v5p": 459e12,
     "TPU v6": 918e12,
 }
 TRAINING = 3  # times the products of reading: gradients of inputs and of weights take as many
@@ -37,7 +42,8 @@ def peak(device: Any, dtype: Any) -> float | None:
     """Returns what a device can do per second in a dtype, where that is known."""
     if dtype != jnp.bfloat16:
         return None
-    names = [name for name in _PEAKS if device.device_kind.startswith(name)]
+    kind = device.device_kind
+    names = [name for name in _PEAKS if re.match(re.escape(name) + r"\b", kind)]
     return _PEAKS[max(names, key=len)] if names else None
 
 

@@ -100,12 +100,16 @@ def test_training_on_an_image_takes_three_times_its_reading():
     assert found == 3 * 2 * (sum(convolutions) + recurrent + dense)
 
 
-def test_peaks_go_by_the_longest_name_and_the_dtype():
+def test_peaks_go_by_the_longest_name_of_whole_words_and_the_dtype():
     def device(kind):
         return types.SimpleNamespace(device_kind=kind)
 
     assert flops.peak(device("NVIDIA H100 80GB HBM3"), jnp.bfloat16) == 989e12
     assert flops.peak(device("NVIDIA H100 PCIe"), jnp.bfloat16) == 756e12
+    assert flops.peak(device("NVIDIA H100 NVL"), jnp.bfloat16) == 835e12
+    assert flops.peak(device("NVIDIA A100-SXM4-80GB"), jnp.bfloat16) == 312e12
+    assert flops.peak(device("NVIDIA L40"), jnp.bfloat16) == 181e12
+    assert flops.peak(device("NVIDIA L400"), jnp.bfloat16) is None  # another device
     assert flops.peak(device("TPU v5 lite"), jnp.bfloat16) == 197e12
     assert flops.peak(device("NVIDIA H100 80GB HBM3"), jnp.float32) is None
     assert flops.peak(device("cpu"), jnp.bfloat16) is None
