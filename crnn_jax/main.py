@@ -25,7 +25,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--print_config", action="store_true", help="shows every knob and stops")
     parser.add_argument("--dry_run", action="store_true", help="shows sizes and time and stops")
     group = parser.add_argument_group("several processes (found by themselves under SLURM)")
-    group.add_argument("--coordinator", default="", metavar="HOST:PORT", help="of process 0")
+    group.add_argument(
+        "--coordinator", default="", metavar="HOST:PORT", help="of process 0; auto: a pod's"
+    )
     group.add_argument("--processes", type=cli.positive_int, default=0, help="how many")
     group.add_argument("--process", type=int, default=-1, help="which of them this is, from 0")
     overrides, others = cli.split_overrides(argv)

@@ -14,6 +14,7 @@ from jax.experimental import multihost_utils
 
 from crnn_jax.errors import UserError
 
+AUTO = "auto"  # instead of a coordinator
 _LOG = logging.getLogger("crnn_jax")
 
 
@@ -21,28 +22,40 @@ def connect(coordinator: str = "", processes: int = 0, process: int = -1) -> Non
     """Joins the processes of a run; without arguments those that SLURM has started, if any.
 
     Args:
-      coordinator: HOST:PORT of process 0.
+      coordinator: HOST:PORT of process 0, or "auto": JAX asks the machine, as in a TPU pod or under
+        Open MPI, for all three.
       processes: how many there are.
       process: which of them this is, from 0.
 
     Raises:
       UserError: when only some of the three are given, or the others cannot be reached.
     """
+    automatic = coordinator == AUTO
     given = (bool(coordinator), processes > 0, process >= 0)
-    if any(given) and not all(given):
+    if automatic and any(given[1:]):
+        raise UserError(
+            "--coordinator=auto finds --processes and --process by itself: leave them out, or give "
+            "--coordinator=HOST:PORT"
+        )
+    if any(given) and not all(given) and not automatic:
         raise UserError(
             "--coordinator, --processes and --process belong together: give all three, as in "
             "--coordinator=node1:9876 --processes=2 --process=0, or none under SLURM"
         )
     if not any(given) and int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) < 2:
         return
-    if any(given) and not process < processes:
+    if all(given) and not process < processes:
         raise UserError(f"--process={process}: give a number from 0 to {processes - 1}")
-    arguments = (coordinator, processes, process) if any(given) else ()
+    arguments = (coordinator, processes, process) if all(given) else ()
     try:
         jax.distributed.initialize(*arguments)
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
+        if automatic:
+            raise UserError(
+                f"--coordinator=auto: JAX finds no processes to join here ({reason}): give "
+                "--coordinator=HOST:PORT, --processes and --process"
+            ) from None
         raise UserError(
             f"the processes of the run cannot be joined ({reason}): check that every node reaches "
             "the coordinator, and that each process has a number of its own"

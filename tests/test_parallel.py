@@ -256,6 +256,20 @@ def test_processes_are_named_by_all_three_flags_or_none(monkeypatch):
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
     processes.connect()
     assert asked == [()]
+    monkeypatch.delenv("SLURM_STEP_NUM_TASKS")
+    processes.connect("auto")  # as on every host of a TPU pod
+    assert asked == [(), ()]
+    with pytest.raises(UserError, match=r"auto finds --processes and --process by itself"):
+        processes.connect("auto", 2, 0)
+
+
+def test_a_machine_that_belongs_to_no_pod_says_so(monkeypatch):
+    def initialize(*args):
+        raise ValueError("coordinator_address should be defined.")
+
+    monkeypatch.setattr(jax.distributed, "initialize", initialize)
+    with pytest.raises(UserError, match=r"no processes to join here .*give --coordinator=HOST"):
+        processes.connect("auto")
 
 
 def test_several_processes_do_not_share_by_pmap(monkeypatch, tmp_path):
