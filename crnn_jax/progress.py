@@ -85,7 +85,7 @@ class Progress:
 
     def show(self, step: int, loss: float, pace: Pace) -> None:
         """Shows the loss beside the bar, or logs a line where there is no terminal."""
-        self._bar.set_postfix_str(f"loss {loss:.3f}")
+        self._bar.set_postfix_str(f"loss {loss:.3f}{_use(pace)}")
         if self._bar.disable:
             line = f"step {step} of {self._total}  loss {loss:.3f}"
             _LOG.info("%s%s", line, self._told(step, pace))
@@ -96,11 +96,7 @@ class Progress:
         if not rate > 0:
             return ""
         left = self._between(step, self._total) / rate
-        used = f"  MFU {pace.utilisation:.1%}" if pace.utilisation is not None else ""
-        return (
-            f"  {rate:.0f} images/s  waiting for data {100 * pace.waiting:.0f} %{used}"
-            f"  ETA {left // 60:.0f}:{left % 60:02.0f}"
-        )
+        return f"  {rate:.0f} images/s{_use(pace)}  ETA {left // 60:.0f}:{left % 60:02.0f}"
 
     def _between(self, start: int, stop: int) -> int:
         """Returns the images of the steps from one to before another."""
@@ -123,6 +119,14 @@ class Progress:
     def close(self) -> None:
         """Leaves the bar as it stands."""
         self._bar.close()
+
+
+def _use(pace: Pace) -> str:
+    """Returns how well the devices are used; nothing where no step was timed."""
+    if not pace.images_per_second > 0:
+        return ""
+    used = f"  MFU {pace.utilisation:.1%}" if pace.utilisation is not None else ""
+    return f"  waiting for data {100 * pace.waiting:.0f} %{used}"
 
 
 class _BarAwareHandler(logging.StreamHandler):
