@@ -101,19 +101,24 @@ def list_models() -> str:
     for path in sorted(RUNS.glob("*/summary.json")):
         try:
             summary = files.read_json(path)
-            parameters, sets = summary["parameters"], summary["eval"]
-        except (UserError, KeyError) as error:
-            lines.append(f"{path.parent!s:<24} its summary cannot be read: {error}")
-            continue
-        scores = ", ".join(
-            f"{name} {100 * m['word_accuracy']:.1f} %"
-            for name, m in sets.items()
-            if m["word_accuracy"] is not None
-        )
-        lines.append(f"{path.parent!s:<24} {parameters / 1e6:5.2f} M  {scores}")
+            scores = filter(None, map(_score, summary["eval"].items()))
+            told = f"{summary['parameters'] / 1e6:5.2f} M  {', '.join(scores)}"
+        except (UserError, KeyError, TypeError) as error:
+            told = f"its summary cannot be read: {error}"
+        lines.append(f"{path.parent!s:<24} {told}")
     if not any(RUNS.glob("*/summary.json")):
         lines.append("no finished runs in runs/; train one with: make train")
     return "\n".join(lines)
+
+
+def _score(entry: tuple[str, Any]) -> str:
+    """Returns the word accuracy of a set in a summary; of replicas with its deviation."""
+    name, scores = entry
+    accuracy, deviation = scores["word_accuracy"], ""
+    if isinstance(accuracy, dict):
+        accuracy, std = accuracy["mean"], accuracy["std"]
+        deviation = "" if std is None else f" +- {100 * std:.1f}"
+    return "" if accuracy is None else f"{name} {100 * accuracy:.1f}{deviation} %"
 
 
 def main(argv: Sequence[str]) -> int:

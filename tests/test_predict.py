@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from small import write_words
 
-from crnn_jax import predict
+from crnn_jax import predict, shipped
 from crnn_jax.charset import build_charset
 from crnn_jax.data.images import Preprocess
 from crnn_jax.data.sources import open_source
@@ -265,6 +265,7 @@ def test_readings_are_printed_as_they_come_and_in_order(
 def test_list_shows_the_runs_here(
     run_command: Callable, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(shipped, "FOLDER", tmp_path / "none")
     monkeypatch.chdir(tmp_path)
     code, out, _ = run_command(predict.main, "--list")
     assert code == 0

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from small import small_config, write_words
 
-from crnn_jax import audit, bundle, cli, evaluate, predict, shipped, train
+from crnn_jax import audit, bundle, cli, evaluate, files, predict, shipped, train
 from crnn_jax.bundle import bundle_of_run, save_bundle
 from crnn_jax.errors import UserError
 from crnn_jax.recognizer import Recognizer
@@ -102,6 +102,17 @@ def test_the_list_says_what_is_shipped(folder: pathlib.Path, run_command: Callab
     for part in (" %; 62 characters, case keep; 1.", " MB; CC0-1.0"):
         assert part in out[0]
     assert "make train" in out[1]
+
+
+def test_the_list_knows_runs_of_replicas(folder: pathlib.Path, run_command: Callable) -> None:
+    run = pathlib.Path("runs/seeds")
+    run.mkdir(parents=True)
+    spread = {"words": {"mean": 0.5, "std": 0.125}, "empty": {"mean": None, "std": None}}
+    sets = {name: {"word_accuracy": value} for name, value in spread.items()}
+    files.write_json(run / "summary.json", {"parameters": 1_200_000, "replicas": 2, "eval": sets})
+    code, out, _ = run_command(predict.main, "--list")
+    assert code == 0
+    assert out[-1].split() == ["runs/seeds", "1.20", "M", "words", "50.0", "+-", "12.5", "%"]
 
 
 def test_commands_take_names(folder: pathlib.Path, run_command: Callable) -> None:
