@@ -97,10 +97,11 @@ def apply_recipe(config: ConfigDict, rows: int, replay: float | None = None) -> 
     return chosen
 
 
-def describe(rows: int) -> str:
-    """Returns the recipe as a line for people."""
-    told = ", ".join(f"{key}={value!r}" for key, value in recipe(rows).items())
-    return f"recipe for {rows} rows: {told}, replay={replay_share(rows)}"
+def describe(rows: int, replay: float | None = None) -> str:
+    """Returns the recipe as a line for people; arguments as for `recipe`."""
+    told = ", ".join(f"{key}={value!r}" for key, value in recipe(rows, replay).items())
+    share = replay_share(rows) if replay is None else replay
+    return f"recipe for {rows} rows, where nothing else is given: {told}, replay={share:g}"
 
 
 def _tier(rows: int) -> _Tier:

@@ -11,6 +11,8 @@ else goes into `--config.data.train` and `--config.data.eval`, and `rows=N` says
 rates, the length and what is frozen come from the number of rows (`crnn_jax.recipes`) unless given.
 """
 
+import logging
+
 from ml_collections import ConfigDict
 
 from crnn_jax import bundle, recipes, surgery
@@ -46,6 +48,7 @@ def get_config(arg: str = "") -> ConfigDict:
         if replay:
             config.data.train = f"{1 - replay:g}*{train} + {replay:g}*synth:scene"
     recipes.apply_recipe(config, rows, replay)
+    logging.getLogger("crnn_jax").info(recipes.describe(rows, replay))
     if options.smoke:
         config_lib.shrink_to_smoke(config)
     return config

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -130,10 +131,14 @@ def test_what_cannot_be_gone_on_from_is_said(words, smoke_run, changes, message,
         train.train_and_evaluate(config_of(words, smoke_run, **changes), tmp_path)
 
 
-def test_the_experiment_takes_network_and_size_from_the_model(words, smoke_run):
+def test_the_experiment_takes_network_and_size_from_the_model(words, smoke_run, caplog):
+    caplog.set_level("INFO", logger="crnn_jax")
     config = cli.load_experiment(f"finetune:model={smoke_run},data={words}")
     assert config.init_from == str(smoke_run)
     assert config.model.hidden == 16
     assert config.data.width == 64
     assert config.data.train.endswith("+ 0.5*synth:scene")
     assert config.total_examples == 3000
+    (said,) = (record.message for record in caplog.records)
+    assert re.match(r"recipe for \d+ rows, where nothing else is given: batch_size=32, ", said)
+    assert said.endswith("replay=0.5")

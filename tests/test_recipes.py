@@ -53,9 +53,12 @@ def test_rows_are_seen_as_often_as_promised():
 
 def test_the_line_says_every_knob():
     line = recipes.describe(200)
-    assert line.startswith("recipe for 200 rows: ")
+    assert line.startswith("recipe for 200 rows, where nothing else is given: ")
     assert "optimizer.groups='encoder=0.1'" in line
     assert line.endswith("replay=0.5")
+    given = recipes.describe(200, replay=0.0)
+    assert "total_examples=8000" in given
+    assert given.endswith("replay=0")
 
 
 def test_no_rows_are_refused():
