@@ -12,6 +12,23 @@ A string that is in the lexicon costs nothing. Any other costs `escape` nats onc
 This is the same however the string was found, and adds up from left to right: the price is paid at
 the first character that no word has there, or at the end where a word is begun and not complete.
 Of a line it is the sum over what stands between its spaces.
+
+The 88,172 words of the paper's authors are 34,418 states, 5.1 MB over 37 classes, in about a second.
+Measured with `benchmarks/constrained_speed.py --lexicon=words_90k.txt --escape 3 4 5 6 8` and the
+quickstart model on one core of an EPYC that others used, too; words read right and ms a word:
+
+                                        IIIT5K (train)     SVT (train)
+    labels that are in the lexicon           79.5 %           92.2 %
+    greedy                                   68.6             42.0
+    words one by one (decode.lexicon)        70.5   6.2 ms    62.6   4.6 ms
+    16 strings, usual pruning                69.9   0.06      60.3   0.06
+    64 strings, `automaton.CONSTRAINED`      70.5   0.39      62.3   0.60
+    the same, escape 3                       77.0             58.0
+    escape 6                                 77.6             61.1
+    escape 8                                 76.8             62.6
+
+With the usual options 54 of 2,000 images of IIIT5K had no reading, with those none. Over all 36
+characters, unpruned, 64 strings are no better than that.
 """
 
 from __future__ import annotations
