@@ -2,9 +2,9 @@
 
 A search that keeps the usual strings and characters loses some that are allowed: what is likely is
 often forbidden. `CONSTRAINED` holds wider options: see `decode.trie` for what they are worth with a
-lexicon. A pattern needs less: of the 221 numbers in IIIT5K (train) greedy decoding reads 55.2 %, the
-search by the pattern `integer` 67.4 %, be it with 16 strings or 64, pruned or not
-(`benchmarks/constrained_speed.py --pattern=integer`, as there).
+lexicon. A pattern needs less: of the 221 numbers in IIIT5K (train) greedy decoding reads 55.2 %,
+the search by the pattern `integer` 67.4 %, be it with 16 strings or 64, pruned or not, which loses
+one reading (`benchmarks/constrained_speed.py --pattern=integer`, as there).
 """
 
 from __future__ import annotations

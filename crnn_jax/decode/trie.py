@@ -13,7 +13,7 @@ This is the same however the string was found, and adds up from left to right: t
 the first character that no word has there, or at the end where a word is begun and not complete.
 Of a line it is the sum over what stands between its spaces.
 
-The 88,172 words of the paper's authors are 34,418 states, 5.1 MB over 37 classes, in about a second.
+The 88,172 words of the paper's authors are 34,418 states, 5.1 MB over 37 classes, in a second.
 Measured with `benchmarks/constrained_speed.py --lexicon=words_90k.txt --escape 3 4 5 6 8` and the
 quickstart model on one core of an EPYC that others used, too; words read right and ms a word:
 
