@@ -162,10 +162,11 @@ def main(argv: Sequence[str]) -> int:
             for source in sources
         ],
         protocol,
-        options.describe_decoder(ways[0][1]) if models else None,
+        " or ".join(dict.fromkeys(options.describe_decoder(way) for _, way in ways)) or None,
         args.resamples,
         args.published,
         options.describe_lexicon(ways[0][1]) if len(ways) == 1 else None,
+        alike={0: None, 1: len(args.model)}.get(len(ways), 0),
     )
     print(report_text(report, args.breakdown))
     if args.out and pathlib.Path(args.out).suffix.lower() == ".md":

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import shutil
 
 import jax
 import numpy as np
 import pytest
+from small import write_words
 
+from crnn_jax import evaluate, predict
 from crnn_jax.charset import build_charset
 from crnn_jax.ensembles import Voters, combine, vote
 from crnn_jax.errors import DataError, UserError
@@ -75,3 +79,48 @@ def test_votes_weigh_by_confidence():
     assert [other.text for other in found.alternatives] == ["cat", "dog"]
     assert vote([Reading("x", 0.4), Reading("y", 0.4)]).text == "x"
     assert isinstance(vote([a, DataError("gone")]), DataError)
+
+
+def test_evaluate_and_predict_read_with_several(run_command, smoke_run, tmp_path):
+    write_words(tmp_path, ["one", "two", "three"])
+    shutil.copytree(smoke_run, tmp_path / "again")
+    models = f"--model={smoke_run}", f"--model={tmp_path / 'again'}"
+    out = tmp_path / "out.json"
+    code, _, _ = run_command(
+        evaluate.main, *models, "--ensemble", f"--data=tsv:{tmp_path / 'labels.tsv'}",
+        "--resamples=20", f"--out={out}",
+    )  # fmt: skip
+    found = json.loads(out.read_text())
+    assert code == 0
+    names = list(dict.fromkeys(one["model"] for one in found["sets"]))
+    assert names == ["smoke", "again", "ensemble"]
+    assert "mean of 2 models" in json.dumps(found["over_models"])
+    code, alone, _ = run_command(predict.main, models[0], "--format=json", tmp_path / "0.png")
+    code, both, _ = run_command(predict.main, *models, "--format=json", tmp_path / "0.png")
+    assert code == 0
+    alone, both = json.loads(alone[0]), json.loads(both[0])
+    assert alone["text"] == both["text"]  # twins: their mean is what both say
+    assert alone["confidence"] == pytest.approx(both["confidence"], abs=1e-6)
+    code, _, err = run_command(
+        evaluate.main, models[0], "--ensemble", f"--data=tsv:{tmp_path / 'labels.tsv'}"
+    )
+    assert (code, "twice or more" in err[0]) == (2, True)
+
+
+def test_evaluate_reads_with_several_lexicons(run_command, smoke_run, tmp_path):
+    write_words(tmp_path, ["one\tone|two", "two\tone|two", "six\tsix|two"])
+    (tmp_path / "words.txt").write_text("one\ntwo\n", encoding="utf-8")
+    out = tmp_path / "out.json"
+    code, _, _ = run_command(
+        evaluate.main, f"--model={smoke_run}", f"--data=tsv:{tmp_path / 'labels.tsv'}",
+        "--lexicon=none", "--lexicon=own", f"--lexicon={tmp_path / 'words.txt'}",
+        "--resamples=20", f"--out={out}",
+    )  # fmt: skip
+    found = json.loads(out.read_text())
+    assert code == 0
+    assert [one["model"] for one in found["sets"]] == [
+        "smoke", "smoke, each image's own words", "smoke, words.txt words"
+    ]  # fmt: skip
+    assert found["over_models"] == []
+    assert found["decoder"] == "greedy or lexicon"
+    assert len(found["tests"]) == 2

@@ -27,7 +27,7 @@ from crnn_jax.synth import presets
 
 _LOG = logging.getLogger("crnn_jax")
 _LABEL_STEP = 8  # label columns are a multiple of it, so that few shapes are compiled
-_SKIPPED_FILE = "skipped_rows.tsv"
+SKIPPED_FILE = "skipped_rows.tsv"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,8 +99,8 @@ class TrainingSet:
         skipped = self.index.report.skipped if self.index else []
         if skipped:
             lines = (f"{where}\t{reason}\n" for where, reason in skipped)
-            (workdir / _SKIPPED_FILE).write_text("".join(lines), encoding="utf-8")
-            _LOG.warning("rows left out are named in %s", workdir / _SKIPPED_FILE)
+            (workdir / SKIPPED_FILE).write_text("".join(lines), encoding="utf-8")
+            _LOG.warning("rows left out are named in %s", workdir / SKIPPED_FILE)
 
 
 def open_training_set(

@@ -13,11 +13,10 @@ from crnn_jax import checkpoint, durations, files, train, workdir, writers
 from crnn_jax import config as config_lib
 from crnn_jax.auditing import before_training
 from crnn_jax.charset import Charset
+from crnn_jax.data.training_set import SKIPPED_FILE
 from crnn_jax.errors import UserError
 from crnn_jax.load_run import load_run
 from crnn_jax.recognizer import Recognizer, default_protocol
-
-_SKIPPED_FILE = "skipped_rows.tsv"  # see `crnn_jax.data.training_set`
 
 
 @dataclass(frozen=True)
@@ -145,7 +144,7 @@ def load(path: pathlib.Path) -> Run:
         replica=0 if several else None,
         replicas=[_json(one / workdir.SUMMARY_FILE) for one in folders] if several else [],
         together=_json(path / workdir.SUMMARY_FILE) if several else None,
-        skipped_rows=_skipped_rows(folder / _SKIPPED_FILE),
+        skipped_rows=_skipped_rows(folder / SKIPPED_FILE),
         audit=_json(path / before_training.JSON_FILE),
         audit_page=path / before_training.PAGE_FILE,
     )

@@ -174,12 +174,12 @@ def build_report(
     resamples: int = significance.RESAMPLES,
     with_published: bool = False,
     lexicon: str | None = None,
+    alike: int | None = None,
 ) -> Report:
     """Makes the report of systems that read the same sets.
 
     Args:
-      systems: at least one. The first is tested against each of the others, and several count as
-        models that differ in their seed.
+      systems: at least one. The first is tested against each of the others.
       opponents: systems that are not reported, but every system is tested against them.
       ratios: width over height of the images of every set, as `breakdown.aspect_ratios` gives.
       protocol: a name of `crnn_jax.metrics.PROTOCOLS`.
@@ -187,6 +187,8 @@ def build_report(
       resamples: for intervals and p-values.
       with_published: whether published rows are asked for.
       lexicon: whose words the readings were chosen from.
+      alike: so many of the first systems are models that differ in their seed, and have a mean;
+        None: all.
     """
     names = [result.name for result in systems[0].results]
     scores = {
@@ -203,9 +205,10 @@ def build_report(
             benchmark = recognise(result.name, len(result.rows))
             sets.append(SetReport(system.name, result, benchmark, every[s].intervals, groups))
     over_models = []
-    if len(systems) > 1:
-        stacked = [[scores[id(system)][s] for system in systems] for s in range(len(names))]
-        title = f"mean of {len(systems)} models"
+    seeds = systems[:alike]
+    if len(seeds) > 1:
+        stacked = [[scores[id(system)][s] for system in seeds] for s in range(len(names))]
+        title = f"mean of {len(seeds)} models"
         over_models = [one for part in summarise(title, names, stacked, resamples) for one in part]
     pairs = [(systems[0], other) for other in systems[1:]]
     pairs += [(opponent, system) for system in systems for opponent in opponents]
