@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 OWN_WORDS = "each image's own"
 _LEXICON, _BEAM, _GREEDY = "lexicon", "beam", "greedy"
 _OWN, _NONE = "own", "none"  # lexicons that are no files
+_PUNCTUATION = ".,;:!?)"  # that may follow a word in a line
 _SEARCHED = ("lm", "pattern")  # options that the beam search alone knows
 
 
@@ -48,6 +49,8 @@ def add_options(parser: argparse.ArgumentParser, several: bool = False) -> None:
         metavar="NATS",
         type=cli.positive_float,
     )
+    lines = "texts are words of the lexicon, single spaces between, punctuation behind them"
+    add("--lines", lines, action="store_true")
     add(
         "--lm", "language model for the beam search: ARPA, or a text to count characters in", **file
     )
@@ -68,7 +71,7 @@ def add_options(parser: argparse.ArgumentParser, several: bool = False) -> None:
 
 def given(args: argparse.Namespace) -> bool:
     """Returns whether any of the options is given."""
-    names = ("decoder", "lexicon", "escape", "lm", "pattern", "allow", "block")
+    names = ("decoder", "lexicon", "escape", "lines", "lm", "pattern", "allow", "block")
     return any(getattr(args, name) for name in names)
 
 
@@ -92,7 +95,7 @@ def decoder_name(args: argparse.Namespace) -> str:
     """Returns the name of the decoder that is asked for."""
     if args.decoder:
         return args.decoder
-    if any(getattr(args, name) for name in _SEARCHED) or args.escape:
+    if any(getattr(args, name) for name in _SEARCHED) or args.escape or args.lines:
         return _BEAM
     return _LEXICON if args.lexicon else _GREEDY
 
@@ -110,14 +113,15 @@ def check_options(args: argparse.Namespace) -> None:
         raise unknown_name("decoder", name, DECODERS)
     if args.lexicon and name == _GREEDY:
         raise UserError(f"--decoder={name} uses no lexicon: leave --decoder or --lexicon out")
-    for option in _SEARCHED:
+    for option in (*_SEARCHED, "lm_bonus", "beam_width"):
         if getattr(args, option) and name != _BEAM:
             raise UserError(
-                f"--{option} is for the beam search: leave --decoder={name} out, or write "
-                "--decoder=beam"
+                f"--{option} is for the beam search, and --decoder is {name}: write --decoder=beam"
             )
     if args.escape and not (args.lexicon and name == _BEAM):
         raise UserError("--escape leads out of a lexicon in a beam search: add --lexicon=FILE")
+    if args.lines and not (args.lexicon and name == _BEAM):
+        raise UserError("--lines are of the words of a lexicon: add --lexicon=FILE")
     if not args.lm and not (args.lm_weight is None and not args.lm_tuned):
         raise UserError("--lm_weight and --lm_tuned weigh a language model: add --lm=FILE")
     if args.lm_tuned and not (args.lm_weight is None and args.lm_bonus is None):
@@ -169,7 +173,9 @@ def _beam(args: argparse.Namespace, charset: Charset) -> Decoder:
     if args.pattern:
         parts.append(compile_pattern(args.pattern, charset))
     if args.lexicon:
-        parts.append(Trie.load(args.lexicon, charset).model(args.escape or math.inf))
+        marks = _PUNCTUATION if args.lines and not charset.right_to_left else ""
+        trie = Trie.load(args.lexicon, charset, args.lines, marks)
+        parts.append(trie.model(args.escape or math.inf))
     model = None
     for part in parts:
         model = part if model is None else Both(model, part)

@@ -33,19 +33,19 @@ def words(tmp_path):
     return path
 
 
-def texts(args, *likely, rows=1):
+def texts(args, *likely, charset=CHARSET):
     """What the decoder reads in frames that show so many characters, blanks between them."""
-    decoder = options.build_decoder(args, CHARSET)
+    decoder = options.build_decoder(args, charset)
     steps = 2 * len(likely)
-    logits = np.zeros((rows, steps, CHARSET.num_classes), np.float32)
+    logits = np.zeros((1, steps, charset.num_classes), np.float32)
     for t, ranked in enumerate(likely):
         logits[:, 2 * t + 1, 0] = 6.0
         for rank, char in enumerate(ranked):
-            logits[:, 2 * t, CHARSET.encode(char)[0]] = 6.0 - rank
+            logits[:, 2 * t, charset.encode(char)[0]] = 6.0 - rank
     found = jax.jit(decoder.on_device)(
-        jnp.asarray(logits), jnp.full(rows, steps, jnp.int32), decoder.tables
+        jnp.asarray(logits), jnp.full(1, steps, jnp.int32), decoder.tables
     )
-    return [c.text for c in decoder.read(jax.device_get(found), 0, CHARSET, ())]
+    return [c.text for c in decoder.read(jax.device_get(found), 0, charset, ())]
 
 
 def test_names_follow_from_what_is_given(words):
@@ -70,8 +70,11 @@ def test_names_follow_from_what_is_given(words):
         (["--decoder=greedy", "--lm=WORDS"], "beam search"),
         (["--decoder=lexicon", "--pattern=a"], "--pattern is for the beam search"),
         (["--escape=3"], "--lexicon=FILE"),
+        (["--lines"], "--lexicon=FILE"),
         (["--escape=-1", "--lexicon=WORDS"], "positive number"),
         (["--lm_weight=1"], "--lm=FILE"),
+        (["--lm_bonus=1"], "--decoder=beam"),
+        (["--beam_width=4"], "--decoder=beam"),
         (["--lm=WORDS", "--lm_weight=1", "--lm_tuned=WORDS"], "leave the other"),
         (["--lm=none.arpa"], "--lm=none.arpa is no file"),
         (["--lexicon=none.txt"], "--lexicon=none.txt is no file"),
@@ -106,6 +109,19 @@ def test_lexicon_pattern_and_language_model_in_a_beam(words, tmp_path):
     assert texts(both, "qa", "xz")[0] == "qx"
 
 
+def test_lines_of_words(words):
+    charset = build_charset("chars:abcx,", "keep")
+    spaced = build_charset("chars:abcx, ", "keep")
+    shown = "ax", "bc", " x", "cx", "ax", "bx", ",x"
+    lines = parse(f"--lexicon={words}", "--lines")
+    assert texts(lines, *shown, charset=spaced)[0] == "ab cab,"
+    assert (
+        " " not in texts(parse("--decoder=beam", f"--lexicon={words}"), *shown, charset=spaced)[0]
+    )
+    with pytest.raises(UserError, match="need a model that reads spaces"):
+        texts(lines, "ab", charset=charset)
+
+
 def test_weights_come_from_a_file(words, tmp_path):
     from crnn_jax.decode import tune
 
@@ -115,9 +131,9 @@ def test_weights_come_from_a_file(words, tmp_path):
         tune.load_weights(path)
 
 
-def test_a_pattern_that_nothing_in_sight_matches_reads_something_improbable_or_nothing():
+def test_a_pattern_that_nothing_in_sight_matches_reads_nothing():
     assert texts(parse("--pattern=z{30}"), "ab", "bc") == []
-    assert texts(parse("--pattern=zz"), "ab", "bc")[0] == "zz"
+    assert texts(parse("--pattern=[xb]{2}"), "ab", "bc")[0] == "bb"
 
 
 @pytest.mark.parametrize(
