@@ -92,6 +92,12 @@ def test_greedy_and_lists_of_characters():
     assert texts(parse("--allow=0123456789b"), "ab", "1b") == ["b1"]
 
 
+def test_lists_of_characters_hold_for_the_words_of_a_lexicon(words):
+    assert texts(parse(f"--lexicon={words}"), "ab", "bc")[0] == "ab"
+    assert texts(parse(f"--lexicon={words}", "--block=c"), "ab", "bc") == ["ab"]
+    assert texts(parse(f"--lexicon={words}", "--allow=xyz"), "ab", "bc") == []
+
+
 def test_lexicon_pattern_and_language_model_in_a_beam(words, tmp_path):
     beam = parse("--decoder=beam", f"--lexicon={words}")
     assert texts(beam, "ax", "bx", "dc")[0] == "abc"

@@ -60,14 +60,21 @@ class Restricted:
     """
 
     def __init__(self, decoder: Any, allowed: Bool[np.ndarray, " K"]):
-        self._decoder = decoder
+        self._decoder, self._allowed = decoder, allowed
         self.on_device = _masked(decoder.on_device)
         self.tables = jnp.asarray(allowed), decoder.tables
 
     def read(self, found: Any, row: int, charset: Charset, words: Sequence[str]) -> list[Candidate]:
-        """Returns the other decoder's readings, whose probabilities are not known here."""
+        """Returns the other decoder's readings, whose probabilities are not known here.
+
+        A lexicon has words with other characters, too, and scores them low: they are left out.
+        """
         readings = self._decoder.read(found, row, charset, words)
-        return [candidate._replace(log_probability=math.nan) for candidate in readings]
+        return [
+            candidate._replace(log_probability=math.nan)
+            for candidate in readings
+            if all(self._allowed[id_] for id_ in candidate.ids)
+        ]
 
 
 @functools.cache  # the same function for the same decoder: it is what programs are kept by
