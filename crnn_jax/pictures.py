@@ -153,7 +153,7 @@ def character_boxes(pixels: np.ndarray, reading: Reading) -> Image.Image:
     for number, c in enumerate(reading.characters):
         x0, x1 = scale * c.x0, scale * c.x1
         colour = _EDGES[number % len(_EDGES)]
-        draw.rectangle([x0, 42, x1 - 1, picture.height - 1], outline=colour, width=2)
+        draw.rectangle([x0, 42, max(x0, x1 - 1), picture.height - 1], outline=colour, width=2)
         middle = (x0 + x1) / 2
         draw.text((middle, 12), c.char.replace(" ", _BLANK), _INK, _font(16), anchor="mm")
         draw.text((middle, 32), f"{100 * c.confidence:.0f}", _FAINT, _font(_SMALL), anchor="mm")
