@@ -22,6 +22,10 @@ _LEXICON, _BEAM, _GREEDY = "lexicon", "beam", "greedy"
 _OWN, _NONE = "own", "none"  # lexicons that are no files
 _PUNCTUATION = ".,;:!?)"  # that may follow a word in a line
 _SEARCHED = ("lm", "pattern")  # options that the beam search alone knows
+_OPTIONS = (
+    "decoder", "lexicon", "escape", "lines", "lm", "lm_order", "lm_weight", "lm_bonus", "lm_tuned",
+    "pattern", "allow", "block", "beam_width",
+)  # fmt: skip
 
 
 def add_options(parser: argparse.ArgumentParser, several: bool = False) -> None:
@@ -71,12 +75,17 @@ def add_options(parser: argparse.ArgumentParser, several: bool = False) -> None:
 
 def given(args: argparse.Namespace) -> bool:
     """Returns whether any of the options is given."""
-    names = ("decoder", "lexicon", "escape", "lines", "lm", "pattern", "allow", "block")
-    return any(getattr(args, name) for name in names)
+    return any(getattr(args, name) for name in _OPTIONS)
 
 
 def variants(args: argparse.Namespace) -> list[tuple[str, argparse.Namespace]]:
-    """Returns what is asked for once per lexicon: what to add to a model's name, and arguments."""
+    """Returns what is asked for once per lexicon: what to add to a model's name, and arguments.
+
+    Raises:
+      UserError: the same words twice, or none for a decoder that needs some.
+    """
+    if _NONE in args.lexicon and args.decoder == _LEXICON:
+        raise UserError("--lexicon=none is without words, and --decoder=lexicon: leave one out")
     found = []
     for lexicon in args.lexicon or [_NONE]:
         own = argparse.Namespace(**vars(args))
@@ -122,8 +131,15 @@ def check_options(args: argparse.Namespace) -> None:
         raise UserError("--escape leads out of a lexicon in a beam search: add --lexicon=FILE")
     if args.lines and not (args.lexicon and name == _BEAM):
         raise UserError("--lines are of the words of a lexicon: add --lexicon=FILE")
-    if not args.lm and not (args.lm_weight is None and not args.lm_tuned):
-        raise UserError("--lm_weight and --lm_tuned weigh a language model: add --lm=FILE")
+    if not args.lm and (args.lm_order or args.lm_tuned or args.lm_weight is not None):
+        raise UserError(
+            "--lm_order, --lm_weight and --lm_tuned are of a language model: add --lm=FILE"
+        )
+    weight, bonus = args.lm_weight or 0.0, args.lm_bonus or 0.0
+    if not (0 <= weight < math.inf and math.isfinite(bonus)):
+        raise UserError(
+            f"--lm_weight={weight:g}, --lm_bonus={bonus:g}: give numbers, the weight 0 or more"
+        )
     if args.lm_tuned and not (args.lm_weight is None and args.lm_bonus is None):
         raise UserError("--lm_tuned brings the weight and the bonus: leave the other options out")
     for option in ("lexicon", "lm", "lm_tuned"):

@@ -73,6 +73,9 @@ def test_names_follow_from_what_is_given(words):
         (["--lines"], "--lexicon=FILE"),
         (["--escape=-1", "--lexicon=WORDS"], "positive number"),
         (["--lm_weight=1"], "--lm=FILE"),
+        (["--lm_order=3"], "--lm=FILE"),
+        (["--lm=WORDS", "--lm_weight=nan"], "give numbers"),
+        (["--lm=WORDS", "--lm_weight=-1"], "the weight 0 or more"),
         (["--lm_bonus=1"], "--decoder=beam"),
         (["--beam_width=4"], "--decoder=beam"),
         (["--lm=WORDS", "--lm_weight=1", "--lm_tuned=WORDS"], "leave the other"),
@@ -172,3 +175,5 @@ def test_several_lexicons_are_ways_of_one_evaluation(words):
     assert [suffix for suffix, _ in ways(f"--lexicon={words}")] == [""]
     with pytest.raises(UserError, match="twice"):
         ways("--lexicon=own", "--lexicon=own")
+    with pytest.raises(UserError, match="without words"):
+        ways("--decoder=lexicon", "--lexicon=none")
