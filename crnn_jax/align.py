@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from crnn_jax import cli
@@ -26,14 +26,18 @@ gets an error, and the exit code is 1 then."""
 
 
 def align(
-    recognizer: Recognizer, items: Iterable[tuple[Any, str]], batch_size: int = 32
+    recognizer: Recognizer,
+    items: Iterable[tuple[Any, str]],
+    batch_size: int = 32,
+    load: Callable[[Any], Any] = lambda image: image,
 ) -> Iterator[tuple[int, Reading | DataError]]:
     """Yields (position, reading) of images whose texts are known; places are shares of the width.
 
     Args:
       recognizer: the model.
-      items: an image, as `Preprocess` takes it, and its text.
+      items: an image and its text.
       batch_size: most images per step.
+      load: what `Preprocess` takes, of the image of an item; may raise a DataError.
     """
     from crnn_jax.decode.forced import Forced
 
@@ -46,7 +50,7 @@ def align(
 
     stream = recognizer.stream(
         noted(),
-        lambda item: recognizer.preprocess(item[0]),
+        lambda item: recognizer.preprocess(load(item[0])),
         batch_size,
         Forced(),
         words=lambda item: (item[1],),
@@ -88,22 +92,22 @@ def main(argv: Sequence[str]) -> int:
     recognizer = Recognizer.load(args.model)
     if args.text and (unknown := recognizer.charset.unknown(args.text)):
         raise UserError(_unknown(args.text, unknown[0], recognizer.charset))
-    names, items = _items(args)
+    names, items, load = _items(args)
     done: dict[int, Reading | DataError] = {}
     printed = failed = 0
-    for position, reading in align(recognizer, items, args.batch_size):
+    for position, reading in align(recognizer, items, args.batch_size, load):
         done[position] = reading
         while printed in done:
-            reading, name, image = done.pop(printed), names[printed], items[printed][0]
+            reading, name, (image, _) = done.pop(printed), names[printed], items[printed]
             printed += 1
             if isinstance(reading, DataError):
                 failed += 1
                 print(json.dumps({"path": name, "error": str(reading)}), flush=True)
                 continue
-            reading = reading.in_pixels(width_of(image))
+            reading = reading.in_pixels(width_of(load(image)))
             print(json.dumps(record(name, reading), ensure_ascii=False), flush=True)
             if args.picture:
-                _draw(args.picture, image, reading)
+                _draw(args.picture, load(image), reading)
     return cli.FAILED if failed else cli.DONE
 
 
@@ -128,29 +132,18 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     return args
 
 
-def _items(args: argparse.Namespace) -> tuple[list[str], Sequence[tuple[Any, str]]]:
-    """Returns what images are called, and the images with their texts."""
+def _items(
+    args: argparse.Namespace,
+) -> tuple[list[str], list[tuple[Any, str]], Callable[[Any], Any]]:
+    """Returns what images are called, the images with their texts, and what loads an image."""
     if args.paths:
-        return list(args.paths), [(pathlib.Path(path), args.text) for path in args.paths]
+        return list(args.paths), [(path, args.text) for path in args.paths], pathlib.Path
     from crnn_jax.data.sources import open_source
 
     source = open_source(args.data)
-    return [source.key(i) for i in range(len(source))], _Rows(source)
-
-
-class _Rows(Sequence):
-    """Images and labels of a set; images are read when they are asked for."""
-
-    def __init__(self, source: Any):
-        self._source = source
-
-    def __len__(self) -> int:
-        return len(self._source)
-
-    def __getitem__(self, row: int) -> tuple[bytes, str]:
-        if not 0 <= row < len(self):
-            raise IndexError(row)
-        return self._source.image_bytes(row), self._source.label(row)
+    rows = range(len(source))
+    items = [(row, source.label(row)) for row in rows]
+    return [source.key(row) for row in rows], items, source.image_bytes
 
 
 def _draw(path: str, image: Any, reading: Reading) -> None:

@@ -33,6 +33,18 @@ def test_texts_of_a_set_are_found_and_others_are_told(run_command, smoke_run, tm
     assert "does not fit the image" in found[3]["error"]
 
 
+def test_an_image_that_is_gone_costs_no_other(run_command, smoke_run, tmp_path):
+    write_words(tmp_path, ["one", "two"])
+    (tmp_path / "0.png").unlink()
+    code, lines, _ = run_command(
+        align.main, f"--model={smoke_run}", f"--data=tsv:{tmp_path / 'labels.tsv'}"
+    )
+    first, second = map(json.loads, lines)
+    assert code == 1
+    assert "0.png" in first["error"]
+    assert second["text"] == "two"
+
+
 def test_one_image_and_its_picture(run_command, smoke_run, tmp_path):
     write_words(tmp_path, ["one"])
     picture = tmp_path / "boxes.png"
