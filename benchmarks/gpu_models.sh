@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# Trains a model that ships, in pieces of at most nine minutes: the same command goes on.
+#
+#   bash benchmarks/gpu_models.sh OUT paper36|best94|tiny_latin [DIR_OF_REAL_SETS]
+#
+# The run lies in RUNS (default runs/, on the machine's own disk): the next piece must find it there.
+# OUT receives NAME.crnn (weights in bfloat16; in parts above 15 MiB), metrics.jsonl, log.txt and,
+# given a folder with iiit5k_train, scores.json. Draws with build/fonts.npz where that is there (`make fonts`).
+# To try it on a CPU: MINUTES=2 SMOKE=,smoke bash benchmarks/gpu_models.sh OUT tiny_latin
+set -euo pipefail
+out=$(mkdir -p "${1:?give a folder for the results}" && cd "$1" && pwd)
+name=${2:?give the name of a model: paper36, best94 or tiny_latin}
+cd "$(dirname "$0")/.."
+python=${PYTHON:-python3}
+run="${RUNS:-runs}/$name"
+atlas=$(test -f build/fonts.npz && echo build/fonts.npz || true)
+config="$name:atlas=$atlas${SMOKE:-}"
+args=(--config.steps_per_dispatch="${DISPATCH:-1}")
+case $name in tiny_latin) args+=(--config.batch_size="${BATCH:-512}") ;; esac
+test -z "${SMOKE:-}" || args=()
+export JAX_COMPILATION_CACHE_DIR="${JAX_COMPILATION_CACHE_DIR:-$PWD/build/compiled}" PYTHONUNBUFFERED=1
+# TERM saves the run at the step where it is; what is left of ten minutes is for the bundle.
+code=0
+timeout --signal=TERM "${MINUTES:-9}m" "$python" -m crnn_jax.main --config="$config" --workdir="$run" \
+  "${args[@]}" 2>&1 | tee -a "$out/log.txt" || code=$?
+"$python" -m crnn_jax.bundle --run="$run" --out="$out/$name.crnn" --bf16 --name="$name" \
+  2>&1 | tee -a "$out/log.txt"
+cp "$run/metrics.jsonl" "$out/metrics.jsonl"
+if [ -n "${3:-}" ]; then
+  "$python" -m crnn_jax.evaluate --model="$out/$name.crnn" --protocol=36 --batch_size=256 \
+    --data="tsv:$3/iiit5k_train" --out="$out/scores.json" 2>&1 | tee -a "$out/log.txt"
+fi
+# Parts of at most 15 MiB, to be joined: cat NAME.crnn.* > NAME.crnn
+find "$out" -name "$name.crnn" -size +15M -exec split -b 15M -d {} {}. \; -delete
+test -f "$run/summary.json" && echo "$name is done" || echo "$name goes on: the same command again ($code)"

@@ -1,0 +1,38 @@
+"""The best of the family for printable ASCII and space, on rendered text; for an accelerator.
+
+    python -m crnn_jax.main --config=best94 --workdir=runs/best94
+    bash benchmarks/gpu_models.sh OUT best94      # in pieces of nine minutes, on one GPU
+
+A residual encoder, two bidirectional layers, images standardized and squashed to 32x160.
+`atlas=build/fonts.npz` draws with the faces of `make fonts`. It is a plan, chosen by what is known
+of such networks, not by ablations of its own; no run to its end has been made yet.
+"""
+
+from ml_collections import ConfigDict
+
+from crnn_jax import config as config_lib
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """Returns the config; `atlas=FILE`; `:smoke` shrinks it to seconds."""
+    options = config_lib.parse_arg(arg, atlas="", smoke=False)
+    config = config_lib.default_config()
+    config.charset = "latin94+space"
+    config.data.train = "0.85*synth:scene + 0.15*synth:clean"
+    config.data.eval = "synth:scene::seed=1,limit=2000"
+    config.data.width = 160
+    config.synth.atlas = options.atlas
+    config.protocol = "36"
+    config.batch_size = 1024
+    config.model.encoder = "resnet"
+    config.model.standardize = True
+    config.model.dropout = 0.1
+    config.optimizer.learning_rate = 2e-3
+    config.optimizer.weight_decay = 0.02
+    config.ema = 0.9995
+    config.licence = "Apache-2.0"
+    config_lib.set_duration(config, total_examples=30_000_000)
+    config_lib.set_duration(config, warmup_percent=2.0)
+    if options.smoke:
+        config_lib.shrink_to_smoke(config)
+    return config

@@ -1,0 +1,37 @@
+"""A small recogniser of Latin letters, digits and signs, with space: to go on from on a laptop.
+
+    python -m crnn_jax.main --config=tiny_latin --workdir=runs/tiny_latin
+    bash benchmarks/gpu_models.sh OUT tiny_latin  # three minutes on one GPU
+
+On rendered text alone. `images=N` is its length; on CPUs it can be trained in pieces, the same
+command goes on. No run to its end has been made yet.
+"""
+
+from ml_collections import ConfigDict
+
+from crnn_jax import config as config_lib
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """Returns the config; `images=N`, `atlas=FILE`; `:smoke` shrinks it to seconds."""
+    options = config_lib.parse_arg(arg, images=3_000_000, atlas="", smoke=False)
+    config = config_lib.default_config()
+    config.charset = "latin+space"
+    config.data.train = "0.8*synth:scene + 0.2*synth:clean"
+    config.data.eval = "synth:scene::seed=1,limit=1000,charset=latin+space"
+    config.data.width = 128
+    config.synth.atlas = options.atlas
+    config.protocol = "36"
+    config.batch_size = 64
+    config.model.encoder = "tiny"
+    config.model.layers = 1
+    config.model.hidden = 128
+    config.model.standardize = True
+    config.optimizer.learning_rate = 2e-3
+    config.optimizer.weight_decay = 0.01
+    config.ema = 0.999
+    config.licence = "Apache-2.0"
+    config_lib.set_duration(config, total_examples=options.images)
+    if options.smoke:
+        config_lib.shrink_to_smoke(config)
+    return config
