@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import pathlib
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -145,14 +144,10 @@ def halves(spec: Spec) -> tuple[Spec, Spec]:
 
 
 def refuse_test_set(name: str, rows: int) -> None:
-    """Raises a UserError where a public test set would be fitted on.
+    """Raises a UserError where a public test set would be fitted on."""
+    from crnn_jax.data.leaks import public_test_set
 
-    It is known as training knows it: by its name, with its number of images or the word "test".
-    """
-    from crnn_jax.scoring.benchmark_sets import recognise
-
-    found = recognise(name, rows)
-    if found and (found.complete or "test" in re.findall("[a-z]+", name.lower())):
+    if found := public_test_set(name, rows):
         raise UserError(
             f"--data has {name}, by its name and its {rows:,} images of the public test set "
             f"{found.benchmark.name}: confidences on it would mean nothing afterwards. Take "

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 
 from crnn_jax.errors import UserError
-from crnn_jax.scoring.benchmark_sets import recognise
+from crnn_jax.scoring.benchmark_sets import Recognised, recognise
 
 
-def refuse_test_set(name: str, rows: int) -> None:
-    """Raises a UserError where a set that is trained on is a public test set.
+def public_test_set(name: str, rows: int) -> Recognised | None:
+    """Returns which public test set a set is; None for any other set.
 
     It is known by its name, with its number of images or the word "test" in the name, so that a
     training split in a folder of the benchmark's name is not taken for it.
@@ -19,7 +19,13 @@ def refuse_test_set(name: str, rows: int) -> None:
       rows: images that it has.
     """
     found = recognise(name, rows)
-    if found and (found.complete or "test" in re.findall("[a-z]+", name.lower())):
+    known = found and (found.complete or "test" in re.findall("[a-z]+", name.lower()))
+    return found if known else None
+
+
+def refuse_test_set(name: str, rows: int) -> None:
+    """Raises a UserError where a set that is trained on is a public test set."""
+    if found := public_test_set(name, rows):
         raise UserError(
             f"config.data.train has {name}, by its name and its {rows:,} images the public test "
             f"set {found.variant}: scores on it would mean nothing. Take it out, give it another "
