@@ -58,9 +58,10 @@ def add_options(parser: argparse.ArgumentParser, several: bool = False) -> None:
     add(
         "--lm", "language model for the beam search: ARPA, or a text to count characters in", **file
     )
-    add("--lm_order", "at most so many characters go together", type=cli.positive_int)
-    add("--lm_weight", "of the language model", type=float, metavar="W")
-    add("--lm_bonus", "nats for every character", type=float, metavar="NATS")
+    order = "at most so many characters go together; default: all of ARPA files, 6 of texts"
+    add("--lm_order", order, type=cli.positive_int)
+    add("--lm_weight", "of the language model; default: 1", type=float, metavar="W")
+    add("--lm_bonus", "nats for every character; default: 0", type=float, metavar="NATS")
     add("--lm_tuned", "takes both from what crnn_jax.decode.tune wrote", **file)
     add(
         "--pattern",
@@ -70,7 +71,8 @@ def add_options(parser: argparse.ArgumentParser, several: bool = False) -> None:
     )
     add("--allow", "only these characters are read", metavar="CHARS", default="")
     add("--block", "these characters are not read", metavar="CHARS", default="")
-    add("--beam_width", "texts kept from frame to frame", type=cli.positive_int)
+    kept = "texts kept from frame to frame; default: 16, with --lexicon or --pattern 64"
+    add("--beam_width", kept, type=cli.positive_int)
 
 
 def given(args: argparse.Namespace) -> bool:
