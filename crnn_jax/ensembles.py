@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 import numpy as np
 
 from crnn_jax.charset import Charset
-from crnn_jax.data.images import width_of
 from crnn_jax.decode import Decoder
 from crnn_jax.errors import DataError, UserError
 from crnn_jax.models.encoders import frames_of
@@ -94,17 +93,7 @@ class Voters:
         members = tuple(member.in_windows() for member in self.members)
         return dataclasses.replace(self, members=members)
 
-    def read(
-        self, images: Sequence[Any], batch_size: int = 32, decoder: str | Decoder = "greedy"
-    ) -> list[Reading]:
-        """Reads images, as `Recognizer.read` does."""
-        readings: list[Reading | None] = [None] * len(images)
-        stream = self.stream(images, self.preprocess, batch_size, decoder, characters=True)
-        for position, reading in stream:
-            if isinstance(reading, DataError):
-                raise DataError(f"image {position}: {reading}")
-            readings[position] = reading.in_pixels(width_of(images[position]))
-        return readings
+    read = Recognizer.read  # all that it asks for are `stream` and `preprocess`
 
     def stream(
         self,
