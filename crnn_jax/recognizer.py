@@ -269,7 +269,7 @@ class Recognizer:
             if scores is not None:
                 logs = scores.log_probability[row, : len(own)].tolist()
             best, *others = [
-                Alternative(candidate.text, float(np.exp(log)))
+                Alternative(candidate.text, min(float(np.exp(log)), 1.0))  # sums of float32
                 for candidate, log in zip(own, logs, strict=True)
             ]
             placed = ()
