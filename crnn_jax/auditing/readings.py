@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,8 @@ def check_readings(
     """
     source = audited.source
     rows = audited.images.readable.nonzero()[0].tolist()
+    # Losses are of logits as they are: so are the confidences that they are compared with.
+    model = dataclasses.replace(model, temperature=1.0)
     found: list[tuple[float, Example]] = []
     bar = tqdm(total=len(rows), desc=f"reading {audited.name}", unit="img", delay=1, disable=None)
     with bar:
