@@ -89,7 +89,7 @@ def main(argv: Sequence[str]) -> int:
     from crnn_jax.predict import record
     from crnn_jax.recognizer import Recognizer
 
-    recognizer = Recognizer.load(args.model)
+    recognizer = Recognizer.load(args.model).in_windows()
     if args.text and (unknown := recognizer.charset.unknown(args.text)):
         raise UserError(_unknown(args.text, unknown[0], recognizer.charset))
     names, items, load = _items(args)

@@ -93,7 +93,11 @@ def variants(args: argparse.Namespace) -> list[tuple[str, argparse.Namespace]]:
         own = argparse.Namespace(**vars(args))
         own.lexicon = "" if lexicon in (_OWN, _NONE) else lexicon
         if lexicon == _OWN:
+            if args.decoder not in ("", _LEXICON):
+                raise UserError(f"--lexicon=own is read by --decoder=lexicon, not {args.decoder}")
             own.decoder = _LEXICON
+        if lexicon == _NONE:
+            own.escape, own.lines = None, False
         words = describe_lexicon(own)
         suffix = f", {words} words" if len(args.lexicon) > 1 and words else ""
         found.append((suffix, own))
@@ -222,9 +226,11 @@ def describe_decoder(args: argparse.Namespace) -> str:
         parts.append(f"language model {pathlib.Path(args.lm).name} x {weight:g}, bonus {bonus:g}")
     parts += [
         f"{option} {getattr(args, option)}"
-        for option in ("pattern", "allow", "block", "escape")
+        for option in ("pattern", "allow", "block", "escape", "beam_width")
         if getattr(args, option)
     ]
+    if args.lines:
+        parts.append("lines")
     return ", ".join(parts)
 
 

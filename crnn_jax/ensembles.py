@@ -100,7 +100,7 @@ class Voters:
         items: Iterable[T],
         load: Callable[[T], Any],
         batch_size: int = 32,
-        decoder: str | Decoder = "greedy",
+        decoder: str | Decoder | tuple[Decoder, ...] = "greedy",
         label: Callable[[T], str] | None = None,
         words: Callable[[T], Sequence[str]] | None = None,
         characters: bool = False,
@@ -111,7 +111,7 @@ class Voters:
           items: what to read.
           load: of an item, what `preprocess` returns.
           batch_size: most images per step.
-          decoder: its name, or one that suits the characters of all models.
+          decoder: its name, one for each model, or one that suits the characters of all.
           label: not used.
           words: that an item is known to be among.
           characters: whether readings have their characters.
@@ -119,10 +119,12 @@ class Voters:
         Raises:
           UserError: for a decoder made for one charset, where the models have several.
         """
-        if not isinstance(decoder, str) and len({m.charset.classes for m in self.members}) > 1:
+        own = decoder if isinstance(decoder, tuple) else (decoder,) * len(self.members)
+        several = len({member.charset.classes for member in self.members}) > 1
+        if several and not isinstance(decoder, str | tuple):
             raise UserError(
-                f"{self.name}: a decoder with tables is made for one charset, and these models "
-                "have several; choose --decoder=greedy, beam or lexicon alone"
+                f"{self.name}: a decoder is made for one charset, and these models have several; "
+                "give one for each, see `decoder_of`"
             )
         copies = itertools.tee(items, len(self.members))
         streams = [
@@ -130,21 +132,32 @@ class Voters:
                 copy,
                 lambda item, member=member: _prepared(member, *load(item)),
                 batch_size,
-                decoder,
+                each,
                 words=words,
                 characters=characters,
             )
-            for member, copy in zip(self.members, copies, strict=True)
+            for member, copy, each in zip(self.members, copies, own, strict=True)
         ]
-        found: dict[int, list[Reading | DataError]] = collections.defaultdict(list)
+        found: dict[int, dict[int, Reading | DataError]] = collections.defaultdict(dict)
         for together in itertools.zip_longest(*streams):  # a step each: none runs far ahead
-            for entry in together:
+            for voter, entry in enumerate(together):
                 if entry is None:
                     continue
                 position, reading = entry
-                found[position].append(reading)
-                if len(found[position]) == len(self.members):
-                    yield position, vote(found.pop(position))
+                votes = found[position]
+                votes[voter] = reading
+                if len(votes) == len(self.members):
+                    yield position, vote([votes[v] for v in range(len(votes))])
+                    del found[position]
+
+
+def decoder_of(
+    model: Recognizer | Voters, build: Callable[[Charset], Decoder]
+) -> Decoder | tuple[Decoder, ...]:
+    """Returns the decoder of a model; of voters one for each, made for its charset."""
+    if isinstance(model, Voters):
+        return tuple(build(member.charset) for member in model.members)
+    return build(model.charset)
 
 
 def _prepared(member: Recognizer, image: Any, rotation: int) -> np.ndarray:
@@ -161,8 +174,7 @@ def vote(readings: Sequence[Reading | DataError]) -> Reading | DataError:
             return reading
     weights: dict[str, float] = {}
     for reading in readings:
-        own = {a.text: a.confidence for a in reading.alternatives}
-        for text, confidence in ({**own, reading.text: reading.confidence}).items():
+        for text, confidence in ((reading.text, reading.confidence), *reading.alternatives):
             weights[text] = weights.get(text, 0.0) + confidence
     ranked = sorted(weights.items(), key=lambda item: -item[1])  # stable
     best, *others = [Alternative(text, weight / len(readings)) for text, weight in ranked]

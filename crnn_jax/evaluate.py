@@ -6,6 +6,7 @@ Every row counts: an image that cannot be read is a wrong reading.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import pathlib
 import time
 from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from crnn_jax.data.sources import Source
     from crnn_jax.decode import Decoder
+    from crnn_jax.ensembles import Voters
     from crnn_jax.recognizer import Recognizer
 
 __all__ = [
@@ -37,10 +39,10 @@ _EXAMPLE = """example:
 
 
 def evaluate_source(
-    recognizer: Recognizer,
+    recognizer: Recognizer | Voters,
     source: Source,
     protocol: str,
-    decoder: str | Decoder = "greedy",
+    decoder: str | Decoder | tuple[Decoder, ...] = "greedy",
     batch_size: int = 32,
     progress: bool = True,
     interrupted: Callable[[], bool] = lambda: False,
@@ -50,10 +52,10 @@ def evaluate_source(
     Of several processes each reads its share, and all get the whole result.
 
     Args:
-      recognizer: the model.
+      recognizer: the model, or several that vote.
       source: the set.
       protocol: how texts are compared, a name of `crnn_jax.metrics.PROTOCOLS`.
-      decoder: one of `crnn_jax.decode`, or its name.
+      decoder: one of `crnn_jax.decode`, or its name; of voters one for each, if need be.
       batch_size: most images per step.
       progress: show a bar on a terminal when it takes longer than a few seconds.
       interrupted: asked after every row; True gives up.
@@ -124,6 +126,7 @@ def main(argv: Sequence[str]) -> int:
     """Runs the command line; returns the exit code."""
     args = _parse(argv)
 
+    from crnn_jax import ensembles
     from crnn_jax.data.sources import open_source
     from crnn_jax.scoring import systems as systems_lib
     from crnn_jax.scoring.breakdown import aspect_ratios
@@ -139,10 +142,12 @@ def main(argv: Sequence[str]) -> int:
     ways = options.variants(args) if models else []
     for _, way in ways:
         options.check_own_words(way, sources)
+    # A decoder may take long to build, and serves all models of its charset.
+    builds = [functools.lru_cache(functools.partial(options.build_decoder, way)) for _, way in ways]
     decoded = [
-        (name + suffix, model, options.build_decoder(way, model.charset))
+        (name + suffix, model, ensembles.decoder_of(model, build))
         for name, model in models.items()
-        for suffix, way in ways
+        for (suffix, _), build in zip(ways, builds, strict=True)
     ]
     systems += [
         systems_lib.System(

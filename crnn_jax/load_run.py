@@ -24,7 +24,9 @@ def load(workdir: pathlib.Path) -> Recognizer:
     folders = _replicas(workdir)
     if not folders:
         return load_run(workdir)[0]
-    together = ensembles.combine([load_run(folder)[0] for folder in folders])
+    # Replicas may be calibrated alone; together they are calibrated anew.
+    members = [dataclasses.replace(load_run(f)[0], temperature=1.0) for f in folders]
+    together = ensembles.combine(members)
     temperature = calibration_file.temperature_of(workdir, together.variables)
     return dataclasses.replace(together, name=workdir.name, temperature=temperature)
 

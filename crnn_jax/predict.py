@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import glob
 import json
 import pathlib
@@ -198,7 +199,7 @@ def _stream(
     from crnn_jax.rotations import stream_rotated
 
     model = ensembles.combine([Recognizer.load(name) for name in args.model])
-    decoder = options.build_decoder(args, model.charset)
+    decoder = ensembles.decoder_of(model, functools.partial(options.build_decoder, args))
     if not args.squeeze:
         model = model.in_windows()
     arguments = {

@@ -149,10 +149,6 @@ class Recognizer:
 
         return load_run.load(path)
 
-    def with_variables(self, variables: types.Variables) -> Recognizer:
-        """Returns the same recogniser with other weights, not calibrated; nothing is compiled."""
-        return dataclasses.replace(self, variables=variables, temperature=1.0)
-
     def in_windows(self) -> Recognizer:
         """Returns the same recogniser, which reads lines wider than those of training in windows.
 
@@ -206,6 +202,7 @@ class Recognizer:
         """
         decoder = make_decoder(decoder)
         lexica: dict[int, Sequence[str]] = {}  # of items under way
+        unspelled: set[int] = set()  # items whose labels the model cannot spell
         columns = 1 if label is None else self._frames()
 
         def encode(item: T) -> list[int]:
@@ -217,6 +214,8 @@ class Recognizer:
             for position, item in enumerate(items):
                 if words:
                     lexica[position] = words(item)
+                if label and self.charset.unknown(label(item)):
+                    unspelled.add(position)
                 yield item
 
         batches = stream_batches(
@@ -247,7 +246,10 @@ class Recognizer:
                     characters,
                 )
             if scored is not None:
-                yield from self._readings(scored)
+                for position, reading in self._readings(scored):
+                    if position in unspelled:
+                        reading = dataclasses.replace(reading, loss=None)
+                    yield position, reading
             coming, scored = following, coming
 
     def _decode(self, batch: _UnderWay, decoder: Decoder, lexica: dict[int, Sequence[str]]) -> None:

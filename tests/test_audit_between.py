@@ -161,7 +161,7 @@ def test_a_model_brings_its_charset_and_its_frames(tmp_path, recognizer) -> None
 
 
 def test_replicas_have_the_frames_of_one(recognizer) -> None:
-    both = dataclasses.replace(recognizer, model=Ensemble.of([recognizer.model] * 2))
+    both = dataclasses.replace(recognizer, model=Ensemble((recognizer.model,) * 2, (1.0, 1.0)))
     widths = [40, 100, 101]
     frames = [audit._frames(model).count for model in (recognizer, both)]
     assert [frames[1](width) for width in widths] == [frames[0](width) for width in widths]

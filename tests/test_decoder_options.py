@@ -132,12 +132,15 @@ def test_lines_of_words(words):
 
 
 def test_weights_come_from_a_file(words, tmp_path):
-    from crnn_jax.decode import tune
-
     path = tmp_path / "tuned.json"
+    path.write_text(json.dumps({"alpha": 0.7, "bonus": -0.25}), encoding="utf-8")
+    args = parse(f"--lm={words}", f"--lm_tuned={path}")
+    model = options.build_decoder(args, CHARSET).tables
+    assert (float(model.weight), float(model.bonus)) == pytest.approx((0.7, -0.25))
+    assert "x 0.7, bonus -0.25" in options.describe_decoder(args)
     path.write_text(json.dumps({"alpha": 0.7}), encoding="utf-8")
     with pytest.raises(UserError):
-        tune.load_weights(path)
+        options.build_decoder(args, CHARSET)
 
 
 def test_a_pattern_that_nothing_in_sight_matches_reads_nothing():
@@ -175,5 +178,10 @@ def test_several_lexicons_are_ways_of_one_evaluation(words):
     assert [suffix for suffix, _ in ways(f"--lexicon={words}")] == [""]
     with pytest.raises(UserError, match="twice"):
         ways("--lexicon=own", "--lexicon=own")
+    with pytest.raises(UserError, match="not beam"):
+        ways("--lexicon=own", "--decoder=beam")
+    without, outside = ways("--lexicon=none", f"--lexicon={words}", "--escape=6")
+    assert options.decoder_name(without[1]) == "greedy"
+    assert options.decoder_name(outside[1]) == "beam"
     with pytest.raises(UserError, match="without words"):
         ways("--decoder=lexicon", "--lexicon=none")

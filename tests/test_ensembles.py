@@ -107,6 +107,30 @@ def test_evaluate_and_predict_read_with_several(run_command, smoke_run, tmp_path
     assert (code, "twice or more" in err[0]) == (2, True)
 
 
+def test_models_of_other_characters_vote_in_commands(run_command, smoke_run, tmp_path):
+    write_words(tmp_path, ["one", "two", "three"])
+    other = tmp_path / "other"
+    shutil.copytree(smoke_run, other)
+    charset = json.loads((other / "charset.json").read_text())
+    charset["classes"] = charset["classes"][::-1]
+    (other / "charset.json").write_text(json.dumps(charset))
+    models = f"--model={smoke_run}", f"--model={other}"
+    for decoder in ("--decoder=greedy", "--decoder=beam", "--block=x", "--pattern=[a-z]+"):
+        code, lines, err = run_command(
+            predict.main, *models, decoder, "--format=json", *sorted(tmp_path.glob("*.png"))
+        )
+        assert (code, len(lines), err) == (0, 3, [])
+    out = tmp_path / "out.json"
+    code, _, _ = run_command(
+        evaluate.main, *models, "--ensemble", f"--data=tsv:{tmp_path / 'labels.tsv'}",
+        "--decoder=beam", "--resamples=20", f"--out={out}",
+    )  # fmt: skip
+    assert code == 0
+    assert [one["model"] for one in json.loads(out.read_text())["sets"]] == [
+        "smoke", "other", "ensemble"
+    ]  # fmt: skip
+
+
 def test_evaluate_reads_with_several_lexicons(run_command, smoke_run, tmp_path):
     write_words(tmp_path, ["one\tone|two", "two\tone|two", "six\tsix|two"])
     (tmp_path / "words.txt").write_text("one\ntwo\n", encoding="utf-8")

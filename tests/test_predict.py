@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from small import write_words
 
-from crnn_jax import predict, shipped
+from crnn_jax import ensembles, predict, shipped
 from crnn_jax.charset import build_charset
 from crnn_jax.data.images import Preprocess
 from crnn_jax.data.sources import open_source
@@ -255,6 +255,8 @@ def test_readings_are_printed_as_they_come_and_in_order(
                 yield position, Reading(str(position), 0.5)
 
     monkeypatch.setattr(Recognizer, "load", lambda model: Slow())
+    monkeypatch.setattr(ensembles, "combine", lambda models: models[0])
+    monkeypatch.setattr(ensembles, "decoder_of", lambda model, build: "greedy")
     names = ("a.JPG", "b.jpg", "e.jpg", "[d].jpg")
     assert predict.main(["--model=x", *(str(folder / name) for name in names)]) == 0
     assert printed == [0, 0, 2, 0]  # lines since the image before

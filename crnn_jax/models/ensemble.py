@@ -37,11 +37,6 @@ class Ensemble:
     members: tuple[CRNN, ...]
     temperatures: tuple[float, ...]
 
-    @classmethod
-    def of(cls, members: Sequence[CRNN]) -> Ensemble:
-        """Returns networks that nobody has calibrated as one."""
-        return cls(tuple(members), (1.0,) * len(members))
-
     @staticmethod
     def gather(variables: Sequence[types.Variables]) -> types.Variables:
         """Returns the variables of the members as those of the ensemble."""
