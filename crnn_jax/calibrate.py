@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _EXAMPLE = """example:
   python -m crnn_jax.calibrate --model=runs/mine --data=tsv:mine/labels.tsv::split=90:100
-  python -m crnn_jax.calibrate --model=runs/mine --data=tsv:words/labels.tsv::group=^[^_]+ \\
+  python -m crnn_jax.calibrate --model=runs/mine '--data=tsv:words/labels.tsv::group=^[^_]+' \\
       --error_rate=0.01 --out=calibration_report.json --plot=calibration.png
   python -m crnn_jax.calibrate --model=runs/mine --data=tsv:val/labels.tsv \\
       --check=tsv:other/labels.tsv
