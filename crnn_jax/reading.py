@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -75,6 +76,11 @@ class Reading:
         """Returns the same reading, its shares of the width as pixels of an image so wide."""
         moved = tuple(c._replace(x0=c.x0 * width, x1=c.x1 * width) for c in self.characters)
         return dataclasses.replace(self, characters=moved)
+
+
+def probability(log: float) -> float:
+    """Returns exp(log), within 0 to 1: float32 may exceed it, and nothing is known of NaN."""
+    return 0.0 if math.isnan(log) else math.exp(min(log, 0.0))
 
 
 class Scores(NamedTuple):
@@ -184,6 +190,7 @@ def place_characters(
     left = peaks[0] - (middles[0] - peaks[0] if count > 1 else width)
     right = peaks[-1] + (peaks[-1] - middles[-1] if count > 1 else width)
     edges = np.clip(np.concatenate([[left], middles, [right]]) / width, 0.0, 1.0)
+    confidences = np.clip(np.nan_to_num(confidences), 0.0, 1.0)
     return tuple(
         Character(charset.classes[i - 1], float(p), float(x0), float(x1))
         for i, p, x0, x1 in zip(ids, confidences, edges, edges[1:], strict=False)

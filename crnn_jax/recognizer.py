@@ -30,6 +30,7 @@ from crnn_jax.reading import (
     Reading,
     Scores,
     place_characters,
+    probability,
     score_candidates,
 )
 
@@ -271,7 +272,7 @@ class Recognizer:
             if scores is not None:
                 logs = scores.log_probability[row, : len(own)].tolist()
             best, *others = [
-                Alternative(candidate.text, min(float(np.exp(log)), 1.0))  # sums of float32
+                Alternative(candidate.text, probability(log))
                 for candidate, log in zip(own, logs, strict=True)
             ]
             placed = ()

@@ -161,6 +161,22 @@ def test_no_string_is_an_empty_reading(recognizer):
     assert (reading.text, reading.confidence, reading.characters) == ("", 0.0, ())
 
 
+@pytest.mark.parametrize("decoder", ["greedy", "beam", "lexicon"])
+def test_a_network_of_nan_is_sure_of_nothing(recognizer, decoder):
+    broken = dataclasses.replace(
+        recognizer,
+        variables=jax.tree.map(lambda x: jnp.full_like(x, jnp.nan), recognizer.variables),
+    )
+    image = np.zeros((32, 64), np.uint8)
+    stream = broken.stream(
+        [image], broken.preprocess, 1, decoder, words=lambda _: ("one", "two"), characters=True
+    )
+    ((_, reading),) = stream
+    assert (reading.text, reading.confidence) == ("", 0.0)
+    for other in (*reading.alternatives, *reading.characters):
+        assert other.confidence == 0
+
+
 def test_a_decoder_with_tables_does_not_compile_again_for_others(recognizer):
     from crnn_jax.decode.language import Bonus
     from crnn_jax.recognizer import predict_step
