@@ -230,7 +230,7 @@ def test_prediction_goes_on_past_every_kind_of_bad_image(
     rows = [json.loads(line) for line in out]
     assert [pathlib.Path(row["path"]).name for row in rows] == ["a.jpg", *bad, "z.jpg"]
     for row in (rows[0], rows[-1]):
-        assert row.keys() == {"path", "text", "confidence", "alternatives"}
+        assert row.keys() == {"path", "text", "confidence", "chars", "alternatives"}
     messages = [row["error"] for row in rows[1:-1]]
     assert [*messages, "5 of 7 images could not be read"] == err
     assert all(str(tmp_path / name) in message for name, message in zip(bad, messages, strict=True))
@@ -378,15 +378,8 @@ def remove_data(checkpoint: pathlib.Path) -> None:
     shutil.rmtree(checkpoint / "default")
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        pytest.param(damage_manifest, marks=pytest.mark.slow),
-        pytest.param(damage_data, marks=pytest.mark.slow),
-        damage_metadata,
-        pytest.param(remove_data, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", [damage_manifest, damage_data, damage_metadata, remove_data])
 def test_damaged_checkpoint_is_named_by_the_model_and_left_by_training(
     run_copy: pathlib.Path, damage: Callable[[pathlib.Path], None]
 ) -> None:

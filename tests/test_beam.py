@@ -279,6 +279,7 @@ def alike(a, b):
         np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_padding_and_company_do_not_matter():
     logits, frames = cases(9, 80, 12, 6)
     options = BeamOptions()

@@ -84,6 +84,7 @@ def test_groups_on_both_sides_of_a_split_are_told(tmp_path, caplog):
     assert "group '.png': 2 rows on the one side, 2 on the other" in caplog.text
 
 
+@pytest.mark.slow
 def test_every_image_is_looked_at_where_that_is_asked_for(tmp_path, caplog):
     words = tmp_path / "words"
     words.mkdir()

@@ -222,6 +222,7 @@ def test_a_model_is_a_run_or_a_bundle(bundle, file, smoke_run, tmp_path):
 # What is refused.
 
 
+@pytest.mark.slow
 def test_every_damaged_byte_is_found(file, tmp_path):
     content, path = file.read_bytes(), tmp_path / "x.crnn"
     for place in [*range(4, len(content), 997), *range(len(content) - 90, len(content), 7)]:

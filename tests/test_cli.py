@@ -249,7 +249,7 @@ def test_overrides_are_taken_out_of_the_arguments_in_order() -> None:
 
 
 # What these two do with words is what `words` and `quickstart` do.
-LIKE_OTHERS = ("captcha", "receipts")
+LIKE_OTHERS = {"captcha", "receipts", "words", "crnn_paper", "paper36", "best94", "tiny_latin"}
 
 
 @pytest.mark.parametrize(

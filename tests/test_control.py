@@ -63,6 +63,7 @@ def test_patience_ends_a_run():
     assert not any(ends)
 
 
+@pytest.mark.slow
 def test_a_run_that_has_ended_early_stays_so(tmp_path, monkeypatch):
     metrics = {"word_accuracy": 0.5, "count": 1, "cer": 0.5, "one_minus_ned": 0.5}
 
@@ -151,6 +152,7 @@ def test_a_signal_in_an_evaluation_loses_nothing(tmp_path, monkeypatch):
     assert evaluated == [[2, 4], [2, 4]]
 
 
+@pytest.mark.slow
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, caplog):
     config = small_config(schedule="constant", total_steps=6, **EVERY)
     whole, _ = train.train_and_evaluate(config, tmp_path / "whole")

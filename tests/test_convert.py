@@ -39,6 +39,7 @@ def model(file, tmp_path_factory):
     return out, convert.convert(str(file), "auto", "alnum36", "auto", 100, str(out))
 
 
+@pytest.mark.slow
 def test_a_converted_model_is_read_as_any_other(weights, model, run_command, tmp_path):
     out, said = model
     assert said == (
@@ -67,7 +68,7 @@ def test_a_converted_model_is_read_as_any_other(weights, model, run_command, tmp
 
 def test_converted_models_are_listed(model, monkeypatch):
     monkeypatch.setattr(predict, "RUNS", model[0].parent)
-    line = predict.list_models()
+    line = predict.list_models().splitlines()[-1]  # behind the shipped ones
     assert line.startswith(str(model[0]))
     assert line.split()[1:] == ["5.63", "M"]
 

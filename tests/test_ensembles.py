@@ -38,9 +38,9 @@ def test_posteriors_are_averaged_where_frames_are_the_same(recognizer, other):
     assert both.name == f"{recognizer.name} + other"
     batch = np.stack([recognizer.preprocess(image) for image in images()[:2]])
     widths = np.full(2, batch.shape[2], np.int32)
-    found, _ = both.model.apply(both.variables, batch, widths)
-    one, _ = recognizer.model.apply(recognizer.variables, batch, widths)
-    two, _ = recognizer.model.apply(other.variables, batch, widths)
+    found, _ = jax.jit(both.model.apply)(both.variables, batch, widths)
+    single = jax.jit(recognizer.model.apply)
+    one, two = (single(model.variables, batch, widths)[0] for model in (recognizer, other))
     expected = (jax.nn.softmax(one) + jax.nn.softmax(two / 2)) / 2
     np.testing.assert_allclose(np.exp(found), expected, atol=1e-6)
     assert len(both.read(images())) == 5
@@ -107,6 +107,7 @@ def test_evaluate_and_predict_read_with_several(run_command, smoke_run, tmp_path
     assert (code, "twice or more" in err[0]) == (2, True)
 
 
+@pytest.mark.slow
 def test_models_of_other_characters_vote_in_commands(run_command, smoke_run, tmp_path):
     write_words(tmp_path, ["one", "two", "three"])
     other = tmp_path / "other"

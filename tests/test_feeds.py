@@ -168,6 +168,7 @@ def settings(**changes):
     return config_lib.ConfigDict(values)
 
 
+@pytest.mark.slow
 def test_augmentation_without_effects_changes_nothing():
     batch = gradient(5, 96, 80)
     out = augment(batch, Draws.from_keys(jax.random.split(jax.random.key(0), 5)), settings())

@@ -50,6 +50,7 @@ def tuned(words, smoke_run, tmp_path_factory):
     return workdir
 
 
+@pytest.mark.slow
 def test_old_characters_keep_their_rows(tuned, smoke_run):
     old, new = Recognizer.load(smoke_run), Recognizer.load(tuned)
     assert new.charset.classes[: len(old.charset.classes)] == old.charset.classes
@@ -59,6 +60,7 @@ def test_old_characters_keep_their_rows(tuned, smoke_run):
     assert np.abs(before - after).max() < 0.05  # a few small steps away, and not drawn anew
 
 
+@pytest.mark.slow
 def test_a_run_says_what_became_of_every_character_and_bundles_the_model(tuned, smoke_run):
     table = (tuned / "characters_mine.tsv").read_text("utf-8").splitlines()
     assert table[0].split("\t") == ["character", "count", "before", "after", "change"]
@@ -85,6 +87,7 @@ def test_a_run_that_reads_worse_than_before_says_so(words, smoke_run, tuned, tmp
     assert f"mine is read worse than before: keep {smoke_run}, or train with more" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_without_the_model_it_came_from(words, smoke_run, tuned, tmp_path):
     model = tmp_path / "model"
     shutil.copytree(smoke_run, model)

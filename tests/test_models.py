@@ -118,7 +118,16 @@ def randomised(model, seed=0):
 
 @pytest.mark.parametrize(
     ("encoder", "recurrence", "standardize"),
-    [*((name, "lstm", False) for name in ENCODERS), ("tiny", "gru", False), ("tiny", "none", True)],
+    [
+        ("vgg", "lstm", False),
+        ("tiny", "gru", False),
+        ("tiny", "none", True),
+        *(
+            pytest.param(name, "lstm", False, marks=pytest.mark.slow)
+            for name in ENCODERS
+            if name != "vgg"
+        ),
+    ],
 )
 def test_neither_neighbours_nor_padding_change_logits(encoder, recurrence, standardize):
     """Alone, among 16 of mixed widths, in a wider bucket, beside garbage: the same logits."""

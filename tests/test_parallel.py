@@ -82,7 +82,8 @@ def assert_same_course(a: pathlib.Path, b: pathlib.Path) -> None:
             assert other[name] == metrics
 
 
-@pytest.mark.parametrize("mode", ["jit", pytest.param("pmap", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["jit", "pmap"])
 def test_four_devices_do_as_one(mode, alone, tmp_path):
     state, _ = run(tmp_path, devices=4, parallel=mode)
     assert len(state.step.sharding.device_set) == 4

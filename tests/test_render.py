@@ -253,6 +253,7 @@ def test_same_keys_same_bits_and_rows_on_their_own():
     assert first.images.std(axis=(1, 2, 3)).min() > 2  # every picture shows something
 
 
+@pytest.mark.slow
 def test_a_large_batch_is_rendered_part_by_part():
     whole = program("clean")(keys_of(range(128)))
     half = program("clean")(keys_of(range(64, 128)))
@@ -283,7 +284,13 @@ def test_a_batch_does_not_depend_on_the_number_of_devices():
         np.testing.assert_allclose(a.astype(int), b.astype(int), atol=1)
 
 
-@pytest.mark.parametrize("preset", ["document", "receipt", "captcha", "meter"])
+@pytest.mark.parametrize(
+    "preset",
+    [
+        "receipt",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("document", "captcha", "meter")),
+    ],
+)
 def test_presets_render_labels_that_fit_their_widths(preset):
     batch = program(preset, keep=True)(keys_of(range(32)))
     charset = small(preset, keep=True)[2]
@@ -304,6 +311,7 @@ def test_presets_render_labels_that_fit_their_widths(preset):
         assert any(" " in text for text in texts)
 
 
+@pytest.mark.slow
 def test_colour_pictures_have_colour():
     images = program("scene", channels=3)(keys_of(range(16))).images.astype(int)
     assert images.shape == (16, 32, 128, 3)

@@ -90,6 +90,7 @@ def saved(workdir: pathlib.Path, step: int) -> bool:
     return any(name.isdigit() and int(name) >= step for name in names)
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_exactly(tmp_path):
     """SIGTERM in the middle of the loop: the state is saved, the same call finishes the run."""
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
@@ -118,6 +119,7 @@ def test_a_stopped_run_goes_on_exactly(tmp_path):
     assert_same_run(whole, stopped)
 
 
+@pytest.mark.slow
 def test_running_a_finished_run_again_changes_nothing(tmp_path):
     first, summary = train.train_and_evaluate(config(), tmp_path)
     before = metrics(tmp_path)

@@ -133,6 +133,7 @@ def test_a_mistyped_name_is_one_line(folder: pathlib.Path, mistake: Callable) ->
     assert "did you mean 'tiny'?" in mistake(bundle.main, "--show=tinny")
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_from_a_name(folder: pathlib.Path, smoke_run: pathlib.Path) -> None:
     write_words(pathlib.Path(), [f"a{i}" for i in range(12)])
     by_name = cli.load_experiment("finetune:model=tiny,data=tsv:labels.tsv")

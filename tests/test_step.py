@@ -47,6 +47,7 @@ def mean_loss(sums) -> float:
     return float(sums["loss"] / sums["loss_weight"])
 
 
+@pytest.mark.slow
 def test_steps_learn_a_batch_by_heart(batch):
     state, step = start()
     _, first = step(state, batch)

@@ -124,6 +124,7 @@ def width_of(path):
         return image.width
 
 
+@pytest.mark.slow
 def test_preview(run_command, mistake, tmp_path):
     out = tmp_path / "grid.png"
     options = ["--preset=plain", f"--out={out}", "--rows=2", "--columns=2", "--width=64"]

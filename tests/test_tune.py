@@ -79,6 +79,7 @@ def test_gathered_rows_are_all_there():
     assert gather([], 8) == []
 
 
+@pytest.mark.slow
 def test_readings_are_those_of_the_search_alone(tables, words):
     rows = blurred(words, 2)
     pieces = gather(rows, SIZE)

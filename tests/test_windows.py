@@ -74,6 +74,7 @@ def test_a_line_that_fits_a_window_is_read_as_ever():
     np.testing.assert_allclose(logits[1, :count], jax.nn.log_softmax(alone[0, :count]), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_recognizer_reads_long_lines_without_squeezing_them():
     model, variables = network("tiny", "lstm")
     fit = Preprocess(fit="keep", max_width=64)
