@@ -98,6 +98,7 @@ def poisoning(monkeypatch, times: int) -> None:
     monkeypatch.setattr(train, "compile_train_step", compile_train_step)
 
 
+@pytest.mark.slow
 def test_a_broken_run_goes_back_once_with_a_lower_rate(tmp_path, monkeypatch, caplog):
     poisoning(monkeypatch, 1)
     config = small_config(total_steps=12, most_skipped=3, **EVERY)

@@ -189,6 +189,7 @@ def folder(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_command(folder, smoke_run, recognizer, run_command):
     out = folder / "weights.json"
     argv = [f"--model={smoke_run}", f"--data=tsv:{folder}/labels.tsv::name=mine",
