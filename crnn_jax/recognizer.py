@@ -203,7 +203,6 @@ class Recognizer:
         """
         decoder = make_decoder(decoder)
         lexica: dict[int, Sequence[str]] = {}  # of items under way
-        unspelled: set[int] = set()  # items whose labels the model cannot spell
         columns = 1 if label is None else self._frames()
 
         def encode(item: T) -> list[int]:
@@ -215,8 +214,6 @@ class Recognizer:
             for position, item in enumerate(items):
                 if words:
                     lexica[position] = words(item)
-                if label and self.charset.unknown(label(item)):
-                    unspelled.add(position)
                 yield item
 
         batches = stream_batches(
@@ -247,10 +244,7 @@ class Recognizer:
                     characters,
                 )
             if scored is not None:
-                for position, reading in self._readings(scored):
-                    if position in unspelled:
-                        reading = dataclasses.replace(reading, loss=None)
-                    yield position, reading
+                yield from self._readings(scored)
             coming, scored = following, coming
 
     def _decode(self, batch: _UnderWay, decoder: Decoder, lexica: dict[int, Sequence[str]]) -> None:

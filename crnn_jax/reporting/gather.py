@@ -129,7 +129,7 @@ def load(path: pathlib.Path) -> Run:
     count = config_lib.load(config_file).replicas if config_file.is_file() else 1
     folders = workdir.replica_folders(path, count)
     folder, several = folders[0], count > 1
-    recognizer, config, best = _best_checkpoint(folder)
+    recognizer, config, best = load_run(folder)
     train_lines, evals = _metrics(folder / writers.METRICS_FILE)
     return Run(
         path=folder,
@@ -148,10 +148,6 @@ def load(path: pathlib.Path) -> Run:
         audit=_json(path / before_training.JSON_FILE),
         audit_page=path / before_training.PAGE_FILE,
     )
-
-
-def _best_checkpoint(folder: pathlib.Path) -> tuple[Recognizer, ConfigDict, int]:
-    return load_run(folder)
 
 
 def _course(folder: pathlib.Path, config: ConfigDict, charset: Charset) -> Course | None:

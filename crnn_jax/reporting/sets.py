@@ -10,7 +10,6 @@ from crnn_jax import evaluate, metrics
 from crnn_jax.data.sources import Source, open_source
 from crnn_jax.data.spec import ON_DEVICE, Spec, parse_mixture, parse_spec
 from crnn_jax.errors import UserError
-from crnn_jax.recognizer import Recognizer
 from crnn_jax.reporting.gather import Run
 from crnn_jax.scoring.results import Result
 from crnn_jax.scoring.significance import RowScores, score_rows
@@ -136,7 +135,7 @@ def read(run: Run, given: Sequence[str], limit: int) -> Readings:
         rows = len(source)
         if rows > limit:
             source = open_source(dataclasses.replace(spec, limit=limit, name=source.name))
-        result = _evaluate(run.recognizer, source, run.protocol)
+        result = evaluate.evaluate_source(run.recognizer, source, run.protocol, batch_size=_BATCH)
         scores = score_rows(result.rows, run.protocol)
         sets.append(Evaluated(spec, source, rows, result, scores, is_own))
     return Readings(sets, _pairs(sets, run.protocol), missing, trained, missing_training)
@@ -152,10 +151,6 @@ def _open(specs: Sequence[Spec]) -> tuple[list[tuple[Spec, Source]], list[Missin
             missing.append(Missing(str(spec), str(error)))
             _LOG.warning("left out of the report: %s", error)
     return found, missing
-
-
-def _evaluate(recognizer: Recognizer, source: Source, protocol: str) -> Result:
-    return evaluate.evaluate_source(recognizer, source, protocol, batch_size=_BATCH)
 
 
 def _pairs(sets: Sequence[Evaluated], protocol: str) -> list[Pair]:
