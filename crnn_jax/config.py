@@ -68,7 +68,7 @@ def default_config() -> ConfigDict:
 
     config.model = ConfigDict()
     config.model.name = "crnn"  # see crnn_jax.models.MODELS
-    config.model.encoder = "vgg"  # vgg (the paper's) | vgg_port | resnet | resnet29 | tiny
+    config.model.encoder = "vgg"  # vgg (the paper's) | vgg_port | resnet | resnet29 | small | tiny
     config.model.recurrence = "lstm"  # lstm | gru | none
     config.model.layers = 2  # recurrent layers, 0 to 3
     config.model.hidden = 256  # units per direction
@@ -76,6 +76,7 @@ def default_config() -> ConfigDict:
     config.model.projection = 256  # linear layer between recurrent layers; 0 leaves it out
     config.model.standardize = False  # every image to mean 0, variance 1; else pixels to -1..1
     config.model.dropout = 0.0  # before every recurrent layer and the classifier
+    config.model.auxiliary = 0.0  # weight of a second CTC loss, on the frames before the recurrence
     config.model.dtype = "auto"  # of the computation: float32 | bfloat16 | auto: as the device can
 
     config.loss = "mean_per_sample"  # CTC nats divided by rows, or mean_per_character

@@ -12,6 +12,7 @@ from crnn_jax import calibration_file, ensembles, shipped
 from crnn_jax import config as config_lib
 from crnn_jax.charset import Charset
 from crnn_jax.errors import UserError
+from crnn_jax.models.crnn import AUXILIARY
 from crnn_jax.recognizer import Recognizer, preprocess_of
 
 
@@ -82,10 +83,13 @@ def load_run(workdir: pathlib.Path, average: int = 1) -> tuple[Recognizer, Any, 
     finally:
         saved.close()
     step, preprocess = steps[-1], preprocess_of(config)
+    for variables in found:
+        variables["params"].pop(AUXILIARY, None)
     variables = found[0]
     if average > 1:
         variables = jax.tree.map(lambda *arrays: sum(arrays) / len(arrays), *found)
     temperature = calibration_file.temperature_of(workdir, variables)
+    network = network.clone(auxiliary=False)
     recognizer = Recognizer(
         network, variables, charset, preprocess, workdir.name, temperature=temperature
     )

@@ -86,17 +86,21 @@ def preprocess_of(config: Any) -> Preprocess:
     )
 
 
-def network_of(config: Any, num_classes: int, axis_name: str | None = None) -> models.CRNN:
+def network_of(
+    config: Any, num_classes: int, axis_name: str | None = None, training: bool = False
+) -> models.CRNN:
     """Returns the network that a config describes.
 
     Args:
       config: of a run.
       num_classes: classes, the blank included.
       axis_name: see `models.build_model`.
+      training: with what only training needs.
     """
     data = config.data
     narrowest = data.width if data.fit == "squash" else data.min_width
-    return models.build_model(config.model, num_classes, data.height, narrowest, axis_name)
+    model = models.build_model(config.model, num_classes, data.height, narrowest, axis_name)
+    return model if training else model.clone(auxiliary=False)
 
 
 def default_protocol(charset: Charset) -> str:

@@ -15,6 +15,7 @@ from ml_collections import ConfigDict
 from crnn_jax import models, types
 from crnn_jax.ctc.loss import ctc_loss, loss_and_weight
 from crnn_jax.keys import named_key
+from crnn_jax.models.crnn import AUXILIARY
 from crnn_jax.parallel import ALONE, Axis
 
 # Sums that a step adds to; a log line is their quotients.
@@ -165,11 +166,16 @@ def _gradients(
             part.images,
             part.widths,
             train=True,
-            mutable=["batch_stats"],
+            mutable=["batch_stats", AUXILIARY],
             rngs={"dropout": named_key(state.seed, "dropout", state.step * count + number)},
         )
         losses, feasible = ctc_loss(logits, frames, part.labels, part.label_lengths)
         total, weight = loss_and_weight(losses, feasible, part.label_lengths, config.loss)
+        goal = total
+        for logits_before in updated.get(AUXILIARY, {}).get("logits", ()):
+            early, _ = ctc_loss(logits_before, frames, part.labels, part.label_lengths)
+            early, _ = loss_and_weight(early, feasible, part.label_lengths, config.loss)
+            goal += config.model.auxiliary * early
         padded = jnp.arange(logits.shape[1])[None, :] >= frames[:, None]
         empty = jnp.all((jnp.argmax(logits, -1) == 0) | padded, axis=1)
         seen = part.widths > 0
@@ -181,7 +187,7 @@ def _gradients(
             "empty_readings": jnp.sum(seen & empty),
         }
         sums = {name: value.astype(jnp.float32) for name, value in sums.items()}
-        return total, (updated.get("batch_stats", {}), sums)
+        return goal, (updated.get("batch_stats", {}), sums)
 
     def add(done: Any, part: tuple[types.Batch, Any]) -> Any:
         grads, batch_stats, sums = done

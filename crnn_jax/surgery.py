@@ -17,6 +17,7 @@ from crnn_jax import bundle_zip, types
 from crnn_jax import config as config_lib
 from crnn_jax.charset import Charset
 from crnn_jax.errors import UserError, unknown_name
+from crnn_jax.models.crnn import AUXILIARY
 
 HOWS = ("union", "replace")
 
@@ -115,7 +116,10 @@ def adapt(
     Raises:
       UserError: when the networks differ in more than their classes, naming parameters and knobs.
     """
-    before, after = bundle_zip.flatten(variables), bundle_zip.flatten(fresh)
+    before = bundle_zip.flatten(variables)
+    fresh_params = dict(fresh["params"])
+    auxiliary = fresh_params.pop(AUXILIARY, None)  # learns anew: no model is kept with one
+    after = bundle_zip.flatten({**fresh, "params": fresh_params})
     _check_shapes(before, after, old, new)
     ids = {char: i for i, char in enumerate(old.classes, start=1)}
     source = np.full(new.num_classes, -1)  # the old row of every new class
@@ -144,6 +148,8 @@ def adapt(
         "kernel": kernel.astype(fresh_kernel.dtype),
         "bias": bias.astype(fresh_kernel.dtype),
     }
+    if auxiliary is not None:
+        params[AUXILIARY] = auxiliary
     here = set(new.classes)
     marks = list(zip(new.classes, added[1:], twin[1:], strict=True))
     report = Report(

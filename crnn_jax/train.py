@@ -54,7 +54,7 @@ def build(
     config: ConfigDict, num_classes: int, warmup: int, total: int, axis: Axis = ALONE
 ) -> tuple[Any, Any, Any]:
     """Returns the network, the optimizer and the learning-rate function of a config."""
-    model = network_of(config, num_classes, axis.name)
+    model = network_of(config, num_classes, axis.name, training=True)
     learning_rate_fn = optim.create_learning_rate_fn(config, warmup, total)
     return model, optim.create_optimizer(config, learning_rate_fn), learning_rate_fn
 

@@ -34,7 +34,8 @@ _POSITIVE = (
     "keep_checkpoints",
 )  # fmt: skip
 _NOT_NEGATIVE = (
-    "seed", "data.workers", "model.projection", "optimizer.weight_decay", "clip_norm",
+    "seed", "data.workers", "model.projection", "model.auxiliary",
+    "optimizer.weight_decay", "clip_norm",
     "grid_images", "stop_patience", "devices", "profile",
 )  # fmt: skip
 _BELOW_ONE = (

@@ -24,6 +24,7 @@ GOLDEN = {
     ("vgg_port", "lstm", 2, 256, True, 256): 8_327_205,
     ("resnet", "lstm", 2, 256, True, 256): 7_830_021,
     ("resnet29", "lstm", 2, 256, True, 256): 47_039_749,
+    ("small", "lstm", 2, 160, True, 160): 2_257_221,
     ("tiny", "lstm", 1, 96, True, 256): 876_941,
     ("tiny", "gru", 1, 96, True, 256): 821_645,
     ("tiny", "lstm", 1, 96, False, 256): 762_413,
@@ -43,6 +44,7 @@ def section(encoder, recurrence="lstm", layers=1, hidden=16, bidirectional=True,
         projection=projection,
         standardize=False,
         dropout=0.0,
+        auxiliary=0.0,
         dtype="float32",
     )
 
@@ -71,6 +73,7 @@ def test_every_encoder_and_recurrence_has_a_golden_count():
         ("vgg_port", 100, 26),
         ("resnet", 100, 25),
         ("resnet29", 100, 26),
+        ("small", 100, 25),
         ("tiny", 100, 25),
     ],
 )

@@ -13,6 +13,7 @@ from small import small_config
 
 from crnn_jax import train, types
 from crnn_jax.keys import named_key
+from crnn_jax.models.crnn import AUXILIARY
 from crnn_jax.models.encoders import num_frames
 from crnn_jax.step import fold
 
@@ -128,6 +129,25 @@ def test_dropout_depends_on_the_step_and_on_nothing_else(batch):
     _, b = step(state, batch)
     _, later = step(state.replace(step=state.step + 1), batch)
     assert mean_loss(a) == mean_loss(b) != mean_loss(later)
+
+
+def test_a_second_loss_before_the_recurrence_moves_the_encoder_alone(batch):
+    plain = {"optimizer.name": "sgd", "clip_norm": 0.0}
+    states, sums = {}, {}
+    for weight in (0.0, 0.5):
+        state, step = start(**plain, **{"model.auxiliary": weight})
+        states[weight], sums[weight] = step(state, batch)
+    without, with_it = (states[weight].params for weight in (0.0, 0.5))
+    assert set(with_it) - set(without) == {AUXILIARY}
+    assert mean_loss(sums[0.0]) == pytest.approx(mean_loss(sums[0.5]))  # what is told is the first
+    for name in ("classifier", "recurrent_1"):
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), without[name], with_it[name]
+        )
+    moved = jax.tree.map(
+        lambda a, b: float(np.abs(a - b).max()), without["encoder"], with_it["encoder"]
+    )
+    assert max(jax.tree.leaves(moved)) > 1e-5
 
 
 def test_named_keys_differ_by_name_step_and_seed():

@@ -12,6 +12,7 @@ from crnn_jax import surgery
 from crnn_jax.charset import Charset, build_charset
 from crnn_jax.data.sources import open_source
 from crnn_jax.errors import UserError
+from crnn_jax.models.crnn import AUXILIARY
 from crnn_jax.recognizer import Recognizer, network_of
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (3, 32, 64, 1), np.uint8)
@@ -79,6 +80,15 @@ def test_another_order_of_the_same_characters_reads_the_same(recognizer: Recogni
 def test_the_same_charset_changes_nothing():
     before = variables(SMALL)
     after, _ = surgery.adapt(before, SMALL, SMALL, variables(SMALL, seed=1))
+    jax.tree.map(np.testing.assert_array_equal, before, after)
+
+
+def test_the_second_classifier_of_a_training_starts_anew():
+    before, fresh = variables(SMALL), variables(SMALL, seed=1)
+    head = {"kernel": np.ones((4, 5), np.float32)}
+    training = {**fresh, "params": {**fresh["params"], AUXILIARY: head}}
+    after, _ = surgery.adapt(before, SMALL, SMALL, training)
+    assert after["params"].pop(AUXILIARY) is head
     jax.tree.map(np.testing.assert_array_equal, before, after)
 
 

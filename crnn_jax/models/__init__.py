@@ -67,6 +67,7 @@ def build_model(
         projection=model.projection,
         standardize=model.standardize,
         dropout=model.dropout,
+        auxiliary=model.auxiliary > 0,
         axis_name=axis_name,
         dtype=compute_dtype(model.dtype),
     )

@@ -16,6 +16,8 @@ from crnn_jax.models.encoders import ConvEncoder, Layer
 from crnn_jax.models.layers import RowDropout, standardize, width_mask
 from crnn_jax.models.recurrent import RecurrentLayer
 
+AUXILIARY = "auxiliary"  # parameters of the second classifier, and the collection of its logits
+
 
 class CRNN(nn.Module):
     """Convolutional-recurrent network over padded images of one height.
@@ -32,6 +34,8 @@ class CRNN(nn.Module):
       standardize: whether every image is given mean 0 and variance 1 first; else pixels are scaled
         to -1..1, as in the paper.
       dropout: rate on the input of every recurrent layer and of the classifier.
+      auxiliary: whether training also reads the encoder's frames by themselves, by a classifier of
+        their own: logits that `train` leaves in the collection AUXILIARY.
       axis_name: mapped device axis that the rows of a batch are split over, if any; batch
         statistics cross it.
       dtype: of the computation; parameters and logits are float32.
@@ -46,6 +50,7 @@ class CRNN(nn.Module):
     projection: int = 256
     standardize: bool = False
     dropout: float = 0.0
+    auxiliary: bool = False
     axis_name: str | None = None
     dtype: Any = jnp.float32
 
@@ -70,6 +75,9 @@ class CRNN(nn.Module):
         x, frames = ConvEncoder(
             self.encoder, axis_name=self.axis_name, dtype=self.dtype, name="encoder"
         )(x, widths, train)
+        if self.auxiliary and (train or self.is_initializing()):
+            head = nn.Dense(self.num_classes, dtype=self.dtype, name=AUXILIARY)
+            self.sow(AUXILIARY, "logits", head(x).astype(jnp.float32))
         depth = 0 if self.recurrence == "none" else self.layers
         for i in range(depth):
             x = RowDropout(self.dropout, self.axis_name)(x, train)

@@ -130,11 +130,23 @@ TINY = (
     Conv(192, kernel=(4, 3), stride=(4, 1), padding=(0, 1), norm=True, bias=False),
 )
 
+# Residual and still quick on CPUs: twice the arithmetic of `tiny`, one frame per four pixels.
+SMALL = (
+    Conv(32, stride=(2, 2), norm=True, bias=False),
+    Conv(48, norm=True, bias=False),
+    Residual(80, stride=(2, 2)),
+    Residual(80),
+    Residual(144, stride=(2, 1)),
+    Residual(144),
+    Conv(224, kernel=(4, 3), stride=(4, 1), padding=(0, 1), norm=True, bias=False),
+)
+
 ENCODERS: dict[str, tuple[Layer, ...]] = {
     "vgg": VGG,
     "vgg_port": VGG_PORT,
     "resnet": RESNET,
     "resnet29": RESNET29,
+    "small": SMALL,
     "tiny": TINY,
 }
 
