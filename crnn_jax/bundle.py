@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from crnn_jax import calibration_file, cli, files, shipped
+from crnn_jax import calibration_file, cli, files, model_card, shipped
 from crnn_jax import config as config_lib
 from crnn_jax.bundle_file import UNKNOWN, Ancestor, Bundle, load_bundle, save_bundle
 from crnn_jax.data.spec import parse_mixture
@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 _EXAMPLE = """example:
   python -m crnn_jax.bundle --run=runs/mine --out=mine.crnn --licence=CC0-1.0 --card=card.md
-  python -m crnn_jax.bundle --show=mine.crnn"""
+  python -m crnn_jax.bundle --show=mine.crnn
+Results are those of the weights in the file, so a bundle for others is made twice:
+  python -m crnn_jax.bundle --run=runs/mine --out=mine.crnn --bf16
+  python -m crnn_jax.evaluate --model=mine.crnn --data=tsv:test --out=results.json
+  python -m crnn_jax.bundle --run=runs/mine --out=mine.crnn --bf16 --results=results.json \
+      --card=card.md --licence=CC0-1.0"""
 
 _SCORES = ("count", "word_accuracy", "cer", "one_minus_ned")
 _SPECS = ("data.train", "data.eval")
@@ -125,6 +130,12 @@ def show(model: str | pathlib.Path) -> str:
     for name, scores in bundle.metrics.get("eval", {}).items():
         told = ", ".join(f"{key} {value}" for key, value in scores.items())
         lines.append(f"metrics   {name}: {told}")
+    lines += [
+        f"tested    {score}, protocol {score.protocol}, {score.decoder}, {score.count} images"
+        for score in model_card.scores_of(bundle.metrics)
+    ]
+    if speed := model_card.speed_of(bundle.metrics):
+        lines.append(f"speed     {speed.ms:.1f} ms a word, {speed.device}")
     if found := bundle.calibration:
         sets = ", ".join(found.fitted.sets)
         lines.append(
@@ -144,7 +155,20 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--out", metavar="FILE.crnn", help="the file to write")
     parser.add_argument("--licence", default="", help="of the model, as in CC0-1.0")
     parser.add_argument("--name", default="", help="of the model; default: the workdir's")
-    parser.add_argument("--card", metavar="FILE.md", help="text that describes the model")
+    parser.add_argument(
+        "--card",
+        metavar="FILE.md",
+        help=f"text that describes the model; results and speed replace {model_card.RESULTS} and "
+        f"{model_card.SPEED} in it",
+    )
+    parser.add_argument(
+        "--results", metavar="FILE.json", help="scores of this model, as evaluate --out wrote them"
+    )
+    parser.add_argument(
+        "--speed",
+        metavar="FILE.json",
+        help='time per word: {"ms": 8.8, "device": "one core of ..."}',
+    )
     parser.add_argument("--bf16", action="store_true", help="half the size, a little less exact")
     parser.add_argument(
         "--average",
@@ -163,8 +187,14 @@ def main(argv: Sequence[str]) -> int:
     if not args.run or not args.out:
         raise UserError("give --run=WORKDIR and --out=FILE.crnn to write, or --show=FILE.crnn")
     cli.check_output(args.out)
-    card = _read_card(args.card) if args.card else ""
+    scores = model_card.read_scores(args.results) if args.results else []
+    speed = model_card.read_speed(args.speed) if args.speed else None
+    card = model_card.fill(_read_card(args.card), scores, speed) if args.card else ""
     bundle = bundle_of_run(args.run, args.licence, args.name, card, args.average)
+    measured = {"tests": [score.to_json() for score in scores]} if scores else {}
+    if speed:
+        measured["speed"] = dataclasses.asdict(speed)
+    bundle = dataclasses.replace(bundle, metrics={**bundle.metrics, **measured})
     size = save_bundle(args.out, bundle, args.bf16)
     hint = "" if bundle.licence != UNKNOWN else " (say what others may do with it: --licence=...)"
     print(

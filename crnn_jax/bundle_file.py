@@ -88,7 +88,8 @@ class Bundle:
       charset: classes of the network.
       variables: params and batch_stats, float32.
       lineage: trainings that led to it, oldest first; the last one is its own.
-      metrics: evaluation of these weights: {"step": ..., "eval": {SET: {"count": ..., ...}}}.
+      metrics: evaluation of these weights: {"step": ..., "eval": {SET: {"count": ..., ...}}}, and
+        what `crnn_jax.model_card` adds: {"tests": [...], "speed": {...}}.
       card: Markdown that describes the model; empty when there is none.
       calibration: what its confidences are calibrated with; None when they are not.
     """

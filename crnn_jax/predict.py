@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _EXAMPLE = """example:
   python -m crnn_jax.predict --model=runs/quickstart word.png photos/ 'scans/*.jpg'
+  python -m crnn_jax.predict word.png
   python -m crnn_jax.predict --model=runs/quickstart --format=json photos/ > readings.jsonl
 Images that cannot be read are named on stderr and the rest goes on; the exit code is 1 then."""
 
@@ -130,7 +131,8 @@ def main(argv: Sequence[str]) -> int:
         "--model",
         action="append",
         default=[],
-        help="a run's workdir, a bundle or a shipped model; several read together",
+        help="a run's workdir, a bundle or a shipped model; several read together; default: "
+        f"{shipped.DEFAULT}",
     )
     parser.add_argument("--format", default="text", help="text, tsv or json (one object per line)")
     options.add_options(parser)
@@ -153,8 +155,6 @@ def main(argv: Sequence[str]) -> int:
         return cli.DONE
     if args.format not in FORMATS:
         raise unknown_name("format", args.format, FORMATS)
-    if not args.model:
-        raise UserError("--model is missing, as in --model=runs/quickstart; see --list")
     if not args.paths:
         raise UserError("no images given: name files, folders or globs after the options")
     options.check_options(args)
@@ -198,7 +198,7 @@ def _stream(
     from crnn_jax.recognizer import Recognizer
     from crnn_jax.rotations import stream_rotated
 
-    model = ensembles.combine([Recognizer.load(name) for name in args.model])
+    model = ensembles.combine([Recognizer.load(name) for name in args.model or [shipped.DEFAULT]])
     decoder = ensembles.decoder_of(model, functools.partial(options.build_decoder, args))
     if not args.squeeze:
         model = model.in_windows()

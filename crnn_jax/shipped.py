@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import Sequence
+from typing import Any
 
 from crnn_jax import bundle_zip
 from crnn_jax.errors import UserError, unknown_name
 
 FOLDER = pathlib.Path(__file__).parent / "shipped"  # of the bundles; installed with the package
 SUFFIX = ".crnn"
+DEFAULT = "quickstart"  # what reads where no model is named
+_TITLES = ("shipped model", "characters", "weights", "word accuracy", "ms a word", "MB", "licence")
 
 _PATHS = (
     "the workdir of a run (it holds config.json), as in runs/quickstart, or a bundle, as in "
@@ -50,30 +54,52 @@ def no_model(path: pathlib.Path) -> UserError:
 
 
 def describe() -> list[str]:
-    """Returns a line for every shipped model: size, scores in its run, charset, licence."""
+    """Returns a table of the shipped models, a line each below a line of titles.
+
+    Word accuracy is that on labelled sets where the bundle tells of any, else that in its run.
+    """
+    from crnn_jax import model_card
     from crnn_jax.bundle_file import load_bundle
 
-    lines = []
+    rows = []
     for name, path in shipped().items():
         try:
             _check(name, path)
             bundle = load_bundle(path)
+            scores: list[Any] = model_card.scores_of(bundle.metrics)
+            speed = model_card.speed_of(bundle.metrics)
         except UserError as error:
-            lines.append(f"{name:<24} {error}")
+            rows.append((name, str(error)))
             continue
-        scores = ", ".join(
-            f"{of} {100 * found['word_accuracy']:.1f} %"
-            for of, found in bundle.metrics.get("eval", {}).items()
-            if found.get("word_accuracy") is not None
+        if not scores:
+            scores = [
+                f"{of} {100 * found['word_accuracy']:.1f} %"
+                for of, found in bundle.metrics.get("eval", {}).items()
+                if found.get("word_accuracy") is not None
+            ]
+        rows.append(
+            (
+                name,
+                f"{len(bundle.charset.classes)}, case {bundle.charset.case}",
+                f"{bundle.parameters / 1e6:.2f} M",
+                ", ".join(map(str, scores)),
+                f"{speed.ms:.1f}" if speed else "-",
+                f"{path.stat().st_size / 1e6:.1f}",
+                bundle.licence,
+            )
         )
-        facts = [
-            f"{bundle.parameters / 1e6:5.2f} M  {scores}",
-            f"{len(bundle.charset.classes)} characters, case {bundle.charset.case}",
-            f"{path.stat().st_size / 1e6:.1f} MB",
-            bundle.licence,
-        ]
-        lines.append(f"{name:<24} {'; '.join(facts)}")
-    return lines
+    return _aligned(_TITLES, rows) if rows else []
+
+
+def _aligned(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """Returns lines whose columns stand below each other; a short row widens none of them."""
+    whole = [titles, *(row for row in rows if len(row) == len(titles))]
+    widths = [max(map(len, column)) for column in zip(*whole, strict=True)]
+    widths[0] = max(widths[0], 24)  # as the runs are listed
+    return [
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)).rstrip()
+        for row in (titles, *rows)
+    ]
 
 
 def _check(name: str, path: pathlib.Path) -> None:

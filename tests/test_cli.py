@@ -134,7 +134,6 @@ def test_mistakes_of_evaluate(mistake: Callable, argv: list[str], messages: list
 @pytest.mark.parametrize(
     ("argv", "messages"),
     [
-        (["x.png"], ["--model is missing", "--model=runs/quickstart"]),
         (["--model=runs/none"], ["no images given"]),
         (["--model=runs/none", "--format=jsn", "x.png"], ["did you mean 'json'", "text, tsv"]),
         (["--model=runs/none", "--batch_size=-1", "x.png"], ["'-1' is not a positive whole"]),

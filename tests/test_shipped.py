@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
+import re
 import shutil
 from collections.abc import Callable
 
@@ -13,6 +15,7 @@ from small import small_config, write_words
 from crnn_jax import audit, bundle, cli, evaluate, files, predict, shipped, train
 from crnn_jax.bundle import bundle_of_run, save_bundle
 from crnn_jax.errors import UserError
+from crnn_jax.model_card import Score
 from crnn_jax.recognizer import Recognizer
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (32, 64), np.uint8)
@@ -98,10 +101,32 @@ def test_a_damaged_file_is_never_read(folder: pathlib.Path) -> None:
 def test_the_list_says_what_is_shipped(folder: pathlib.Path, run_command: Callable) -> None:
     code, out, _ = run_command(predict.main, "--list")
     assert code == 0
-    assert out[0].startswith("tiny ")
-    for part in (" %; 62 characters, case keep; 1.", " MB; CC0-1.0"):
-        assert part in out[0]
-    assert "make train" in out[1]
+    assert out[0].split("  ")[0] == "shipped model"
+    assert re.fullmatch(r"tiny +62, case keep +0\.\d\d M +rendered_words \S+ % +- +\d\.\d +CC0-1\.0", out[1])
+    assert out[0].index("licence") == out[1].index("CC0-1.0")
+    assert "make train" in out[2]
+
+
+def test_the_list_says_what_was_measured(folder: pathlib.Path, run_command: Callable) -> None:
+    score = Score("svt_test", 647, 0.5, 0.46, 0.54, 0.2, "36", "greedy")
+    metrics = {"tests": [score.to_json()], "speed": {"ms": 3.14, "device": "one core"}}
+    model = dataclasses.replace(bundle.open_model("tiny"), metrics=metrics)
+    save_bundle(folder / "tiny.crnn", model)
+    _, out, _ = run_command(predict.main, "--list")
+    assert re.search(r" M +svt_test 50\.0 % +3\.1 +\d", out[1])
+    save_bundle(folder / "tiny.crnn", dataclasses.replace(model, metrics={"tests": [{"set": 1}]}))
+    _, out, _ = run_command(predict.main, "--list")
+    assert "not a score" in out[1]
+
+
+def test_without_a_name_the_default_reads(
+    folder: pathlib.Path, run_command: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shipped, "DEFAULT", "tiny")
+    write_words(pathlib.Path(), ["one"])
+    default, named = (run_command(predict.main, *m, "0.png") for m in ([], ["--model=tiny"]))
+    assert default == named
+    assert default.code == 0
 
 
 def test_the_list_knows_runs_of_replicas(folder: pathlib.Path, run_command: Callable) -> None:
@@ -163,6 +188,10 @@ def test_the_quickstart_model_reads_the_pictures_of_the_documentation() -> None:
     assert len(images) > 4
     found = Recognizer.load("quickstart").read(images)
     assert [reading.text for reading in found] == [path.stem.lower() for path in images]
+
+
+def test_the_default_is_shipped() -> None:
+    assert shipped.DEFAULT in shipped.shipped()
 
 
 def test_shipped_models_say_what_they_are() -> None:
