@@ -186,6 +186,10 @@ def main(argv: Sequence[str]) -> int:
         from crnn_jax.scoring.worst import save_worst
 
         save_worst(args.worst, sources, systems[0].results, protocol)
+    if args.misses:
+        from crnn_jax.scoring.misses import save_misses
+
+        save_misses(args.misses, sources, systems[0].results, protocol)
     if args.predictions:
         write_predictions(args.predictions, systems[0].results)
     return cli.DONE
@@ -216,11 +220,12 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--out", "writes the results, as JSON or as Markdown", metavar="FILE.json|FILE.md")
     add("--plot", "draws the results", metavar="FILE.png")
     add("--worst", "draws the fifty worst readings, of the first model", metavar="FILE.png")
+    add("--misses", "draws a hundred wrong readings of each set, by kind", metavar="FILE.png")
     add("--predictions", "writes every reading, of the first model", metavar="FILE.tsv")
     args = parser.parse_args(argv)
-    for path in (args.out, args.plot, args.worst, args.predictions):
+    for path in (args.out, args.plot, args.worst, args.misses, args.predictions):
         cli.check_output(path)
-    for name, path in (("plot", args.plot), ("worst", args.worst)):
+    for name, path in (("plot", args.plot), ("worst", args.worst), ("misses", args.misses)):
         if path and pathlib.Path(path).suffix.lower() != ".png":
             raise UserError(f"--{name}={path}: the picture is a PNG; name it FILE.png")
     if not (args.model or args.readings):

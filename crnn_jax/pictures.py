@@ -21,11 +21,13 @@ if TYPE_CHECKING:
     from crnn_jax.evaluate import Row
     from crnn_jax.reading import Reading
 
+Entry = tuple["np.ndarray | None", "Row"]  # pixels (H, W, C), None if unreadable; what was read
 _COLUMNS = 4
 _CELL = (240, 92)  # pixels of a cell
 _IMAGE = (228, 48)  # pixels that the image may take of it
 _BLANK = "\u2423"
 _WIDE = (480, 112)  # pixels of a cell with a mistake in it
+_ACROSS, _SLIM, _TITLE = 6, (160, 88), 26  # cells of a gallery, their pixels, those of a title
 _TEXT, _SMALL = 13, 10
 _ENLARGED = 128  # pixels of the height of an image with boxes, about
 _EDGES = ("#1a73e8", "#e8710a")  # of neighbours in turn
@@ -66,7 +68,7 @@ def readings_grid(images: Sequence[np.ndarray | None], rows: Sequence[Row]) -> I
     return grid
 
 
-def mistakes(entries: Sequence[tuple[np.ndarray | None, Row]]) -> Image.Image:
+def mistakes(entries: Sequence[Entry]) -> Image.Image:
     """Draws images in two columns, each above its label and its reading; what differs is red.
 
     Args:
@@ -89,6 +91,35 @@ def mistakes(entries: Sequence[tuple[np.ndarray | None, Row]]) -> Image.Image:
         for texts in ([(a, same) for a, _, same in blocks], [(b, same) for _, b, same in blocks]):
             top += 17
             _draw_runs(draw, (left, top), texts)
+    return picture
+
+
+def gallery(groups: Sequence[tuple[str, bool, Sequence[Entry]]]) -> Image.Image:
+    """Draws groups of misread images, each below its title; what differs is red.
+
+    Args:
+      groups: title, whether it stands above groups, and its images.
+    """
+    heights = [_TITLE + -(-len(entries) // _ACROSS) * _SLIM[1] for _, _, entries in groups]
+    picture = Image.new("RGB", (_ACROSS * _SLIM[0], max(sum(heights), 1)), _PAPER)
+    draw = ImageDraw.Draw(picture)
+    start = 0
+    for (title, is_main, entries), height in zip(groups, heights, strict=True):
+        draw.line([(0, start), (picture.width, start)], _FAINT)
+        draw.text((6, start + 5), title, _INK, _font(_TEXT + 3 if is_main else _TEXT))
+        for number, (pixels, row) in enumerate(entries):
+            left = number % _ACROSS * _SLIM[0] + 6
+            top = start + _TITLE + number // _ACROSS * _SLIM[1]
+            if pixels is not None:
+                _paste(picture, pixels, left, top, _SLIM[0] - 12)
+            else:
+                draw.text((left, top + 16), "unreadable image", _WRONG, _font(_TEXT))
+            top += _IMAGE[1] - 14
+            blocks = metrics.differences(row.label, row.reading)
+            for side in (0, 1):
+                top += 16
+                _draw_runs(draw, (left, top), [(b[side], b[2]) for b in blocks])
+        start += height
     return picture
 
 

@@ -102,7 +102,9 @@ def test_the_list_says_what_is_shipped(folder: pathlib.Path, run_command: Callab
     code, out, _ = run_command(predict.main, "--list")
     assert code == 0
     assert out[0].split("  ")[0] == "shipped model"
-    assert re.fullmatch(r"tiny +62, case keep +0\.\d\d M +rendered_words \S+ % +- +\d\.\d +CC0-1\.0", out[1])
+    assert re.fullmatch(
+        r"tiny +62, case keep +0\.\d\d M +rendered_words \S+ % +- +\d\.\d +CC0-1\.0", out[1]
+    )
     assert out[0].index("licence") == out[1].index("CC0-1.0")
     assert "make train" in out[2]
 

@@ -8,7 +8,8 @@ import pytest
 from crnn_jax import metrics
 from crnn_jax.reporting import slips
 from crnn_jax.reporting.sets import Pair
-from crnn_jax.reporting.slips import NOTHING, PLACES, Edit, edits
+from crnn_jax.reporting.slips import PLACES
+from crnn_jax.scoring.edits import KINDS, NOTHING, Edit, edits
 
 
 def pair(label: str, reading: str, confidence: float = 0.5, row: int = 0) -> Pair:
@@ -50,7 +51,7 @@ def test_edits_are_as_many_as_the_distance_and_turn_the_label_into_the_reading(s
         found = edits(label, reading)
         assert len(found) == metrics.edit_distance(label, reading)
         assert apply(label, found) == reading
-        assert all(edit.kind in slips.KINDS for edit in found)
+        assert all(edit.kind in KINDS for edit in found)
 
 
 def apply(label: str, found: list[Edit]) -> str:
@@ -106,5 +107,5 @@ def test_instructive_readings_are_of_every_kind_and_the_clearest_of_it() -> None
     ]
     found = list(slips.instructive(pairs, 4))
     assert [p.row for _, p in found] == [1, 4, 3, 2]
-    assert found[0][0] == slips.KINDS["dropped_repeat"]
+    assert found[0][0] == KINDS["dropped_repeat"]
     assert len({(p.set, p.row) for _, p in slips.instructive(pairs, 10)}) == 5

@@ -15,8 +15,9 @@ from crnn_jax.reporting.charts import Line, shown
 from crnn_jax.reporting.gather import Run
 from crnn_jax.reporting.section import Section, percent
 from crnn_jax.reporting.sets import Readings
-from crnn_jax.reporting.slips import NOTHING, PLACES, Slips
+from crnn_jax.reporting.slips import PLACES, Slips
 from crnn_jax.scoring import breakdown, calibration, selective
+from crnn_jax.scoring.edits import KINDS, NOTHING
 
 _MATRIX = 18  # characters
 _EDITS = 24  # rows of the table
@@ -97,7 +98,7 @@ def _kinds(run: Run, found: Slips) -> str:
     rows += [(kind, "") for kind in ("lost_first", "lost_last", "lost", "added", "replaced")]
     total = max(found.total, 1)
     cells = [
-        (escape(slips.KINDS[kind]), f"{kinds[kind]:,}", percent(kinds[kind] / total), note)
+        (escape(KINDS[kind]), f"{kinds[kind]:,}", percent(kinds[kind] / total), note)
         for kind, note in rows
     ]
     head = ("kind of edit", "count", "of all edits", "how often it could have happened")
