@@ -1,15 +1,17 @@
 #!/usr/bin/env bash
 # Trains a model that ships, in pieces of at most nine minutes: the same command goes on.
 #
-#   bash benchmarks/gpu_models.sh OUT paper36|best94|tiny_latin [DIR_OF_REAL_SETS]
+#   bash benchmarks/gpu_models.sh OUT paper36|best94|tiny_latin|best94_real [DIR_OF_REAL_SETS]
 #
 # The run lies in RUNS (default runs/, on the machine's own disk): the next piece must find it there.
 # OUT receives NAME.crnn (weights in bfloat16; in parts above 15 MiB), metrics.jsonl, log.txt and,
 # given a folder with iiit5k_train, scores.json. Draws with build/fonts.npz where that is there (`make fonts`).
+# best94_real goes on from MODEL (default OUT/best94.crnn) with REAL/real.npz, and is judged on
+# REAL/held_out.npz; both are made by `bash benchmarks/real_words.sh DIR_OF_REAL_SETS REAL 160`.
 # To try it on a CPU: MINUTES=2 SMOKE=,smoke bash benchmarks/gpu_models.sh OUT tiny_latin
 set -euo pipefail
 out=$(mkdir -p "${1:?give a folder for the results}" && cd "$1" && pwd)
-name=${2:?give the name of a model: paper36, best94 or tiny_latin}
+name=${2:?give the name of a model: paper36, best94, tiny_latin or best94_real}
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
 run="${RUNS:-runs}/$name"
@@ -18,6 +20,13 @@ config="$name:atlas=$atlas${SMOKE:-}"
 args=(--config.steps_per_dispatch="${DISPATCH:-1}")
 case $name in tiny_latin) args+=(--config.batch_size="${BATCH:-512}") ;; esac
 test -z "${SMOKE:-}" || args=()
+if [ "$name" = best94_real ]; then
+  real=${REAL:-build}
+  config="finetune:model=${MODEL:-$out/best94.crnn},rows=7000${SMOKE:-}"
+  args+=("--config.data.train=0.8*bank:$real/real.npz + 0.2*synth:scene" --config.protocol=36
+    --config.data.eval="bank:$real/held_out.npz" --config.synth.atlas="$atlas"
+    --config.licence="research only")
+fi
 export JAX_COMPILATION_CACHE_DIR="${JAX_COMPILATION_CACHE_DIR:-$PWD/build/compiled}" PYTHONUNBUFFERED=1
 # TERM saves the run at the step where it is; what is left of ten minutes is for the bundle.
 code=0

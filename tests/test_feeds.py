@@ -113,6 +113,14 @@ def test_a_bank_keeps_pixels_and_texts(words, tmp_path):
         np.testing.assert_array_equal(image[:, :width], found.images[row, :, :width])
 
 
+def test_a_bank_of_several_sets_has_them_in_turn(words, tmp_path):
+    path = tmp_path / "b.npz"
+    sets = [f"--data=tsv:{words}/labels.tsv::{part}" for part in ("rows=6:12", "rows=0:2")]
+    assert bank.main([*sets, f"--out={path}"]) == 0
+    numbers = (6, 7, 8, 9, 10, 11, 0, 1)
+    assert bank.load_bank(str(path)).texts == tuple(f"word{i}" for i in numbers)
+
+
 def test_a_bank_of_another_size_is_refused(words, tmp_path):
     make_bank(words, tmp_path / "b.npz", width=80)
     with pytest.raises(UserError, match="make the bank with the same --height, --width"):

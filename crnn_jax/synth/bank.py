@@ -119,14 +119,15 @@ class BankSource:
         self.__init__(state["path"])
 
 
-def make_bank(source: Any, preprocess: Preprocess) -> tuple[Bank, list[str]]:
-    """Returns the images of a source, and a line for each that could not be read.
+def make_bank(sources: Sequence[Any], preprocess: Preprocess) -> tuple[Bank, list[str]]:
+    """Returns the images of sources in turn, and a line for each that could not be read.
 
     Raises:
       UserError: when nothing is left, or it is too large for a device.
     """
     images, texts, failed = [], [], []
-    for i in tqdm(range(len(source)), desc="bank", unit="img", disable=None):
+    rows = [(source, i) for source in sources for i in range(len(source))]
+    for source, i in tqdm(rows, desc="bank", unit="img", disable=None):
         try:
             images.append(preprocess(source.image_bytes(i)))
         except ImageError as error:
@@ -134,7 +135,9 @@ def make_bank(source: Any, preprocess: Preprocess) -> tuple[Bank, list[str]]:
             continue
         texts.append(" ".join(source.label(i).split()))
     if not images:
-        raise UserError(f"no image of {source.name} can be read; the first: {failed[0]}")
+        names = ", ".join(source.name for source in sources)
+        first = f"; the first: {failed[0]}" if failed else ""
+        raise UserError(f"no image of {names} can be read{first}")
     widest = max(image.shape[1] for image in images)
     height, channels = preprocess.height, preprocess.channels
     if len(images) * height * widest * channels > _LARGEST:
@@ -152,7 +155,9 @@ def make_bank(source: Any, preprocess: Preprocess) -> tuple[Bank, list[str]]:
 def main(argv: Sequence[str]) -> int:
     """Runs the command line; returns the exit code."""
     parser = cli.Parser(prog="python -m crnn_jax.synth.bank", description=__doc__, epilog=_EXAMPLE)
-    parser.add_argument("--data", required=True, metavar="SPEC", help="the image set")
+    parser.add_argument(
+        "--data", action="append", required=True, metavar="SPEC", help="the image set, or several"
+    )
     parser.add_argument("--out", required=True, metavar="FILE.npz", help="the bank")
     parser.add_argument("--height", type=cli.positive_int, default=32, help="pixels")
     parser.add_argument(
@@ -168,7 +173,7 @@ def main(argv: Sequence[str]) -> int:
     preprocess = Preprocess(
         args.height, args.channels, args.fit, args.width, min(16, args.width), args.width
     )
-    bank, failed = make_bank(open_source(args.data), preprocess)
+    bank, failed = make_bank([open_source(spec) for spec in args.data], preprocess)
     save_bank(args.out, bank)
     for line in failed:
         print(f"left out: {line}", file=sys.stderr)
