@@ -14,18 +14,20 @@ from crnn_jax import config as config_lib
 
 def get_config(arg: str = "") -> ConfigDict:
     """Returns the config; `images=N`, `atlas=FILE`; `:smoke` shrinks it to seconds."""
-    options = config_lib.parse_arg(arg, images=1_600_000, atlas="", smoke=False)
+    options = config_lib.parse_arg(arg, images=1_400_000, atlas="", smoke=False)
     config = config_lib.default_config()
     config.charset = "latin94+space"
     config.data.train = "0.8*synth:scene + 0.12*synth:clean + 0.08*synth:receipt"
     config.data.eval = "synth:scene::seed=1,limit=1000"
+    config.data.width = 128
     config.synth.atlas = options.atlas
     config.protocol = "36"
     config.batch_size = 32
     config.model.encoder = "small"
-    config.model.hidden = 160
-    config.model.projection = 160
+    config.model.recurrence = "gru"
+    config.model.layers = 1
     config.model.standardize = True
+    config.model.auxiliary = 0.3
     config.optimizer.learning_rate = 2e-3
     config.optimizer.weight_decay = 0.01
     config.ema = 0.9995

@@ -14,24 +14,28 @@ from crnn_jax import config as config_lib
 
 def get_config(arg: str = "") -> ConfigDict:
     """Returns the config; `images=N`, `atlas=FILE`; `:smoke` shrinks it to seconds."""
-    options = config_lib.parse_arg(arg, images=3_000_000, atlas="", smoke=False)
+    options = config_lib.parse_arg(arg, images=2_000_000, atlas="", smoke=False)
     config = config_lib.default_config()
     config.charset = "latin+space"
-    config.data.train = "0.8*synth:scene + 0.2*synth:clean"
+    config.data.train = "0.8*synth:scene + 0.12*synth:clean + 0.08*synth:receipt"
     config.data.eval = "synth:scene::seed=1,limit=1000,charset=latin+space"
     config.data.width = 128
     config.synth.atlas = options.atlas
     config.protocol = "36"
-    config.batch_size = 64
+    config.batch_size = 32
     config.model.encoder = "tiny"
+    config.model.recurrence = "gru"
     config.model.layers = 1
-    config.model.hidden = 128
+    config.model.hidden = 192
     config.model.standardize = True
+    config.model.auxiliary = 0.3
     config.optimizer.learning_rate = 2e-3
     config.optimizer.weight_decay = 0.01
-    config.ema = 0.999
+    config.ema = 0.9995
     config.licence = "Apache-2.0"
     config_lib.set_duration(config, total_examples=options.images)
+    config_lib.set_duration(config, warmup_percent=1.0)
+    config_lib.set_duration(config, eval_every_percent=4.0)
     if options.smoke:
         config_lib.shrink_to_smoke(config)
     return config
