@@ -9,6 +9,7 @@ import pathlib
 import re
 import sys
 import traceback
+import types
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -125,14 +126,30 @@ def purpose(path: pathlib.Path) -> str:
     return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n")[0]
 
 
-def load_experiment(name: str, overrides: list[tuple[str, str]] | None = None) -> ConfigDict:
+def load_experiment(name: str, overrides: Sequence[tuple[str, str]] = ()) -> ConfigDict:
     """Returns the config of `NAME_OR_PATH[:ARG]` with command line overrides applied.
 
     Raises:
       UserError: for an unknown name, argument or key.
     """
+    from ml_collections import ConfigDict
+
     from crnn_jax import config as config_lib
 
+    path, arg = find_experiment(name)
+    module = load_module(path)
+    if not hasattr(module, "get_config"):
+        raise UserError(f"{path}: not an experiment, it has no get_config(arg)")
+    config = in_experiment(path, lambda: module.get_config(arg))
+    if not isinstance(config, ConfigDict):
+        raise UserError(f"{path}: its get_config(arg) returns no config; end it in: return config")
+    config.lock()
+    config_lib.apply_overrides(config, list(overrides))
+    return config
+
+
+def find_experiment(name: str) -> tuple[pathlib.Path, str]:
+    """Returns the file and the argument of `NAME_OR_PATH[:ARG]`; an unknown one is a UserError."""
     match = re.fullmatch(r"(?P<path>.+?\.py|[^:]+)(?::(?P<arg>.*))?", name)
     if not match:
         raise UserError("--config is empty: give an experiment's name, as in --config=quickstart")
@@ -146,32 +163,27 @@ def load_experiment(name: str, overrides: list[tuple[str, str]] | None = None) -
         if named not in known:
             raise unknown_name("config file", str(path), (f"experiments/{n}.py" for n in known))
         path = known[named]
-    config = _get_config(path, match["arg"] or "")
-    config.lock()
-    config_lib.apply_overrides(config, overrides or [])
-    return config
+    return path, match["arg"] or ""
 
 
-def _get_config(path: pathlib.Path, arg: str) -> ConfigDict:
-    """Runs an experiment's file; what goes wrong in it is told with its line."""
-    from ml_collections import ConfigDict
-
+def load_module(path: pathlib.Path) -> types.ModuleType:
+    """Runs an experiment's file and returns what it defines."""
     spec = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)
     module = importlib.util.module_from_spec(spec)
+    in_experiment(path, lambda: spec.loader.exec_module(module))
+    return module
+
+
+def in_experiment(path: pathlib.Path, call: Callable[[], Any]) -> Any:
+    """Calls into an experiment's file; what goes wrong in it is told with its line."""
     try:
-        spec.loader.exec_module(module)
-        if not hasattr(module, "get_config"):
-            raise UserError(f"{path}: not an experiment, it has no get_config(arg)")
-        config = module.get_config(arg)
+        return call()
     except UserError:
         raise
     except Exception as error:
         raise UserError(
             f"{path}{_line(path, error)}: {type(error).__name__}: {error!s:.120}"
         ) from error
-    if not isinstance(config, ConfigDict):
-        raise UserError(f"{path}: its get_config(arg) returns no config; end it in: return config")
-    return config
 
 
 def _line(path: pathlib.Path, error: Exception) -> str:

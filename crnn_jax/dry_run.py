@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -17,8 +17,33 @@ from crnn_jax.validation import validate
 _TIMED_STEPS = 3
 
 
+class Cost(NamedTuple):
+    """What a run would cost.
+
+    Attributes:
+      seconds: of the run, evaluations left out.
+      compiling: of these, before the first step.
+      steps: of the run.
+      classes: that the network tells apart, the blank included.
+      width: of the widest images.
+      rows: what `describe` tells, names and texts.
+    """
+
+    seconds: float
+    compiling: float
+    steps: int
+    classes: int
+    width: int
+    rows: list[tuple[str, str]]
+
+
 def describe(config: ConfigDict) -> str:
-    """Opens the data, compiles the step for the widest batch, times it and says what was found.
+    """Returns what a run would cost, for people; see `measure`."""
+    return "\n".join(f"{name:<14} {text}" for name, text in measure(config).rows)
+
+
+def measure(config: ConfigDict) -> Cost:
+    """Opens the data, compiles the step for the widest batch and times it.
 
     Raises:
       UserError: for whatever would stop the run at its start.
@@ -53,7 +78,8 @@ def describe(config: ConfigDict) -> str:
     # Time goes with the pixels: those of the mean batch.
     epoch = [data.plan.step(i)[0] for i in range(data.plan.steps_per_epoch)] if data.plan else []
     columns = np.mean([width * data.batch_rows(width) for width in epoch] or most * max(widths))
-    estimate = total * per_step * columns / (most * max(widths)) + compiling * len(widths)
+    all_compiling = compiling * len(widths)
+    estimate = total * per_step * columns / (most * max(widths)) + all_compiling
     parameters = sum(p.size for p in jax.tree.leaves(first.params))
     state_bytes = sum(x.nbytes for x in jax.tree.leaves(state))
     frames = ", ".join(f"{w} px: {models.num_frames(config.model.encoder, w)}" for w in widths)
@@ -74,7 +100,7 @@ def describe(config: ConfigDict) -> str:
         ("speed", f"{images / per_step:,.0f} images/s at the widest batch"),
         ("time", f"about {estimate / 60:,.1f} minutes, evaluation left out"),
     ]
-    return "\n".join(f"{name:<14} {text}" for name, text in rows)
+    return Cost(estimate, all_compiling, total, data.charset.num_classes, max(widths), rows)
 
 
 def _epochs(data: TrainingSet) -> str:

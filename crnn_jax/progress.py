@@ -95,8 +95,8 @@ class Progress:
         rate = pace.images_per_second
         if not rate > 0:
             return ""
-        left = self._between(step, self._total) / rate
-        return f"  {rate:.0f} images/s{_use(pace)}  ETA {left // 60:.0f}:{left % 60:02.0f}"
+        left = duration(self._between(step, self._total) / rate)
+        return f"  {rate:.0f} images/s{_use(pace)}  ETA {left}"
 
     def _between(self, start: int, stop: int) -> int:
         """Returns the images of the steps from one to before another."""
@@ -119,6 +119,11 @@ class Progress:
     def close(self) -> None:
         """Leaves the bar as it stands."""
         self._bar.close()
+
+
+def duration(seconds: float) -> str:
+    """Returns a time as minutes and seconds, 75:04."""
+    return "{}:{:02}".format(*divmod(round(seconds), 60))
 
 
 def _use(pace: Pace) -> str:

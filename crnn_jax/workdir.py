@@ -41,6 +41,16 @@ def replica_folders(workdir: pathlib.Path, count: int) -> list[pathlib.Path]:
     return [workdir] if count == 1 else [workdir / f"replica_{r}" for r in range(count)]
 
 
+def changed_knobs(before: ConfigDict, now: ConfigDict) -> list[str]:
+    """Returns what makes a config another run than the one before, a few words for each knob."""
+    there, here = config_lib.flatten(before), config_lib.flatten(now)
+    return [
+        f"{key} ({there[key]!r} there, {here[key]!r} here)"
+        for key in here
+        if there[key] != here[key] and not key.startswith(_FREE)
+    ]
+
+
 class Workdir:
     """The files of a run beside its checkpoints."""
 
@@ -83,13 +93,7 @@ class Workdir:
         data.write_skipped(self.path)
 
     def _check(self, config: ConfigDict, data: TrainingSet) -> None:
-        before = config_lib.flatten(config_lib.load(self.path / CONFIG_FILE))
-        now = config_lib.flatten(config)
-        changed = [
-            f"{key} ({before[key]!r} there, {now[key]!r} here)"
-            for key in now
-            if before[key] != now[key] and not key.startswith(_FREE)
-        ]
+        changed = changed_knobs(config_lib.load(self.path / CONFIG_FILE), config)
         advice = "go on with the same config, or start in another --workdir"
         if changed:
             raise UserError(f"{self.path} holds another run: {', '.join(changed)}; {advice}")

@@ -251,6 +251,34 @@ def paired_test(
     )
 
 
+def difference_of_groups(
+    a: Sequence[RowScores], b: Sequence[RowScores], name: str = "", resamples: int = RESAMPLES
+) -> tuple[float, Interval]:
+    """Returns mean word accuracy of models b minus that of models a, with its interval.
+
+    Each resample draws images, the same ones for all models, and models of either group by
+    themselves: models of equal seeds are no pairs where their networks differ.
+
+    Args:
+      a, b: scores of the same rows by models of two kinds, which differ in their seeds.
+      name: of the rows, as for `bootstrap`.
+      resamples: how many.
+    """
+    mask = a[0].compared
+    columns = [model.correct[mask] for model in (*a, *b)]
+    sums = _resampled_sums(columns, name, resamples)
+    rng = np.random.default_rng([_SEED, len(a), len(b)])
+    means = []
+    for part, count in ((sums[:, : len(a)], len(a)), (sums[:, len(a) :], len(b))):
+        drawn = rng.multinomial(count, [1 / count] * count, size=resamples)
+        means.append((drawn * part).sum(1) / count)
+    rows = mask.sum()
+    exact = np.mean([c.mean() for c in columns[len(a) :]]) - np.mean(
+        [c.mean() for c in columns[: len(a)]]
+    )
+    return float(exact), interval(_fractions(means[1] - means[0], rows))
+
+
 def _p_value(differences: np.ndarray) -> float:
     """Returns twice the smaller share of replicates on one side of zero, never 0."""
     sides = [(np.sum(differences <= 0) + 1), (np.sum(differences >= 0) + 1)]

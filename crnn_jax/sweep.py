@@ -1,0 +1,97 @@
+"""Runs an experiment with other knobs and seeds, and writes the table that compares them.
+
+The experiment says in `sweep(add)` what varies. Finished runs are kept: the same command runs what
+is missing, also after a kill. table.md, table.csv and table.png lie in the workdir, as far as runs
+are done.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Sequence
+
+from crnn_jax import cli, files
+from crnn_jax.errors import UserError, unknown_name
+from crnn_jax.sweeps import runs
+
+_EXAMPLE = """example:
+  python -m crnn_jax.sweep --config=ablations/recurrence --workdir=runs/recurrence --dry_run
+  python -m crnn_jax.sweep --config=ablations/recurrence --workdir=runs/recurrence --jobs=2
+  python -m crnn_jax.sweep --config=ablations/recurrence --workdir=/shared/sweep --launcher=slurm"""
+LAUNCHERS = ("local", "slurm")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command line; returns the exit code."""
+    parser = cli.Parser(prog="python -m crnn_jax.sweep", description=__doc__, epilog=_EXAMPLE)
+    parser.add_argument("--config", required=True, metavar="NAME[:ARG]", help="the experiment")
+    parser.add_argument("--config.KEY", dest="_", metavar="VALUE", help="a knob of all cells")
+    parser.add_argument("--workdir", required=True, metavar="DIR", help="of the sweep")
+    parser.add_argument("--launcher", default="local", help="local or slurm")
+    parser.add_argument(
+        "--jobs", type=cli.positive_int, default=0,
+        help="most runs side by side; default: one per GPU, or per core; slurm: no limit",
+    )  # fmt: skip
+    parser.add_argument("--seeds", type=cli.positive_int, default=0, help="of every cell")
+    parser.add_argument("--dry_run", action="store_true", help="shows runs and times, and stops")
+    parser.add_argument("--collect", action="store_true", help="writes the table, runs nothing")
+    overrides, others = cli.split_overrides(argv)
+    args = parser.parse_args(others)
+    if args.launcher not in LAUNCHERS:
+        raise unknown_name("launcher", args.launcher, LAUNCHERS)
+    sweep = runs.load(args.config, args.workdir, args.seeds, overrides)
+    if args.dry_run:
+        from crnn_jax.sweeps import estimate, local
+
+        jobs = args.jobs or local.default_jobs(local.available_gpus(), local.available_cores())
+        print(estimate.describe(sweep, jobs))
+        return cli.DONE
+    whole = True
+    if not args.collect:
+        whole = _launch(sweep, args.launcher, args.jobs)
+    if not _write(sweep) and args.collect:
+        raise UserError(f"{args.workdir}: no run is done yet; run the sweep without --collect")
+    return cli.DONE if whole else cli.FAILED
+
+
+def _launch(sweep: runs.Sweep, launcher: str, jobs: int) -> bool:
+    """Runs what is missing; returns whether all is done."""
+    from crnn_jax.sweeps import estimate, local, view
+
+    with files.locked(sweep.folder / "sweep", f"{sweep.folder}: a sweep"):
+        totals = {
+            cell.name: estimate.total_steps(
+                cli.load_experiment(sweep.experiment, cell.overrides(0))
+            )
+            for cell in sweep.cells
+        }
+        if launcher == "slurm":
+            from crnn_jax.sweeps import slurm
+
+            with view.View(sweep, totals, jobs or len(sweep.runs)) as shown:
+                return slurm.launch(sweep, jobs, shown.update)
+        jobs = jobs or local.default_jobs(local.available_gpus(), local.available_cores())
+        with view.View(sweep, totals, jobs) as shown:
+            state = local.launch(sweep, jobs, lambda s: shown.update(view.of_local(s), s.note))
+        return len(state.done) == len(sweep.runs)
+
+
+def _write(sweep: runs.Sweep) -> bool:
+    """Writes and prints the table, as far as there is one; returns whether there is."""
+    from crnn_jax.sweeps import table
+
+    found = table.collect(sweep)
+    if found is None:
+        return False
+    from crnn_jax.sweeps import plot
+
+    text = table.to_markdown(found)
+    files.write_text(sweep.folder / "table.md", text)
+    files.write_text(sweep.folder / "table.csv", table.to_csv(found))
+    plot.save(pathlib.Path(sweep.folder) / "table.png", found)
+    print(text, end="")
+    return True
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,166 @@
+"""What a sweep varies: the cells that an experiment's `sweep(add)` names.
+
+def sweep(add):
+    add("LSTM")  # the first is what the others are compared with
+    add("GRU", {"model.recurrence": "gru"})
+    add.grid({"data.width": (100, 128), "model.hidden": (96, 192)})
+    add.random(8, {"optimizer.learning_rate": add.log(1e-4, 1e-2)})
+    add.seeds(3)
+    add.data("tsv:words/labels.tsv")
+    add.resources(minutes=30, gpus=1)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+import random
+import re
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from crnn_jax.errors import UserError
+
+_LONGEST_SLUG = 60
+
+
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One row of the table.
+
+    Attributes:
+      name: for people.
+      knobs: config keys and values that differ from the experiment's.
+    """
+
+    name: str
+    knobs: Mapping[str, Any]
+
+    @property
+    def slug(self) -> str:
+        """Name of its folder."""
+        return re.sub(r"[^\w.=+-]+", "_", self.name).strip("_.")[:_LONGEST_SLUG] or "cell"
+
+    def overrides(self, seed: int) -> list[tuple[str, str]]:
+        """Returns its knobs and a seed as the command line would give them."""
+        return [(key, str(value)) for key, value in {**self.knobs, "seed": seed}.items()]
+
+
+@dataclasses.dataclass(frozen=True)
+class Resources:
+    """What a run may use of a cluster: minutes, cores, GPUs, memory, partition."""
+
+    minutes: int = 60
+    cpus: int = 2
+    gpus: int = 0
+    memory_gb: int = 8
+    partition: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Range:
+    low: float
+    high: float
+    logarithmic: bool
+
+    def draw(self, rng: random.Random) -> float:
+        if not self.logarithmic:
+            return round(rng.uniform(self.low, self.high), 6)
+        value = math.exp(rng.uniform(math.log(self.low), math.log(self.high)))
+        return float(f"{value:.3g}")
+
+
+class Add:
+    """Collects the cells of a sweep; see the module."""
+
+    def __init__(self):
+        self.cells: list[Cell] = []
+        self.seed_count = 1
+        self.specs: tuple[str, ...] = ()
+        self.needs = Resources()
+
+    def __call__(
+        self, name: str = "", knobs: Mapping[str, Any] | None = None, /, **more: Any
+    ) -> None:
+        """Adds a cell.
+
+        Args:
+          name: for the table; by default its knobs.
+          knobs: config keys and values.
+          **more: those whose keys have no dot.
+        """
+        knobs = {**(knobs or {}), **more}
+        if "seed" in knobs:
+            raise UserError(f"sweep: cell {name!r} sets the seed; say add.seeds(3) for three each")
+        self.cells.append(Cell(name or _describe(knobs), knobs))
+
+    def grid(self, choices: Mapping[str, Sequence[Any]]) -> None:
+        """Adds a cell for every combination of values, the last key changing fastest."""
+        for values in itertools.product(*choices.values()):
+            self("", dict(zip(choices, values, strict=True)))
+
+    def random(self, count: int, choices: Mapping[str, Any], seed: int = 0) -> None:
+        """Adds cells whose values are drawn: from a sequence, `add.log` or `add.uniform`."""
+        rng = random.Random(seed)
+        for _ in range(count):
+            self(
+                "",
+                {
+                    key: values.draw(rng) if isinstance(values, _Range) else rng.choice(values)
+                    for key, values in choices.items()
+                },
+            )
+
+    @staticmethod
+    def uniform(low: float, high: float) -> _Range:
+        """Returns a range whose numbers are equally likely."""
+        return _Range(low, high, logarithmic=False)
+
+    @staticmethod
+    def log(low: float, high: float) -> _Range:
+        """Returns a range whose orders of magnitude are equally likely."""
+        return _Range(low, high, logarithmic=True)
+
+    def seeds(self, count: int) -> None:
+        """Says how many times every cell is run, with the seeds 0, 1, ..."""
+        self.seed_count = count
+
+    def data(self, *specs: str) -> None:
+        """Says which sets judge the runs, instead of their validation sets."""
+        self.specs = specs
+
+    def resources(self, **needs: Any) -> None:
+        """Says what a run needs of a cluster, see Resources."""
+        try:
+            self.needs = Resources(**needs)
+        except TypeError:
+            names = ", ".join(field.name for field in dataclasses.fields(Resources))
+            raise UserError(
+                f"sweep: add.resources({', '.join(needs)}): there are {names}"
+            ) from None
+
+
+def collect(sweep: Callable[[Add], None]) -> Add:
+    """Returns what an experiment's `sweep` adds.
+
+    Raises:
+      UserError: for no cell, two of one name, or no seed.
+    """
+    add = Add()
+    sweep(add)
+    if not add.cells:
+        raise UserError("sweep(add) adds no cell: call add(NAME, {KEY: VALUE})")
+    if add.seed_count < 1:
+        raise UserError(f"sweep: add.seeds({add.seed_count}): give 1 or more")
+    slugs = [cell.slug for cell in add.cells]
+    for i, slug in enumerate(slugs):
+        if slug in slugs[:i]:
+            raise UserError(f"sweep: two cells are called {slug!r}: give names of their own")
+    return add
+
+
+def _describe(knobs: Mapping[str, Any]) -> str:
+    return (
+        " ".join(f"{key.rpartition('.')[2]}={value}" for key, value in knobs.items()) or "as it is"
+    )

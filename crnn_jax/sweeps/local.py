@@ -1,0 +1,164 @@
+"""Runs a sweep on this machine: runs side by side, each with cores, or a GPU, of its own."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+
+from crnn_jax import cli
+from crnn_jax.signals import StopSignal
+from crnn_jax.sweeps.runs import LOG, Run, Sweep
+
+_POLL = 0.5  # seconds
+_FIRST_GUESS = 1.5e9  # bytes that a run needs, before one has shown what it does
+_SPARE = 1.25  # times that must be free for another
+
+
+@dataclasses.dataclass
+class Job:
+    """A run under way in a process of its own."""
+
+    run: Run
+    slot: int
+    process: subprocess.Popen
+
+
+@dataclasses.dataclass
+class State:
+    """Where the runs of a sweep are; those in no list wait."""
+
+    done: list[Run]
+    failed: list[Run]
+    jobs: list[Job]
+    waiting: list[Run]
+    note: str = ""
+
+
+def default_jobs(gpus: Sequence[str], cores: Sequence[int]) -> int:
+    """Returns how many runs go side by side: one per GPU, else one per core.
+
+    A small network uses one core fully and two badly: two runs of a core each are together up to
+    1.7 times as fast as one after the other.
+    """
+    return len(gpus) or len(cores)
+
+
+def available_gpus() -> list[str]:
+    """Returns the GPUs that runs may have, as CUDA_VISIBLE_DEVICES names them."""
+    if visible := os.environ.get("CUDA_VISIBLE_DEVICES"):
+        return [name for name in visible.split(",") if name]
+    found = sorted(pathlib.Path("/dev").glob("nvidia[0-9]*"))
+    return [path.name.removeprefix("nvidia") for path in found]
+
+
+def available_cores() -> list[int]:
+    """Returns the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def launch(sweep: Sweep, jobs: int, show: Callable[[State], None]) -> State:
+    """Runs what is missing of a sweep, and returns how it ended.
+
+    A run that fails stops nothing else. A signal is passed on: runs save what they have done, and
+    the same sweep goes on with them.
+
+    Args:
+      sweep: to run.
+      jobs: most runs side by side; 0: `default_jobs`. Memory may allow fewer.
+      show: is called with the state, twice a second.
+    """
+    gpus, cores = available_gpus(), available_cores()
+    slots = jobs or default_jobs(gpus, cores)
+    runs = sweep.runs
+    state = State(
+        [run for run in runs if run.is_done], [], [], [run for run in runs if not run.is_done]
+    )
+    with StopSignal() as stop:
+        try:
+            while (state.waiting or state.jobs) and not stop.requested:
+                _collect(state)
+                free = [s for s in range(slots) if s not in {job.slot for job in state.jobs}]
+                if state.waiting and free and _fits(state):
+                    run = state.waiting.pop(0)
+                    sweep.prepare(run)
+                    process = _start(run, free[0], slots, gpus, cores)
+                    state.jobs.append(Job(run, free[0], process))
+                show(state)
+                time.sleep(_POLL)
+        finally:
+            for job in state.jobs:
+                job.process.send_signal(signal.SIGTERM)
+            for job in state.jobs:
+                job.process.wait()
+            _collect(state, stopped=True)
+            show(state)
+    return state
+
+
+def _collect(state: State, stopped: bool = False) -> None:
+    """Sorts the runs that have ended into done and failed."""
+    for job in list(state.jobs):
+        if job.process.poll() is None:
+            continue
+        state.jobs.remove(job)
+        if job.process.returncode == cli.DONE and job.run.is_done:
+            state.done.append(job.run)
+        elif stopped:
+            state.waiting.append(job.run)
+        else:
+            state.failed.append(job.run)
+
+
+def _start(
+    run: Run, slot: int, slots: int, gpus: Sequence[str], cores: Sequence[int]
+) -> subprocess.Popen:
+    """Starts the worker of a run, with its share of the cores and the GPU of its slot."""
+    environment = dict(os.environ)
+    if gpus:
+        environment["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
+    own = cores[slot::slots] or [cores[slot % len(cores)]]
+    command = [sys.executable, "-m", "crnn_jax.sweeps.work", str(run.folder)]
+    with open(run.folder / LOG, "ab") as log:
+        return subprocess.Popen(
+            [*command, f"--cores={','.join(map(str, own))}"],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=environment,
+            start_new_session=True,  # Ctrl-C is ours to pass on
+        )
+
+
+def _fits(state: State) -> bool:
+    """Says whether there is memory for one more run; the first one is always tried."""
+    if not state.jobs:
+        return True
+    peaks = [_status(f"/proc/{job.process.pid}/status", "VmHWM") for job in state.jobs]
+    free = _status("/proc/meminfo", "MemAvailable")
+    if free is None or None in peaks:
+        return True
+    # What those under way will still take, and one more.
+    need = max(_FIRST_GUESS, *peaks)
+    fits = free > _SPARE * need + sum(max(0, need - peak) for peak in peaks)
+    state.note = "" if fits else f"{free / 1e9:.1f} GB free: no memory for another run"
+    return fits
+
+
+def _status(path: str, key: str) -> float | None:
+    """Returns a number of bytes from a file of the kernel; None where there is no such file."""
+    try:
+        lines = pathlib.Path(path).read_text().splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        if line.startswith(f"{key}:"):
+            return 1024.0 * int(line.split()[1])
+    return None

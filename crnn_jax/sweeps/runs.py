@@ -1,0 +1,178 @@
+"""The runs of a sweep, and how far each of them is, as its folder tells."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from crnn_jax import cli, files
+from crnn_jax import config as config_lib
+from crnn_jax.errors import UserError
+from crnn_jax.sweeps.cells import Add, Cell, Resources
+from crnn_jax.sweeps.cells import collect as collect_cells
+
+JOB, FIGURES, LOG = "job.json", "figures.json", "log.txt"
+_TAIL = 4096  # bytes of a log or of metrics that are looked at
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A cell with a seed, and its folder, which tells it from others."""
+
+    cell: Cell = dataclasses.field(compare=False)
+    seed: int
+    folder: pathlib.Path
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        return f"{self.cell.name}, seed {self.seed}"
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it was trained and judged."""
+        return (self.folder / FIGURES).is_file()
+
+    def progress(self) -> Progress:
+        """Returns how far it is; nothing where it has not begun."""
+        try:
+            config = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
+            lines = _tail(self.folder / "metrics.jsonl")
+        except (OSError, ValueError):
+            return Progress()
+        step, rate, seconds = 0, 0.0, 0.0
+        for text in lines:
+            try:
+                line = json.loads(text)
+            except ValueError:  # the first of the tail, or one that is being written
+                continue
+            step = max(step, int(line.get("step") or 0))
+            rate = float(line.get("images_per_second") or rate)
+            seconds = float(line.get("seconds") or seconds)
+        return Progress(step, rate, seconds, int(config.get("batch_size") or 0))
+
+    def last_line(self) -> str:
+        """Returns the last line of its log."""
+        try:
+            lines = [line for line in _tail(self.folder / LOG) if line.strip()]
+        except OSError:
+            lines = []
+        return lines[-1].strip() if lines else "it wrote nothing"
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """Steps done, images per second, seconds of training, images per step."""
+
+    step: int = 0
+    rate: float = 0.0
+    seconds: float = 0.0
+    batch: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """All that a sweep is.
+
+    Attributes:
+      experiment: its name with its argument, as --config gives it.
+      folder: of the sweep.
+      cells: in the order of the table, the baseline first.
+      seeds: of every cell.
+      data: SPECs that judge the runs; none: each run's validation sets.
+      needs: of a run, on a cluster.
+      question: first line of the experiment's docstring.
+    """
+
+    experiment: str
+    folder: pathlib.Path
+    cells: tuple[Cell, ...]
+    seeds: int
+    data: tuple[str, ...]
+    needs: Resources
+    question: str
+
+    @property
+    def runs(self) -> list[Run]:
+        """All runs, the first seed of every cell before the second of any."""
+        return [
+            Run(cell, seed, self.folder / cell.slug / f"seed_{seed}")
+            for seed in range(self.seeds)
+            for cell in self.cells
+        ]
+
+    def prepare(self, run: Run) -> None:
+        """Writes what a worker has to know into the folder of a run."""
+        run.folder.mkdir(parents=True, exist_ok=True)
+        job = {
+            "config": self.experiment,
+            "overrides": run.cell.overrides(run.seed),
+            "data": list(self.data),
+        }
+        files.write_json(run.folder / JOB, job)
+
+
+def load(
+    experiment: str, folder: str, seeds: int = 0, overrides: Sequence[tuple[str, str]] = ()
+) -> Sweep:
+    """Returns the sweep of an experiment, every cell of which is known to have a valid config.
+
+    Args:
+      experiment: NAME_OR_PATH[:ARG].
+      folder: of the sweep.
+      seeds: of every cell; 0: as the experiment says.
+      overrides: of all cells.
+
+    Raises:
+      UserError: for an experiment without a sweep, a wrong knob, or a folder that holds runs of the
+        same cells with other knobs.
+    """
+    from crnn_jax.validation import validate
+    from crnn_jax.workdir import changed_knobs
+
+    path, arg = cli.find_experiment(experiment)
+    module = cli.load_module(path)
+    if not hasattr(module, "sweep"):
+        raise UserError(f"{path}: no sweep; define sweep(add) beside get_config(arg)")
+    add: Add = cli.in_experiment(path, lambda: collect_cells(module.sweep))
+    cells = tuple(Cell(c.name, {**dict(overrides), **c.knobs}) for c in add.cells)
+    name = f"{path}:{arg}" if arg else str(path)
+    sweep = Sweep(
+        name, pathlib.Path(folder), cells, seeds or add.seed_count, add.specs, add.needs,
+        (module.__doc__ or "").strip().partition("\n")[0],
+    )  # fmt: skip
+    for run in sweep.runs:
+        try:
+            config = cli.load_experiment(name, run.cell.overrides(run.seed))
+            validate(config)
+        except UserError as error:
+            raise UserError(f"sweep: cell {run.cell.name!r}: {error}") from None
+        before = run.folder / "config.json"
+        if before.is_file() and (changed := changed_knobs(config_lib.load(before), config)):
+            raise UserError(
+                f"{run.folder} holds a run with other knobs: {', '.join(changed)}; delete it, or "
+                "give the sweep another --workdir"
+            )
+    return sweep
+
+
+def _tail(path: pathlib.Path) -> list[str]:
+    with open(path, "rb") as file:
+        file.seek(0, 2)
+        file.seek(max(0, file.tell() - _TAIL))
+        return file.read().decode("utf-8", "replace").splitlines()
+
+
+def readings_file(folder: pathlib.Path, of: str) -> pathlib.Path:
+    """Returns the file of a run's readings of a set."""
+    safe = re.sub(r"[^-.=+\w]", "_", of)
+    return folder / f"readings_{safe}.tsv"
+
+
+def figures(run: Run) -> dict[str, Any]:
+    """Returns what a finished run was judged by and what it cost; see `work`."""
+    return files.read_json(run.folder / FIGURES)

@@ -1,0 +1,192 @@
+"""The table of a sweep: mean and deviation over seeds, differences to the first cell, costs."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import io
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from crnn_jax.scoring import significance
+from crnn_jax.scoring.readings_files import open_readings
+from crnn_jax.scoring.results import Row
+from crnn_jax.scoring.significance import Interval, RowScores
+from crnn_jax.sweeps.runs import Run, Sweep, figures, readings_file
+
+ALL = "all images"  # of all sets together
+
+
+@dataclasses.dataclass(frozen=True)
+class Line:
+    """What came out of a cell.
+
+    Attributes:
+      cell: its name.
+      seeds: of its finished runs.
+      accuracies: word accuracy of every set, and of ALL, a number per seed.
+      interval: 95 %, of the mean word accuracy of ALL over its images and seeds.
+      difference: of that to the baseline, and its interval; None for the baseline itself.
+      parameters: of the network.
+      megaflops: of reading an image.
+      images_per_second: trained on, mean over seeds.
+      minutes: of training, mean over seeds.
+    """
+
+    cell: str
+    seeds: tuple[int, ...]
+    accuracies: dict[str, tuple[float, ...]]
+    interval: Interval
+    difference: tuple[float, Interval] | None
+    parameters: int
+    megaflops: float
+    images_per_second: float
+    minutes: float
+
+    def mean(self, of: str) -> float:
+        """Mean word accuracy of a set over seeds."""
+        return statistics.fmean(self.accuracies[of])
+
+    def deviation(self, of: str) -> float | None:
+        """Standard deviation over seeds; None for one seed."""
+        found = self.accuracies[of]
+        return statistics.stdev(found) if len(found) > 1 else None
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """The lines of a sweep, the baseline first, and what the runs were judged by."""
+
+    question: str
+    experiment: str
+    protocol: str
+    sets: dict[str, int]  # to the images compared
+    lines: tuple[Line, ...]
+    missing: tuple[str, ...]  # runs that are not done
+
+
+def collect(sweep: Sweep) -> Table | None:
+    """Returns the table of what is done; None where nothing is."""
+    done = [run for run in sweep.runs if run.is_done]
+    missing = tuple(run.name for run in sweep.runs if not run.is_done)
+    if not done:
+        return None
+    protocol = figures(done[0])["protocol"]
+    scores = {run: _scores(run, protocol) for run in done}
+    sets = {name: int(s.compared.sum()) for name, s in scores[done[0]].items()}
+    by_cell = {cell.name: [run for run in done if run.cell == cell] for cell in sweep.cells}
+    baseline = by_cell[sweep.cells[0].name]
+    lines = [
+        _line(runs, baseline if runs != baseline else [], scores)
+        for runs in by_cell.values()
+        if runs
+    ]
+    return Table(sweep.question, sweep.experiment, protocol, sets, tuple(lines), missing)
+
+
+def _scores(run: Run, protocol: str) -> dict[str, RowScores]:
+    """Returns the scores of a run's readings, by set."""
+    found = {}
+    for name in figures(run)["sets"]:
+        rows = open_readings(f"{readings_file(run.folder, name)}:crnn_jax").rows
+        read = [Row(row.key, row.label or "", row.text, row.confidence or 0.0) for row in rows]
+        found[name] = significance.score_rows(read, protocol)
+    return found
+
+
+def _line(
+    runs: Sequence[Run], baseline: Sequence[Run], scores: dict[Run, dict[str, RowScores]]
+) -> Line:
+    names = list(scores[runs[0]])
+    joined = {run: significance.join(list(scores[run].values())) for run in [*runs, *baseline]}
+    accuracies = {name: tuple(_accuracy(scores[run][name]) for run in runs) for name in names} | {
+        ALL: tuple(_accuracy(joined[run]) for run in runs)
+    }
+    own = [joined[run] for run in runs]
+    difference = None
+    if baseline:
+        difference = significance.difference_of_groups([joined[run] for run in baseline], own)
+    costs = [figures(run) for run in runs]
+    return Line(
+        runs[0].cell.name,
+        tuple(run.seed for run in runs),
+        accuracies,
+        significance.bootstrap(own).metrics().intervals()["word_accuracy"],
+        difference,
+        costs[0]["parameters"],
+        costs[0]["megaflops"],
+        statistics.fmean(cost["images_per_second"] for cost in costs),
+        statistics.fmean(cost["minutes"] for cost in costs),
+    )
+
+
+def _accuracy(scores: RowScores) -> float:
+    return float(np.mean(scores.correct[scores.compared]))
+
+
+def to_markdown(table: Table) -> str:
+    """Returns the table for people."""
+    sets = list(table.sets)
+    columns = [*sets, ALL] if len(sets) > 1 else sets
+    head = ["", *columns, "difference", "M weights", "MFLOP", "images/s", "minutes"]
+    lines = [f"| {' | '.join(head)} |", f"|{'-|' * len(head)}"]
+    judged = columns[-1]
+    for line in table.lines:
+        cells = [line.cell, *(_told(line, of) for of in columns)]
+        if line.difference is None:
+            cells.append("baseline")
+        else:
+            value, (low, high) = line.difference
+            cells.append(f"{100 * value:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]")
+        cells += [
+            f"{line.parameters / 1e6:.2f}",
+            f"{line.megaflops:,.0f}",
+            f"{line.images_per_second:,.0f}",
+            f"{line.minutes:.1f}",
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    seeds = max(len(line.seeds) for line in table.lines)
+    images = ", ".join(f"{name} ({count:,})" for name, count in table.sets.items())
+    notes = [
+        f"Word accuracy in %, protocol {table.protocol}, of {images}; mean +- standard deviation "
+        f"over {seeds} seed{'s' * (seeds > 1)}. Differences are those of `{judged}` to the first "
+        "line, with 95 % intervals over images and seeds (bootstrap, the same images in both). "
+        "MFLOP: of reading one image of the widest kind; minutes: of training, evaluations "
+        "included."
+    ]
+    if table.missing:
+        notes.append(f"Not done yet: {'; '.join(table.missing)}.")
+    return "\n".join([table.question, "", *lines, "", *notes]) + "\n"
+
+
+def _told(line: Line, of: str) -> str:
+    deviation = line.deviation(of)
+    return f"{100 * line.mean(of):.1f}" + (
+        "" if deviation is None else f" +- {100 * deviation:.1f}"
+    )
+
+
+def to_csv(table: Table) -> str:
+    """Returns the table for programs, a line per cell, shares as numbers from 0 to 1."""
+    rows = []
+    for line in table.lines:
+        row: dict[str, Any] = {"cell": line.cell, "seeds": len(line.seeds)}
+        for name in line.accuracies:
+            row |= {name: line.mean(name), f"{name} std": line.deviation(name)}
+        row |= {"low": line.interval.low, "high": line.interval.high}
+        value, ends = line.difference or (None, Interval(np.nan, np.nan))
+        row |= {"difference": value, "difference low": ends.low, "difference high": ends.high}
+        row |= {
+            name: getattr(line, name)
+            for name in ("parameters", "megaflops", "images_per_second", "minutes")
+        }
+        rows.append(row)
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({key: "" if value != value else value for key, value in row.items()})
+    return out.getvalue()

@@ -1,0 +1,144 @@
+"""Does one run of a sweep: trains, goes on where it was stopped, and judges what comes out.
+
+    python -m crnn_jax.sweeps.work DIR [--cores=0,1]
+
+DIR holds `job.json`. A launcher starts it; the last file that it writes says that all is done.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pathlib
+import signal
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from crnn_jax import cli, files
+from crnn_jax.errors import UserError
+from crnn_jax.signals import StopSignal
+from crnn_jax.sweeps.runs import FIGURES, JOB, readings_file
+
+if TYPE_CHECKING:
+    from crnn_jax.recognizer import Recognizer
+
+_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
+
+
+def work(folder: str | pathlib.Path) -> int:
+    """Trains and judges the run of a folder; returns an exit code.
+
+    FAILED is a run that a signal stopped, or whose gradients were not finite. It goes on, or is
+    tried again, by the same call.
+
+    Raises:
+      UserError: as training and evaluation do.
+    """
+    folder = pathlib.Path(folder)
+    job = files.read_json(folder / JOB)
+    config = cli.load_experiment(job["config"], [tuple(pair) for pair in job["overrides"]])
+
+    from crnn_jax import startup
+
+    startup.keep_programs()
+    startup.settle(config)
+
+    from crnn_jax import train
+    from crnn_jax.recognizer import Recognizer, default_protocol
+
+    _, summary = train.train_and_evaluate(config, folder)
+    if summary is None:
+        return cli.FAILED
+    model = Recognizer.load(folder)
+    protocol = config.protocol or default_protocol(model.charset)
+    sets = _judge(model, job["data"] or _validation_sets(config.data.eval), protocol, folder)
+    if not sets:
+        return cli.FAILED
+    # The last file: with it the run counts as done.
+    files.write_json(
+        folder / FIGURES,
+        {
+            "protocol": protocol,
+            "sets": sets,
+            "parameters": summary["parameters"],
+            "megaflops": _megaflops(model),
+            "images_per_second": summary["images_per_second"],
+            "minutes": summary["seconds"] / 60,
+        },
+    )
+    return cli.DONE
+
+
+def _judge(
+    model: Recognizer, specs: Sequence[str], protocol: str, folder: pathlib.Path
+) -> list[str]:
+    """Reads sets, leaves the readings in the folder, and returns the sets' names; none if stopped.
+
+    Raises:
+      UserError: for no set, or two of one name.
+    """
+    from crnn_jax.data.sources import open_source
+    from crnn_jax.evaluate import evaluate_source, write_predictions
+
+    sources = [open_source(spec) for spec in specs]
+    names = [source.name for source in sources]
+    if not names or len(set(names)) < len(names):
+        raise UserError(
+            f"a sweep is judged by sets of different names, and there are {names}: name them by "
+            "add.data(SPEC, ...) or config.data.eval, and tell them apart by name=NAME"
+        )
+    with StopSignal() as stop:
+        for source in sources:
+            result = evaluate_source(
+                model, source, protocol, interrupted=lambda: bool(stop.requested)
+            )
+            if result is None:
+                return []
+            write_predictions(readings_file(folder, source.name), [result])
+    return names
+
+
+def _validation_sets(text: str) -> list[str]:
+    from crnn_jax.data.spec import parse_mixture
+
+    return [str(spec) for _, spec in parse_mixture(text)]
+
+
+def _megaflops(model: Recognizer) -> float:
+    """Returns the arithmetic of reading one image of the widest kind, in millions of operations."""
+    import jax
+    import jax.numpy as jnp
+
+    from crnn_jax import flops
+
+    shown = model.preprocess
+    images = jax.ShapeDtypeStruct((1, shown.height, shown.widest, shown.channels), jnp.uint8)
+    widths = jax.ShapeDtypeStruct((1,), jnp.int32)
+    return flops.count(model.model.apply, model.variables, images, widths) / 1e6
+
+
+def _settle_down(cores: str) -> None:
+    """Keeps to some cores, and stops when the launcher dies, so that nothing is left behind."""
+    if sys.platform != "linux":
+        return
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGTERM)
+    if os.getppid() != parent:
+        sys.exit(cli.FAILED)
+    if cores:
+        os.sched_setaffinity(0, set(map(int, cores.split(","))))
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs the command line; returns the exit code."""
+    parser = cli.Parser(prog="python -m crnn_jax.sweeps.work", description=__doc__)
+    parser.add_argument("folder", help="of the run")
+    parser.add_argument("--cores", default="", help="that it keeps to, as in 0,1")
+    args = parser.parse_args(argv)
+    _settle_down(args.cores)
+    return work(args.folder)
+
+
+if __name__ == "__main__":
+    cli.run(main)
