@@ -77,13 +77,7 @@ def check_output(path: str | None) -> None:
 
 def run(main: Callable[[Sequence[str]], int]) -> NoReturn:
     """Runs a command's `main(argv)` and exits with its code; mistakes end in one line and 2."""
-    from crnn_jax.memory import keep_freed_memory
-    from crnn_jax.progress import start_logging
-    from crnn_jax.startup import keep_programs
-
-    start_logging()
-    keep_freed_memory()
-    keep_programs()
+    settle_process()
     # File names may hold what the terminal's encoding, or any encoding, does not have.
     sys.stdout.reconfigure(errors="backslashreplace")
     try:
@@ -99,6 +93,17 @@ def run(main: Callable[[Sequence[str]], int]) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
         code = FAILED
     sys.exit(code)
+
+
+def settle_process() -> None:
+    """Does what every process of ours begins with, before jax is imported."""
+    from crnn_jax.memory import keep_freed_memory
+    from crnn_jax.progress import start_logging
+    from crnn_jax.startup import keep_programs
+
+    start_logging()
+    keep_freed_memory()
+    keep_programs()
 
 
 def experiment_folder() -> pathlib.Path:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from ml_collections import ConfigDict
 
-from crnn_jax import parallel, replicas, surgery
+from crnn_jax import models, parallel, replicas, surgery
 from crnn_jax.config import flatten
 from crnn_jax.data.index import INFEASIBLE_POLICIES, UNKNOWN_POLICIES, WIDEN
 from crnn_jax.data.plan import BATCH_BY
 from crnn_jax.durations import DURATIONS, given_duration
 from crnn_jax.errors import UserError, unknown_name
 from crnn_jax.metrics import PROTOCOLS
+from crnn_jax.models.recurrent import CELLS
 from crnn_jax.optim import parse_groups
 from crnn_jax.synth import knobs, presets
 
@@ -20,6 +21,9 @@ CHOICES = {
     "infeasible": INFEASIBLE_POLICIES,
     "data.fit": ("squash", "keep"),
     "data.batch_by": BATCH_BY,
+    "model.name": tuple(models.MODELS),
+    "model.encoder": tuple(models.ENCODERS),
+    "model.recurrence": CELLS,
     "loss": ("mean_per_sample", "mean_per_character"),
     "init_charset": surgery.HOWS,
     "parallel": parallel.MODES,

@@ -15,8 +15,10 @@ import crnn_jax
 from crnn_jax import cli, evaluate, main, predict
 from crnn_jax import config as config_lib
 from crnn_jax.errors import UserError
+from crnn_jax.sweeps import runs
 
 EXPERIMENTS = sorted(cli.experiments())
+ABLATIONS = [name for name in EXPERIMENTS if name.startswith("ablations/")]
 PACKAGE = pathlib.Path(crnn_jax.__file__).parent
 COMMANDS = sorted(
     path.stem for path in PACKAGE.glob("*.py") if "cli.run(main)" in path.read_text("utf-8")
@@ -183,7 +185,16 @@ def test_experiments_load_by_name_and_by_path_from_anywhere(
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_experiments_say_what_they_are_and_how_to_run_them(name: str) -> None:
     text = cli.experiments()[name].read_text(encoding="utf-8")
-    assert f"python -m crnn_jax.main --config={name}" in text.split('"""')[1]
+    command = "sweep" if name in ABLATIONS else "main"
+    assert f"python -m crnn_jax.{command} --config={name}" in text.split('"""')[1]
+
+
+@pytest.mark.parametrize("name", ABLATIONS)
+def test_ablations_are_sweeps_of_valid_configs(name: str, tmp_path: pathlib.Path) -> None:
+    sweep = runs.load(name, str(tmp_path))
+    assert sweep.seeds >= 3
+    assert len(sweep.cells) >= 2
+    assert sweep.question.endswith("?")
 
 
 def test_options_of_an_experiment_may_hold_any_path() -> None:
@@ -248,7 +259,8 @@ def test_overrides_are_taken_out_of_the_arguments_in_order() -> None:
 
 
 # What these two do with words is what `words` and `quickstart` do.
-LIKE_OTHERS = {"captcha", "receipts", "words", "crnn_paper", "paper36", "best94", "tiny_latin"}
+LIKE_OTHERS = {"captcha", "receipts", "words", "crnn_paper", "paper36", "best94", "tiny_latin",
+               "small94", "short"}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -256,6 +268,7 @@ LIKE_OTHERS = {"captcha", "receipts", "words", "crnn_paper", "paper36", "best94"
     [
         pytest.param(name, marks=pytest.mark.slow) if name in LIKE_OTHERS else name
         for name in EXPERIMENTS
+        if name not in ABLATIONS  # they train `short`
     ],
 )
 def test_every_experiment_trains_its_smoke_config(

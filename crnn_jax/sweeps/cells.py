@@ -136,9 +136,8 @@ class Add:
             self.needs = Resources(**needs)
         except TypeError:
             names = ", ".join(field.name for field in dataclasses.fields(Resources))
-            raise UserError(
-                f"sweep: add.resources({', '.join(needs)}): there are {names}"
-            ) from None
+            given = ", ".join(needs)
+            raise UserError(f"sweep: add.resources({given}): it takes {names}") from None
 
 
 def collect(sweep: Callable[[Add], None]) -> Add:

@@ -41,7 +41,6 @@ def work(folder: str | pathlib.Path) -> int:
 
     from crnn_jax import startup
 
-    startup.keep_programs()
     startup.settle(config)
 
     from crnn_jax import train

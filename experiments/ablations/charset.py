@@ -1,0 +1,21 @@
+"""What does it cost to tell more characters apart?
+
+python -m crnn_jax.sweep --config=ablations/charset --workdir=runs/charset
+"""
+
+from ml_collections import ConfigDict
+
+from crnn_jax import cli
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """Returns the config of `short`, with its options."""
+    return cli.load_experiment(f"short:{arg}")
+
+
+def sweep(add) -> None:
+    """Charsets, all judged by letters and digits in lower case."""
+    add("36 characters")
+    for name in ("alnum62", "latin94", "latin"):
+        add(name, {"charset": name})
+    add.seeds(3)

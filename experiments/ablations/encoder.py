@@ -1,0 +1,21 @@
+"""What do larger convolutional encoders buy in the same number of images?
+
+python -m crnn_jax.sweep --config=ablations/encoder --workdir=runs/encoder
+"""
+
+from ml_collections import ConfigDict
+
+from crnn_jax import cli
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """Returns the config of `short`, with its options."""
+    return cli.load_experiment(f"short:{arg}")
+
+
+def sweep(add) -> None:
+    """Encoders before the same recurrence."""
+    add("tiny")
+    for name in ("small", "resnet", "vgg", "vgg_port"):
+        add(name, {"model.encoder": name})
+    add.seeds(3)

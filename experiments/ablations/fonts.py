@@ -1,0 +1,22 @@
+"""How many faces should text be drawn with?
+
+python -m crnn_jax.sweep --config=ablations/fonts --workdir=runs/fonts
+"""
+
+from ml_collections import ConfigDict
+
+from crnn_jax import cli
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """Returns the config of `short`, with its options."""
+    return cli.load_experiment(f"short:{arg}")
+
+
+def sweep(add) -> None:
+    """Atlases of faces; `make fonts` builds the larger one."""
+    add("16 faces")
+    add("584 faces", {"synth.atlas": "build/fonts.npz"})
+    add("584 faces, scenes alone", {"synth.atlas": "build/fonts.npz", "data.train": "synth:scene"})
+    add("16 faces, scenes alone", {"data.train": "synth:scene"})
+    add.seeds(3)

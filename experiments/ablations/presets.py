@@ -1,0 +1,21 @@
+"""Which rendered text teaches most about other text?
+
+python -m crnn_jax.sweep --config=ablations/presets --workdir=runs/presets
+"""
+
+from ml_collections import ConfigDict
+
+from crnn_jax import cli
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """Returns the config of `short`, with its options."""
+    return cli.load_experiment(f"short:{arg}")
+
+
+def sweep(add) -> None:
+    """Presets to train on, and words that Pillow has drawn into files."""
+    for name in ("scene", "clean", "document", "receipt", "captcha", "plain"):
+        add(name, {"data.train": f"synth:{name}"})
+    add("Pillow words", {"data.train": "tfds:rendered_words/train"})
+    add.seeds(3)

@@ -1,0 +1,35 @@
+"""Which effects of rendered scenes teach, and which only cost?
+
+python -m crnn_jax.sweep --config=ablations/rendering --workdir=runs/rendering
+"""
+
+from ml_collections import ConfigDict
+
+from crnn_jax import cli
+
+OFF = {  # name -> effects that no image gets
+    "no calm images": "calm",
+    "no texture": "texture ink_texture",
+    "no perspective": "perspective",
+    "no rotation, slant": "rotation slant",
+    "no arc, wave, elastic": "arc wave elastic",
+    "no blur, low resolution": "blur motion defocus lowres",
+    "no noise of any kind": "noise shot speckle salt",
+    "no outline, shadow, glow, bevel": "outline shadow glow bevel",
+    "no uneven light": "light shade",
+}
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """Returns the config of `short`, with its options."""
+    return cli.load_experiment(f"short:{arg}")
+
+
+def sweep(add) -> None:
+    """The preset scene, with one group of its effects left out at a time."""
+    scene = {"data.train": "synth:scene"}
+    add("scene", scene)
+    for name, shares in OFF.items():
+        add(name, scene | {f"synth.{share}_share": 0.0 for share in shares.split()})
+    add("all words equally often", scene | {"synth.temper": 0.0})
+    add.seeds(3)

@@ -1,0 +1,165 @@
+"""Whole sweeps: on this machine and on a real SLURM, killed and continued."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from sweep_files import write_experiment
+
+from crnn_jax import sweep
+
+_ROOT = pathlib.Path(__file__).parent.parent
+SIX = 'add.grid({"model.hidden": (8, 12, 16), "model.recurrence": ("lstm", "gru")})'
+NEEDS = "; add.resources(minutes=10, cpus=1, memory_gb=2)"
+_NAMES = ("parameters", "megaflops", "plain", "difference")  # columns that no clock decides
+
+pytestmark = pytest.mark.slow
+
+
+def start(*arguments: str, **environment: str) -> subprocess.Popen:
+    command = [sys.executable, "-m", "crnn_jax.sweep", *arguments]
+    return subprocess.Popen(
+        command, cwd=_ROOT, env={**os.environ, **environment}, start_new_session=True
+    )
+
+
+def until(condition: Callable[[], bool], seconds: float = 240) -> None:
+    """Waits for a condition."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.2)
+
+
+def table_of(folder: pathlib.Path) -> list[dict[str, str]]:
+    rows = csv.DictReader((folder / "table.csv").read_text().splitlines())
+    return [{name: row[name] for name in ("cell", "seeds", *_NAMES)} for row in rows]
+
+
+def readings_of(folder: pathlib.Path) -> dict[str, list[tuple[str, float]]]:
+    """Returns what every run has read, and how sure it was, by the run's folder."""
+    found = {}
+    for path in sorted(folder.glob("*/seed_*/readings_plain.tsv")):
+        rows = [line.split("\t") for line in path.read_text().splitlines()]
+        found[str(path.parent.relative_to(folder))] = [(r[2], float(r[3])) for r in rows]
+    return found
+
+
+def losses_of(folder: pathlib.Path) -> dict[str, list[float]]:
+    return {
+        str(path.parent.relative_to(folder)): [
+            line["loss"]
+            for line in map(json.loads, path.read_text().splitlines())
+            if "loss" in line
+        ]
+        for path in sorted(folder.glob("*/seed_*/metrics.jsonl"))
+    }
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, pathlib.Path]:
+    """The experiment, and the folder of a sweep that was killed on the way and continued."""
+    folder = tmp_path_factory.mktemp("sweep")
+    path, out = write_experiment(folder, SIX + NEEDS), folder / "out"
+    arguments = (f"--config={path}", f"--workdir={out}", "--jobs=2")
+    killed = start(*arguments)
+    until(lambda: len(list(out.glob("*/seed_0/figures.json"))) >= 2)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+    done = {path: path.stat().st_mtime_ns for path in out.glob("*/seed_0/figures.json")}
+    workers = f"crnn_jax.sweeps.work {out}"
+    until(lambda: subprocess.run(["pgrep", "-f", workers]).returncode == 1, 60)  # none is left
+    assert len(list(out.glob("*/seed_0/figures.json"))) < 6
+    assert start(*arguments).wait(400) == 0
+    assert all(path.stat().st_mtime_ns == time for path, time in done.items())  # not run again
+    return path, out
+
+
+def test_a_killed_sweep_goes_on(local):
+    _, out = local
+    assert [row["cell"] for row in table_of(out)] == [
+        f"hidden={hidden} recurrence={cell}" for hidden in (8, 12, 16) for cell in ("lstm", "gru")
+    ]
+    assert "Does it matter?" in (out / "table.md").read_text()
+    assert (out / "table.png").stat().st_size > 5000
+    assert len(readings_of(out)) == 6
+
+
+def test_a_run_that_fails_is_told_and_the_rest_goes_on(tmp_path, capfd):
+    # The second set is missing on disk, which the first cell does not notice.
+    body = 'add("good"); add("bad", {"data.eval": "tsv:missing"})'
+    path = write_experiment(tmp_path, body)
+    assert start(f"--config={path}", f"--workdir={tmp_path / 'out'}").wait(300) == 1
+    said = capfd.readouterr().err
+    assert "bad, seed 0: failed: error: " in said
+    assert "missing" in said
+    assert [row["cell"] for row in table_of(tmp_path / "out")] == ["good"]
+
+
+def test_a_dry_run_says_what_it_takes(tmp_path, run_command):
+    path = write_experiment(tmp_path)
+    code, out, _ = run_command(
+        sweep.main, f"--config={path}", f"--workdir={tmp_path / 'out'}", "--dry_run", "--jobs=2"
+    )
+    assert code == 0
+    assert len(out) == 5
+    assert out[0].startswith("base, seed 0  4 steps  about 0:")
+    assert "4 runs, 2 side by side: about 0:" in out[-1]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A SLURM of this machine alone; returns its SLURM_CONF."""
+    pytest.importorskip("submitit")
+    if not shutil.which("slurmctld") or os.getuid():
+        pytest.skip("needs root and Debian's slurm-wlm (apt-get install slurm-wlm munge)")
+    folder = tmp_path_factory.mktemp("slurm")
+    script = ["bash", str(_ROOT / "tests" / "slurm_cluster.sh")]
+    started = subprocess.run(
+        [*script, "start", str(folder)], capture_output=True, text=True, timeout=120
+    )
+    try:
+        if started.returncode:
+            pytest.skip(f"SLURM does not start here: {started.stderr[-500:]}")
+        yield started.stdout.strip()
+    finally:
+        subprocess.run([*script, "stop", str(folder)], check=True)
+
+
+def test_slurm_gives_the_table_of_this_machine(local, cluster, tmp_path):
+    """Six cells; the launcher is killed, and a job is told that its time is over."""
+    path, here = local
+    out = tmp_path / "out"
+    arguments = (f"--config={path}", f"--workdir={out}", "--launcher=slurm")
+
+    def slurm(*command: str) -> str:
+        environment = {**os.environ, "SLURM_CONF": cluster}
+        return subprocess.run(command, env=environment, capture_output=True, text=True).stdout
+
+    killed = start(*arguments, SLURM_CONF=cluster)
+    running = ("squeue", "--noheader", "--states=RUNNING", "--format=%i")
+    # One that trains: submitit's handler is in place, and so is ours.
+    until(lambda: any(out.glob("*/seed_0/config.json")) and slurm(*running).split())
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+    job = slurm(*running).split()[0]
+    slurm("scancel", "--signal=USR2", job)
+    # It is queued again by itself; SLURM begins it after two minutes.
+    until(lambda: "Restarts=1" in slurm("scontrol", "show", "job", job), 60)
+    again = start(*arguments, SLURM_CONF=cluster)
+    assert again.wait(600) == 0
+    assert len(list((out / "slurm").glob("*submission.sh"))) == 1  # nothing was submitted twice
+    assert table_of(out) == table_of(here)
+    for name, losses in losses_of(here).items():
+        assert losses_of(out)[name] == pytest.approx(losses, rel=1e-3), name
+    assert readings_of(out).keys() == readings_of(here).keys()

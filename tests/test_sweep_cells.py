@@ -1,0 +1,135 @@
+"""What a sweep varies: cells, their names, and what is wrong with them."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable
+
+import pytest
+from sweep_files import write_experiment
+
+from crnn_jax import sweep
+from crnn_jax.errors import UserError
+from crnn_jax.sweeps import runs
+from crnn_jax.sweeps.cells import Cell, Resources, collect
+
+
+def names(body: Callable) -> list[str]:
+    return [cell.name for cell in collect(body).cells]
+
+
+def test_a_grid_has_every_combination():
+    def body(add):
+        add.grid({"model.hidden": (8, 16), "loss": ("a", "b")})
+
+    assert names(body) == ["hidden=8 loss=a", "hidden=8 loss=b", "hidden=16 loss=a",
+                           "hidden=16 loss=b"]  # fmt: skip
+    assert collect(body).cells[2].knobs == {"model.hidden": 16, "loss": "a"}
+
+
+def test_random_cells_are_the_same_again():
+    def body(seed):
+        def sweep(add):
+            add.random(
+                20,
+                {
+                    "optimizer.learning_rate": add.log(1e-4, 1e-2),
+                    "model.dropout": add.uniform(0.0, 0.5),
+                    "model.hidden": (8, 16),
+                },
+                seed,
+            )
+
+        return [cell.knobs for cell in collect(sweep).cells]
+
+    found = body(0)
+    assert found == body(0) != body(1)
+    rates = [knobs["optimizer.learning_rate"] for knobs in found]
+    assert all(1e-4 <= rate <= 1e-2 for rate in rates)
+    assert 4 <= sum(rate < 1e-3 for rate in rates) <= 16  # half of the orders of magnitude
+    assert {knobs["model.hidden"] for knobs in found} == {8, 16}
+
+
+def test_a_cell_becomes_overrides_and_a_folder():
+    cell = Cell("two layers, 50 % / wide", {"model.layers": 2, "synth.rotation": (-5.0, 5.0)})
+    assert cell.slug == "two_layers_50_wide"
+    assert cell.overrides(3) == [
+        ("model.layers", "2"), ("synth.rotation", "(-5.0, 5.0)"), ("seed", "3"),
+    ]  # fmt: skip
+
+
+def test_what_a_run_needs_is_said():
+    found = collect(lambda add: (add(batch_size=8), add.resources(gpus=1), add.data("tsv:a")))
+    assert found.needs == Resources(gpus=1)
+    assert found.specs == ("tsv:a",)
+    assert found.cells[0].name == "batch_size=8"
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (lambda add: None, "adds no cell"),
+        (lambda add: (add("a b"), add("a_b")), "two cells are called 'a_b'"),
+        (lambda add: add("a", seed=1), r"say add\.seeds\(3\)"),
+        (lambda add: (add("a"), add.seeds(0)), "give 1 or more"),
+        (lambda add: (add("a"), add.resources(gpu=1)), "it takes minutes, cpus, gpus"),
+    ],
+)
+def test_mistakes_are_named(body, message):
+    with pytest.raises(UserError, match=message):
+        collect(body)
+
+
+def test_a_sweep_knows_its_runs(tmp_path: pathlib.Path):
+    found = runs.load(write_experiment(tmp_path), str(tmp_path / "out"))
+    assert found.question == "Does it matter?"
+    assert [(run.cell.name, run.seed) for run in found.runs] == [
+        ("base", 0), ("GRU", 0), ("base", 1), ("GRU", 1),
+    ]  # fmt: skip
+    assert found.runs[1].folder == tmp_path / "out" / "GRU" / "seed_0"
+    assert len(runs.load(found.experiment, str(tmp_path / "out"), seeds=1).runs) == 2
+    wide = runs.load(found.experiment, "out", overrides=[("model.hidden", "24")])
+    assert wide.runs[1].cell.overrides(0)[0] == ("model.hidden", "24")
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ('add("a", {"model.recurence": "gru"})', "cell 'a': .*did you mean 'model.recurrence'"),
+        ('add("a", {"model.recurrence": "gruu"})', "cell 'a': .*did you mean 'gru'"),
+        ("add(1 / 0)", "line 11: ZeroDivisionError"),
+    ],
+)
+def test_a_wrong_cell_is_told_before_anything_runs(tmp_path, mistake, body, message):
+    import re
+
+    path = write_experiment(tmp_path, body)
+    line = mistake(sweep.main, f"--config={path}", f"--workdir={tmp_path / 'out'}")
+    assert re.search(message, line), line
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_experiment_without_a_sweep_is_told(tmp_path, mistake):
+    line = mistake(sweep.main, "--config=quickstart", f"--workdir={tmp_path}")
+    assert "no sweep; define sweep(add)" in line
+    line = mistake(sweep.main, "--config=quickstart", "--workdir=x", "--launcher=slrm")
+    assert "did you mean 'slurm'" in line
+
+
+def test_runs_with_other_knobs_are_not_mixed(tmp_path, smoke_run):
+    import shutil
+
+    path = write_experiment(tmp_path)
+    shutil.copytree(smoke_run, tmp_path / "out" / "GRU" / "seed_0")
+    with pytest.raises(UserError, match=r"GRU/seed_0 holds a run with other knobs: .*recurrence"):
+        runs.load(path, str(tmp_path / "out"))
+
+
+def test_how_far_a_run_is(tmp_path, smoke_run):
+    run = runs.Run(Cell("a", {}), 0, smoke_run)
+    found = run.progress()
+    assert (found.step, found.batch) == (4, 4)
+    assert found.seconds > 0
+    assert runs.Run(Cell("a", {}), 0, tmp_path / "none").progress() == runs.Progress()
+    (tmp_path / "log.txt").write_text("one\ntwo\n\n")
+    assert runs.Run(Cell("a", {}), 0, tmp_path).last_line() == "two"

@@ -1,0 +1,117 @@
+"""Runs of a sweep side by side: what fails, what is left, what memory allows."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+
+import pytest
+from sweep_files import finish, write_experiment
+
+from crnn_jax.sweeps import local, runs
+from crnn_jax.sweeps.cells import Cell
+
+NINE = "for i in range(9): add(f'c{i}')"
+DONE = (
+    "import pathlib, sys, time; time.sleep(0.2); "
+    "pathlib.Path(sys.argv[1], 'figures.json').write_text('{}')"
+)
+
+
+@pytest.fixture
+def workers(monkeypatch):
+    """Replaces the workers by processes that do as they are told, by cell's name."""
+    monkeypatch.setattr(local, "_POLL", 0.02)
+    started, programs = [], {}
+
+    def start(run, slot, slots, gpus, cores):
+        started.append((run.cell.name, slot))
+        program = programs.get(run.cell.name, DONE)
+        return subprocess.Popen([sys.executable, "-c", program, str(run.folder)])
+
+    monkeypatch.setattr(local, "_start", start)
+    return started, programs
+
+
+def test_runs_share_the_slots_and_a_failure_stops_nothing(tmp_path, workers):
+    started, programs = workers
+    programs |= {"c1": "raise SystemExit(1)", "c2": "pass"}  # the second says nothing was done
+    sweep = runs.load(write_experiment(tmp_path, NINE), str(tmp_path / "out"))
+    finish(sweep.runs[0].folder, {"a": []})
+    most = []
+    state = local.launch(sweep, 3, lambda s: most.append(len(s.jobs)))
+    assert max(most) == 3
+    assert {run.cell.name for run in state.failed} == {"c1", "c2"}
+    assert len(state.done) == 7
+    assert "c0" not in dict(started)  # it was done before
+    assert {slot for _, slot in started} == {0, 1, 2}
+    started.clear()
+    programs.clear()
+    assert len(local.launch(sweep, 3, lambda s: None).done) == 9
+    assert sorted(name for name, _ in started) == ["c1", "c2"]  # tried again, alone
+
+
+def test_a_signal_is_passed_on(tmp_path, workers, monkeypatch):
+    _, programs = workers
+    programs |= dict.fromkeys([f"c{i}" for i in range(9)], "import time; time.sleep(60)")
+    sweep = runs.load(write_experiment(tmp_path, NINE), str(tmp_path / "out"))
+    asked = []
+
+    class Stop:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+        @property
+        def requested(self):
+            asked.append(1)
+            return "SIGTERM" if len(asked) > 3 else ""
+
+    monkeypatch.setattr(local, "StopSignal", Stop)
+    start = time.monotonic()
+    state = local.launch(sweep, 2, lambda s: None)
+    assert time.monotonic() - start < 30
+    assert not state.jobs
+    assert not state.failed
+    assert len(state.waiting) == 9
+
+
+def test_memory_limits_the_runs(monkeypatch, tmp_path):
+    run = runs.Run(Cell("a", {}), 0, tmp_path)
+    job = local.Job(run, 0, subprocess.Popen([sys.executable, "-c", "pass"]))
+    job.process.wait()
+    state = local.State([], [], [job], [])
+    known = {"VmHWM": 3e9, "MemAvailable": 4e9}
+    monkeypatch.setattr(local, "_status", lambda path, key: known[key])
+    assert local._fits(state)  # 1.25 times 3 GB
+    known["MemAvailable"] = 3e9
+    assert not local._fits(state)
+    assert "3.0 GB free" in state.note
+    known["VmHWM"] = 1e8  # has only begun: it will take what the first guess says
+    assert not local._fits(state)
+    assert local._fits(local.State([], [], [], []))  # one runs in any case
+    known["VmHWM"] = None
+    assert local._fits(state)
+
+
+def test_every_run_has_cores_of_its_own(monkeypatch, tmp_path):
+    seen, begin = [], subprocess.Popen
+
+    def start(command, **more):
+        seen.append((command[-1], more["env"].get("CUDA_VISIBLE_DEVICES")))
+        process = begin(["true"])
+        process.wait()
+        return process
+
+    monkeypatch.setattr(local.subprocess, "Popen", start)
+    run = runs.Run(Cell("a", {}), 0, tmp_path)
+    for slot in range(3):
+        local._start(run, slot, 3, [], [0, 1, 2, 3, 4])
+    assert [cores for cores, _ in seen] == ["--cores=0,3", "--cores=1,4", "--cores=2"]
+    seen.clear()
+    for slot in range(3):
+        local._start(run, slot, 3, ["0", "1"], [0, 1])
+    assert seen == [("--cores=0", "0"), ("--cores=1", "1"), ("--cores=0", "0")]

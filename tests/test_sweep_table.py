@@ -1,0 +1,106 @@
+"""The table of a sweep: means, deviations, differences, costs, and what is missing."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+from sweep_files import finish, write_experiment
+
+from crnn_jax import sweep as command
+from crnn_jax.scoring import significance
+from crnn_jax.scoring.results import Row
+from crnn_jax.sweeps import runs, table
+from crnn_jax.sweeps.plot import save
+
+
+def readings(right: int, count: int = 100):
+    return [(f"w{i}", f"W{i}!" if i < right else "x") for i in range(count)]
+
+
+@pytest.fixture
+def sweep(tmp_path):
+    """Two cells, two seeds, two sets; the last run is missing."""
+    found = runs.load(write_experiment(tmp_path), str(tmp_path / "out"))
+    for run, (a, b) in zip(found.runs, ((50, 40), (70, 60), (54, 44)), strict=False):
+        finish(run.folder, {"a": readings(a), "b": readings(b, 300)}, minutes=2 + run.seed)
+    return found
+
+
+def test_lines_hold_means_and_deviations(sweep):
+    found = table.collect(sweep)
+    base, gru = found.lines
+    assert (base.cell, base.seeds, gru.seeds) == ("base", (0, 1), (0,))
+    assert base.mean("a") == pytest.approx(0.52)
+    assert base.deviation("a") == pytest.approx(np.std([0.5, 0.54], ddof=1))
+    assert gru.deviation("a") is None
+    assert base.mean(table.ALL) == pytest.approx((90 / 400 + 98 / 400) / 2)
+    assert base.difference is None
+    value, (low, high) = gru.difference
+    assert value == pytest.approx(130 / 400 - 94 / 400)
+    assert 0 < low < value < high
+    assert base.minutes == 2.5
+    assert found.sets == {"a": 100, "b": 300}
+    assert found.missing == ("GRU, seed 1",)
+
+
+def test_markdown_and_csv_say_the_same(sweep):
+    found = table.collect(sweep)
+    lines = table.to_markdown(found).splitlines()
+    assert lines[0] == "Does it matter?"
+    assert lines[2].startswith("|  | a | b | all images | difference |")
+    assert lines[4].startswith("| base | 52.0 +- 2.8 | 14.0 +- 0.9 | 23.5 +- 1.4 | baseline | 1.00")
+    assert lines[5].startswith("| GRU | 70.0 | 20.0 | 32.5 | +9.0 [")
+    assert "Not done yet: GRU, seed 1." in lines[-1]
+    base, gru = csv.DictReader(io.StringIO(table.to_csv(found)))
+    assert float(base["a"]) == pytest.approx(0.52)
+    assert base["difference"] == gru["a std"] == ""
+    assert float(gru["difference"]) == pytest.approx(0.09)
+    assert float(gru["low"]) < float(gru["all images"]) < float(gru["high"])
+
+
+def test_the_picture_has_a_line_for_every_cell(sweep, tmp_path):
+    save(tmp_path / "table.png", table.collect(sweep))
+    with Image.open(tmp_path / "table.png") as image:
+        assert image.size == (880, int((1.4 + 2 * 0.34) * 110))
+        assert len(image.convert("RGB").getcolors(1 << 20)) > 10
+
+
+def test_collect_writes_what_is_there(sweep, tmp_path, run_command, mistake):
+    argv = (f"--config={sweep.experiment}", f"--workdir={tmp_path / 'out'}", "--collect")
+    code, out, _ = run_command(command.main, *argv)
+    assert (code, out[0]) == (0, "Does it matter?")
+    assert {p.name for p in (tmp_path / "out").glob("table.*")} == {
+        "table.md", "table.csv", "table.png",
+    }  # fmt: skip
+    line = mistake(command.main, *argv[:1], f"--workdir={tmp_path / 'no'}", "--collect")
+    assert "no run is done yet" in line
+
+
+def scores(*correct: int) -> significance.RowScores:
+    rows = [Row(str(i), "a", "a" if right else "b", 1.0) for i, right in enumerate(correct)]
+    return significance.score_rows(rows, "exact")
+
+
+def test_groups_of_one_model_differ_as_a_paired_test_says():
+    rng = np.random.default_rng(0)
+    a, b = (scores(*(rng.random(500) < rate)) for rate in (0.5, 0.6))
+    value, ends = significance.difference_of_groups([a], [b], "set")
+    test = significance.paired_test(a, b, "set").word_accuracy
+    assert value == pytest.approx(test.difference)
+    np.testing.assert_allclose(ends, test.interval, atol=0.01)
+
+
+def test_spread_between_seeds_widens_the_interval():
+    rng = np.random.default_rng(0)
+
+    def group(*rates):
+        return [scores(*(rng.random(2000) < rate)) for rate in rates]
+
+    steady, _ = group(0.5, 0.5), None
+    _, narrow = significance.difference_of_groups(steady, group(0.6, 0.6))
+    _, wide = significance.difference_of_groups(steady, group(0.4, 0.8))
+    assert wide.high - wide.low > 3 * (narrow.high - narrow.low)
