@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
     args = parser.parse_args(others)
     if args.list:
         for name, path in cli.experiments().items():
-            print(f"{name:<16} {cli.purpose(path)}")
+            print(f"{name:<22} {cli.purpose(path)}")
         return cli.DONE
     config = cli.load_experiment(args.config, overrides)
     if args.print_config:

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from crnn_jax.models import convolution
-from crnn_jax.models.encoders import ENCODERS, Conv, Residual
+from crnn_jax.models.encoder_layers import Conv, Residual
+from crnn_jax.models.encoders import ENCODERS
 
 # Every shape of convolution that some encoder has, and odd ones.
 SHAPES = {

@@ -12,7 +12,8 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from crnn_jax import types
-from crnn_jax.models.encoders import ConvEncoder, Layer
+from crnn_jax.models.encoder_layers import Layer
+from crnn_jax.models.encoders import ConvEncoder
 from crnn_jax.models.layers import RowDropout, standardize, width_mask
 from crnn_jax.models.recurrent import RecurrentLayer
 

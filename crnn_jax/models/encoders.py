@@ -6,7 +6,6 @@ how many frames an image of a given width has.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,41 +17,8 @@ import numpy as np
 from crnn_jax import types
 from crnn_jax.errors import UserError, unknown_name
 from crnn_jax.models.convolution import Convolution
-from crnn_jax.models.layers import MaskedBatchNorm, Pair, max_pool, output_size, width_mask
-
-
-@dataclasses.dataclass(frozen=True)
-class Conv:
-    """Convolution, optional batch normalisation, rectifier."""
-
-    features: int
-    kernel: Pair = (3, 3)
-    stride: Pair = (1, 1)
-    padding: Pair = (1, 1)
-    norm: bool = False
-    bias: bool = True
-
-
-@dataclasses.dataclass(frozen=True)
-class MaxPool:
-    """Max pooling."""
-
-    kernel: Pair = (2, 2)
-    stride: Pair = (2, 2)
-    padding: Pair = (0, 0)
-
-
-@dataclasses.dataclass(frozen=True)
-class Residual:
-    """Basic residual block (He et al., 2016): two normalised 3x3 convolutions and a shortcut."""
-
-    features: int
-    stride: Pair = (1, 1)
-    kernel: Pair = (3, 3)
-    padding: Pair = (1, 1)
-
-
-Layer = Conv | MaxPool | Residual
+from crnn_jax.models.encoder_layers import Conv, Layer, MaxPool, Residual
+from crnn_jax.models.layers import MaskedBatchNorm, max_pool, output_size, width_mask
 
 # Shi, Bai and Yao, 2015 (arXiv 1507.05717), table 1. Its third and fourth pooling windows are
 # 1x2 (width x height), so a width of 100 gives 24 frames.

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from crnn_jax import types
-from crnn_jax.models.encoders import Conv, Layer, MaxPool
+from crnn_jax.models.encoder_layers import Conv, Layer, MaxPool
 from crnn_jax.pytorch.layers import Shapes, Weights, array
 
 # Prefixes of PyTorch's keys: of a convolution, and of the normalisation after it, if any.

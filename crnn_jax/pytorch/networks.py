@@ -18,7 +18,8 @@ import numpy as np
 
 from crnn_jax import types
 from crnn_jax.errors import UserError, unknown_name
-from crnn_jax.models.encoders import ENCODERS, Conv, Layer
+from crnn_jax.models.encoder_layers import Conv, Layer
+from crnn_jax.models.encoders import ENCODERS
 from crnn_jax.pytorch.encoders import (
     Keys,
     encoder_from_torch,
