@@ -122,8 +122,10 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-    """Returns a time as minutes and seconds, 75:04."""
-    return "{}:{:02}".format(*divmod(round(seconds), 60))
+    """Returns a time as minutes and seconds, 15:04, or from an hour on as 2:15:04."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes_left = divmod(minutes, 60)
+    return f"{hours}:{minutes_left:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _use(pace: Pace) -> str:
