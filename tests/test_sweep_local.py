@@ -98,6 +98,7 @@ def test_memory_limits_the_runs(monkeypatch, tmp_path):
 
 
 def test_every_run_has_cores_of_its_own(monkeypatch, tmp_path):
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     seen, begin = [], subprocess.Popen
 
     def start(command, **more):
@@ -115,3 +116,10 @@ def test_every_run_has_cores_of_its_own(monkeypatch, tmp_path):
     for slot in range(3):
         local._start(run, slot, 3, ["0", "1"], [0, 1])
     assert seen == [("--cores=0", "0"), ("--cores=1", "1"), ("--cores=0", "0")]
+
+
+@pytest.mark.parametrize(("visible", "gpus"), [("2,3", ["2", "3"]), ("", []), ("-1", [])])
+def test_hidden_gpus_are_not_used(monkeypatch, visible, gpus):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert local.available_gpus() == gpus
+    assert local.default_jobs(gpus, [0, 1, 2]) == (len(gpus) or 3)

@@ -51,8 +51,8 @@ def default_jobs(gpus: Sequence[str], cores: Sequence[int]) -> int:
 
 def available_gpus() -> list[str]:
     """Returns the GPUs that runs may have, as CUDA_VISIBLE_DEVICES names them."""
-    if visible := os.environ.get("CUDA_VISIBLE_DEVICES"):
-        return [name for name in visible.split(",") if name]
+    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [name for name in visible.split(",") if name not in ("", "-1")]
     found = sorted(pathlib.Path("/dev").glob("nvidia[0-9]*"))
     return [path.name.removeprefix("nvidia") for path in found]
 
@@ -124,6 +124,8 @@ def _start(
     environment = dict(os.environ)
     if gpus:
         environment["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
+    if len(gpus) < slots:  # the first run on a GPU must leave memory for the second
+        environment.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
     own = cores[slot::slots] or [cores[slot % len(cores)]]
     command = [sys.executable, "-m", "crnn_jax.sweeps.work", str(run.folder)]
     with open(run.folder / LOG, "ab") as log:
