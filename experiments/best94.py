@@ -3,9 +3,9 @@
     python -m crnn_jax.main --config=best94 --workdir=runs/best94
     bash benchmarks/gpu_models.sh OUT best94      # in pieces of nine minutes, on one GPU
 
-A residual encoder, two bidirectional layers, a second CTC loss before them, images standardized and
-squashed to 32x160. `atlas=build/fonts.npz` draws with the faces of `make fonts`. Width, second loss and
-mixture of texts are those that helped the small networks; no run to its end has been made yet.
+A residual encoder, two bidirectional layers, a second CTC loss before them, images standardized
+and squashed to 32x160. `atlas=build/fonts.npz` draws with the faces of `make fonts`. Width and
+second loss are those that helped the small networks; no run to its end has been made yet.
 """
 
 from ml_collections import ConfigDict
