@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Versions tested on Python 3.11; other Pythons resolve their own.
 CONSTRAINTS := $(shell $(PYTHON) -c 'import sys; print("-c constraints.txt" if sys.version_info[:2] == (3, 11) else "")')
 
-.PHONY: help venv train test test-all lint fonts
+.PHONY: help venv train test test-all lint fonts docs
 
 help:
 	@echo "make venv      set up $(VENV)"
@@ -14,6 +14,7 @@ help:
 	@echo "make test      the core tests"
 	@echo "make test-all  the slow tests, too"
 	@echo "make lint      formatting and lint"
+	@echo "make docs      the documentation, into build/docs"
 	@echo "make fonts     free fonts of Debian, installed and drawn into build/fonts.npz (root)"
 
 venv: $(VENV)/.ready
@@ -61,3 +62,8 @@ fonts: $(VENV)/.ready
 		dpkg -L $$package 2> /dev/null | grep -iE '\.(ttf|otf|ttc)$$' | grep -E -e "$${keep:-.}" | \
 			sed "s/$$/$(TAB)$$tag/"; done > build/fonts.txt
 	$(ATLAS) --fonts=build/fonts.txt --charset=latin94+space --out=build/fonts.npz
+
+docs: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet $(CONSTRAINTS) --editable '.[docs]'
+	$(BIN)/python -m sphinx -W --keep-going --quiet -b html docs build/docs
+	@echo "build/docs/index.html"

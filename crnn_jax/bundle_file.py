@@ -39,7 +39,7 @@ class Ancestor:
     Attributes:
       name: of the model that came out.
       licence: an SPDX expression or a few words; "unknown" when none was given.
-      train: what it was trained on: SPECs joined by ` + `.
+      train: what it was trained on: SPECs joined by "+".
       fingerprints: hashes of those sets, by name, as in run.json.
       steps: of this training.
       images: seen in it.

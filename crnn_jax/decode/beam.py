@@ -6,7 +6,7 @@ What comes out is therefore ranked by exact probabilities, the greedy reading am
 Measured with `benchmarks/decode_speed.py --prune 1e-4 1e-3 --limit 512 --repetitions 5` on one core
 of an EPYC, 16 strings, no language model; words per second of ours divided by those of
 fast-ctc-decode and of pyctcdecode, and how many strings of fast-ctc-decode's are equal (the others
-were less likely than ours):
+were less likely than ours)::
 
                                      pruned at 1e-4 (default)   at 1e-3       equal
     quickstart on SVT, 25 frames           3.6    115          2.1   68    504 of 512

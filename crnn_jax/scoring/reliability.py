@@ -122,7 +122,7 @@ def reliability_bins(
 def calibration_error(
     confidences: Any, correct: Any, bins: int = BINS, kind: str = "mass"
 ) -> float:
-    """Returns the expected calibration error (ECE): the mean |confidence - accuracy| over rows.
+    """Returns the expected calibration error (ECE): the mean of abs(confidence - accuracy).
 
     The ECE that this project reports has bins of equal mass. A recogniser's confidences crowd near
     1, so that most bins of equal width hold a handful of rows, whose accuracy is chance: their ECE
@@ -138,7 +138,7 @@ def calibration_error(
 def max_calibration_error(
     confidences: Any, correct: Any, bins: int = BINS, kind: str = "mass"
 ) -> float:
-    """Returns the greatest |confidence - accuracy| of a bin; NaN without rows.
+    """Returns the greatest abs(confidence - accuracy) of a bin; NaN without rows.
 
     Args and errors: as `reliability_bins`.
     """
