@@ -115,6 +115,7 @@ def test_language_model_and_bonus_rank_as_brute_force_does():
     assert 0 < changed < 60
 
 
+@pytest.mark.slow
 def test_models_add_up():
     """Two bigrams and a bonus: as if strings had been ranked by the sum of all three."""
     logits, frames = cases(9, 30, 5, 4)
@@ -309,6 +310,7 @@ def test_reduced_precision_is_left_at_once():
     same(search(low, frames, BeamOptions()), search(low.astype(jnp.float32), frames, BeamOptions()))
 
 
+@pytest.mark.slow
 def test_reads_as_other_decoders_do():
     logits, frames = cases(12, 24, 12, 6)
     decoder = make_decoder("beam")

@@ -101,6 +101,7 @@ def test_lists_of_characters_hold_for_the_words_of_a_lexicon(words):
     assert texts(parse(f"--lexicon={words}", "--allow=xyz"), "ab", "bc") == []
 
 
+@pytest.mark.slow
 def test_lexicon_pattern_and_language_model_in_a_beam(words, tmp_path):
     beam = parse("--decoder=beam", f"--lexicon={words}")
     assert texts(beam, "ax", "bx", "dc")[0] == "abc"

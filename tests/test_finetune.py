@@ -75,6 +75,7 @@ def test_a_run_says_what_became_of_every_character_and_bundles_the_model(tuned, 
     assert read[0] == read[1]
 
 
+@pytest.mark.slow
 def test_a_run_that_reads_worse_than_before_says_so(words, smoke_run, tuned, tmp_path, caplog):
     folder = shutil.copytree(tuned, tmp_path / "run")
     before = json.loads((folder / "before.json").read_text("utf-8"))

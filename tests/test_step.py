@@ -131,6 +131,7 @@ def test_dropout_depends_on_the_step_and_on_nothing_else(batch):
     assert mean_loss(a) == mean_loss(b) != mean_loss(later)
 
 
+@pytest.mark.slow
 def test_a_second_loss_before_the_recurrence_moves_the_encoder_alone(batch):
     plain = {"optimizer.name": "sgd", "clip_norm": 0.0}
     states, sums = {}, {}

@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 
+import filelock
 import pytest
 from sweep_files import write_experiment
 
@@ -69,8 +70,18 @@ def losses_of(folder: pathlib.Path) -> dict[str, list[float]]:
 @pytest.fixture(scope="module")
 def local(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, pathlib.Path]:
     """The experiment, and the folder of a sweep that was killed on the way and continued."""
-    folder = tmp_path_factory.mktemp("sweep")
-    path, out = write_experiment(folder, SIX + NEEDS), folder / "out"
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent  # common to the workers: one runs it, the others wait
+    folder = folder / "sweep"
+    with filelock.FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            folder.mkdir()
+            _run_and_kill(write_experiment(folder, SIX + NEEDS), folder / "out")
+    return str(folder / "mine.py"), folder / "out"
+
+
+def _run_and_kill(path: str, out: pathlib.Path) -> None:
     arguments = (f"--config={path}", f"--workdir={out}", "--jobs=2")
     killed = start(*arguments)
     until(lambda: len(list(out.glob("*/seed_0/figures.json"))) >= 2)
@@ -82,7 +93,6 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, pathlib.Path]:
     assert len(list(out.glob("*/seed_0/figures.json"))) < 6
     assert start(*arguments).wait(400) == 0
     assert all(path.stat().st_mtime_ns == time for path, time in done.items())  # not run again
-    return path, out
 
 
 def test_a_killed_sweep_goes_on(local):
