@@ -187,14 +187,18 @@ def main(argv: Sequence[str]) -> int:
     if not args.run or not args.out:
         raise UserError("give --run=WORKDIR and --out=FILE.crnn to write, or --show=FILE.crnn")
     cli.check_output(args.out)
-    scores = model_card.read_scores(args.results) if args.results else []
+    card = _read_card(args.card) if args.card else ""
+    bundle = bundle_of_run(args.run, args.licence, args.name, "", args.average)
+    scores = model_card.read_scores(args.results, bundle.name) if args.results else []
     speed = model_card.read_speed(args.speed) if args.speed else None
-    card = model_card.fill(_read_card(args.card), scores, speed) if args.card else ""
-    bundle = bundle_of_run(args.run, args.licence, args.name, card, args.average)
     measured = {"tests": [score.to_json() for score in scores]} if scores else {}
     if speed:
         measured["speed"] = dataclasses.asdict(speed)
-    bundle = dataclasses.replace(bundle, metrics={**bundle.metrics, **measured})
+    bundle = dataclasses.replace(
+        bundle,
+        metrics={**bundle.metrics, **measured},
+        card=model_card.fill(card, scores, speed),
+    )
     size = save_bundle(args.out, bundle, args.bf16)
     hint = "" if bundle.licence != UNKNOWN else " (say what others may do with it: --licence=...)"
     print(

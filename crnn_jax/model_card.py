@@ -80,11 +80,15 @@ class Speed:
         return cls(ms, device)
 
 
-def read_scores(path: str) -> list[Score]:
+def read_scores(path: str, model: str) -> list[Score]:
     """Returns the scores in a results file of one model that `evaluate` wrote as JSON.
 
+    Args:
+      path: of the file.
+      model: its name, which is to be that in the file.
+
     Raises:
-      UserError: for another file, or one of several models or decoders.
+      UserError: for another file, or one of another model, of several, or of several decoders.
     """
     results = files.read_json(path)
     try:
@@ -106,6 +110,11 @@ def read_scores(path: str) -> list[Score]:
         raise UserError(
             f"{path}: not the results of one model; write them with "
             f"python -m crnn_jax.evaluate --model=MODEL --data=SPEC --out={path}"
+        )
+    if results.get("model") != model:
+        raise UserError(
+            f"{path}: the results of {results.get('model')!r:.60}, and the bundle is of {model!r}: "
+            "evaluate that, and not another"
         )
     return [Score.from_json(score.to_json(), path) for score in scores]
 

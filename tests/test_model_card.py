@@ -20,6 +20,7 @@ def test_a_bundle_holds_what_evaluate_wrote_about_it(
     smoke_run: pathlib.Path,
     tmp_path: pathlib.Path,
     run_command: Callable,
+    mistake: Callable,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -40,6 +41,8 @@ def test_a_bundle_holds_what_evaluate_wrote_about_it(
     assert model_card.speed_of(found.metrics) == Speed(3.14, "one core")
     assert "| two | 2 | " in found.card
     assert "Takes 3.1 ms (one core)." in found.card
+    wrong = (f"--run={smoke_run}", "--out=o.crnn", "--name=other", argv[0])
+    assert "results of 'smoke', and the bundle is of 'other'" in mistake(bundle.main, *wrong)
     _, shown, _ = run_command(bundle.main, "--show=mine.crnn")
     assert any(line.startswith("tested    two ") for line in shown)
     assert "speed     3.1 ms a word, one core" in shown
@@ -79,7 +82,7 @@ def test_other_files_are_no_results(text: str, tmp_path: pathlib.Path) -> None:
     path = tmp_path / "results.json"
     path.write_text(text)
     with pytest.raises(UserError, match=r"results\.json: (not the results|damaged)"):
-        model_card.read_scores(str(path))
+        model_card.read_scores(str(path), "mine")
 
 
 @pytest.mark.parametrize("text", ["{}", '{"ms": 0, "device": "x"}', '{"ms": "3", "device": "x"}'])
