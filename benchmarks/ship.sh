@@ -14,7 +14,8 @@ python=${PYTHON:-.venv/bin/python}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 bundle=("$python" -m crnn_jax.bundle --run="$run" --name="$name" --bf16)
-"$python" -m crnn_jax.calibrate --model="$run" --data="tsv:$sets/iiit5k_train::group=^[^_]+"
+"$python" -m crnn_jax.calibrate --model="$run" --protocol=36 \
+  --data="tsv:$sets/iiit5k_train::group=^[^_]+"
 "${bundle[@]}" --out="$work/$name.crnn"
 "$python" -m crnn_jax.evaluate --model="$work/$name.crnn" --protocol=36 --out="$work/results.json" \
   --data="tsv:$sets/iiit5k_train" --data="tsv:$sets/ic03_test" --data="tsv:$sets/svt_test"
