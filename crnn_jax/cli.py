@@ -95,6 +95,22 @@ def run(main: Callable[[Sequence[str]], int]) -> NoReturn:
     sys.exit(code)
 
 
+def aligned(rows: Sequence[Sequence[str]], first: int = 0) -> list[str]:
+    """Returns lines whose columns stand below each other.
+
+    Args:
+      rows: cells; those of fewer cells than the first row widen no column.
+      first: least width of the first column.
+    """
+    whole = [row for row in rows if len(row) == len(rows[0])]
+    widths = [max(map(len, column)) for column in zip(*whole, strict=True)]
+    widths[0] = max(widths[0], first)
+    return [
+        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)).rstrip()
+        for row in rows
+    ]
+
+
 def settle_process() -> None:
     """Does what every process of ours begins with, before jax is imported."""
     from crnn_jax.memory import keep_freed_memory

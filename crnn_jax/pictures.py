@@ -68,6 +68,16 @@ def readings_grid(images: Sequence[np.ndarray | None], rows: Sequence[Row]) -> I
     return grid
 
 
+def original(source: Source, row: int) -> np.ndarray | None:
+    """Returns an image of a set as it is, (H, W, 3) uint8; None where it cannot be read."""
+    from crnn_jax.data.images import decode_image
+
+    try:
+        return decode_image(source.image_bytes(row), channels=3)
+    except DataError:
+        return None
+
+
 def mistakes(entries: Sequence[Entry]) -> Image.Image:
     """Draws images in two columns, each above its label and its reading; what differs is red.
 

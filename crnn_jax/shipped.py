@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Sequence
 from typing import Any
 
-from crnn_jax import bundle_zip
+from crnn_jax import bundle_zip, cli
 from crnn_jax.errors import UserError, unknown_name
 
 FOLDER = pathlib.Path(__file__).parent / "shipped"  # of the bundles; installed with the package
@@ -88,18 +87,7 @@ def describe() -> list[str]:
                 bundle.licence,
             )
         )
-    return _aligned(_TITLES, rows) if rows else []
-
-
-def _aligned(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Returns lines whose columns stand below each other; a short row widens none of them."""
-    whole = [titles, *(row for row in rows if len(row) == len(titles))]
-    widths = [max(map(len, column)) for column in zip(*whole, strict=True)]
-    widths[0] = max(widths[0], 24)  # as the runs are listed
-    return [
-        "  ".join(f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)).rstrip()
-        for row in (titles, *rows)
-    ]
+    return cli.aligned([_TITLES, *rows], first=24) if rows else []  # as wide as the runs' names
 
 
 def _check(name: str, path: pathlib.Path) -> None:

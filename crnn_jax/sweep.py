@@ -7,7 +7,6 @@ are done.
 
 from __future__ import annotations
 
-import pathlib
 from collections.abc import Sequence
 
 from crnn_jax import cli, files
@@ -58,12 +57,10 @@ def _launch(sweep: runs.Sweep, launcher: str, jobs: int) -> bool:
     """Runs what is missing; returns whether all is done."""
     from crnn_jax.sweeps import estimate, local, view
 
-    with files.locked(sweep.folder / "sweep", f"{sweep.folder}: a sweep"):
+    with files.locked(sweep.folder / "sweep", "runs this sweep"):
         totals = {
-            cell.name: estimate.total_steps(
-                cli.load_experiment(sweep.experiment, cell.overrides(0))
-            )
-            for cell in sweep.cells
+            cell.name: estimate.total_steps(config)
+            for cell, config in zip(sweep.cells, sweep.configs, strict=True)
         }
         if launcher == "slurm":
             from crnn_jax.sweeps import slurm
@@ -88,7 +85,7 @@ def _write(sweep: runs.Sweep) -> bool:
     text = table.to_markdown(found)
     files.write_text(sweep.folder / "table.md", text)
     files.write_text(sweep.folder / "table.csv", table.to_csv(found))
-    plot.save(pathlib.Path(sweep.folder) / "table.png", found)
+    plot.save(sweep.folder / "table.png", found)
     print(text, end="")
     return True
 

@@ -9,10 +9,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from crnn_jax import files, metrics, pictures
-from crnn_jax.data.images import decode_image
-from crnn_jax.errors import DataError
 from crnn_jax.scoring.edits import KINDS, edits
-from crnn_jax.scoring.results import Result, Row
+from crnn_jax.scoring.results import Result, misread
 
 if TYPE_CHECKING:
     from crnn_jax.data.sources import Source
@@ -41,14 +39,10 @@ def misses_of(result: Result, protocol: str) -> list[Miss]:
       result: of the set.
       protocol: how texts are compared; rows without a label under it are left out.
     """
-    found = []
-    for i, row in enumerate(result.rows):
-        label, reading = (
-            metrics.apply_protocol(text, protocol) for text in (row.label, row.reading)
-        )
-        if label and label != reading:
-            found.append(Miss(i, label, reading, _kind(label, reading)))
-    return found
+    return [
+        Miss(i, label, reading, _kind(label, reading))
+        for i, label, reading in misread(result.rows, protocol)
+    ]
 
 
 def _kind(label: str, reading: str) -> str:
@@ -108,9 +102,5 @@ def save_misses(
 
 
 def _entry(source: Source, result: Result, miss: Miss) -> pictures.Entry:
-    try:
-        image = decode_image(source.image_bytes(miss.row), channels=3)
-    except DataError:
-        image = None
-    row: Row = result.rows[miss.row]
-    return image, dataclasses.replace(row, label=miss.label, reading=miss.reading)
+    row = dataclasses.replace(result.rows[miss.row], label=miss.label, reading=miss.reading)
+    return pictures.original(source, miss.row), row

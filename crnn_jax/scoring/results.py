@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from crnn_jax import files
@@ -59,6 +59,19 @@ def score(name: str, rows: Sequence[Row], protocol: str, rate: float | None) -> 
         "images_per_second": rate,
     }
     return Result(name, metrics, list(rows))
+
+
+def misread(rows: Sequence[Row], protocol: str) -> Iterator[tuple[int, str, str]]:
+    """Yields number, label and reading, as the protocol compares them, of rows that were misread.
+
+    Rows without a label under the protocol are left out.
+    """
+    from crnn_jax.metrics import apply_protocol
+
+    for i, row in enumerate(rows):
+        label, reading = (apply_protocol(text, protocol) for text in (row.label, row.reading))
+        if label and label != reading:
+            yield i, label, reading
 
 
 def write_predictions(path: str | pathlib.Path, results: Sequence[Result]) -> None:

@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING
 
 from crnn_jax import files, metrics, pictures
 from crnn_jax.auditing import rows as audit_rows
-from crnn_jax.data.images import decode_image
-from crnn_jax.errors import DataError
-from crnn_jax.scoring.results import Result
+from crnn_jax.scoring.results import Result, misread
 
 if TYPE_CHECKING:
     from crnn_jax.data.sources import Source
@@ -28,13 +26,9 @@ def worst_rows(results: Sequence[Result], protocol: str, most: int = MOST) -> li
     """
     ranked = []
     for number, result in enumerate(results):
-        for i, row in enumerate(result.rows):
-            label, reading = (
-                metrics.apply_protocol(text, protocol) for text in (row.label, row.reading)
-            )
-            if label and label != reading:
-                score = metrics.one_minus_ned(label, reading)
-                ranked.append((score, -row.confidence, audit_rows.Row(number, i)))
+        for i, label, reading in misread(result.rows, protocol):
+            score = metrics.one_minus_ned(label, reading)
+            ranked.append((score, -result.rows[i].confidence, audit_rows.Row(number, i)))
     return [place for _, _, place in sorted(ranked)[:most]]
 
 
@@ -49,13 +43,10 @@ def save_worst(
       results: what was read in each.
       protocol: as for `worst_rows`.
     """
-    entries = []
-    for number, i in worst_rows(results, protocol):
-        try:
-            image = decode_image(sources[number].image_bytes(i), channels=3)
-        except DataError:
-            image = None
-        entries.append((image, results[number].rows[i]))
+    entries = [
+        (pictures.original(sources[number], i), results[number].rows[i])
+        for number, i in worst_rows(results, protocol)
+    ]
     encoded = io.BytesIO()
     pictures.mistakes(entries).save(encoded, "PNG")
     files.write_bytes(path, encoded.getvalue())

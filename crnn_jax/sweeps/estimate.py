@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from ml_collections import ConfigDict
 
 from crnn_jax import cli, durations, progress
@@ -31,28 +29,18 @@ def describe(sweep: Sweep, jobs: int) -> str:
     """
     from crnn_jax import dry_run, flops, train
 
-    configs = [cli.load_experiment(sweep.experiment, cell.overrides(0)) for cell in sweep.cells]
-    cost = dry_run.measure(configs[0])
+    cost = dry_run.measure(sweep.configs[0])
     per_flop = None
-    lines, total = [], 0.0
-    for cell, config in zip(sweep.cells, configs, strict=True):
+    lines, left = [], []
+    for cell, config in zip(sweep.cells, sweep.configs, strict=True):
         steps = total_steps(config) or cost.steps
         model, _, _ = train.build(config, cost.classes, warmup=0, total=1)
         work = flops.per_image(config, model, cost.width) * config.batch_size * steps
         per_flop = per_flop or (cost.seconds - cost.compiling) / work
         seconds = per_flop * work + cost.compiling
-        for seed in range(sweep.seeds):
-            run = next(r for r in sweep.runs if r.cell is cell and r.seed == seed)
-            left = 0.0 if run.is_done else seconds
-            total += left
-            state = "done" if run.is_done else f"about {progress.duration(left)}"
+        for run in (run for run in sweep.runs if run.cell is cell):
+            left += [] if run.is_done else [seconds]
+            state = "done" if run.is_done else f"about {progress.duration(seconds)}"
             lines.append((run.name, f"{steps:,} steps", state))
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    told = ["  ".join(f"{c:<{w}}" for c, w in zip(line, widths, strict=True)) for line in lines]
-    count = sum("about" in line[2] for line in lines)
-    told.append(f"{count} runs, {jobs} side by side: about {progress.duration(total / jobs)}")
-    return "\n".join(_strip(told))
-
-
-def _strip(lines: Sequence[str]) -> list[str]:
-    return [line.rstrip() for line in lines]
+    total = f"{len(left)} runs, {jobs} side by side: about {progress.duration(sum(left) / jobs)}"
+    return "\n".join([*cli.aligned(lines), total])

@@ -9,6 +9,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from ml_collections import ConfigDict
+
 from crnn_jax import cli, files
 from crnn_jax import config as config_lib
 from crnn_jax.errors import UserError
@@ -82,6 +84,7 @@ class Sweep:
       experiment: its name with its argument, as --config gives it.
       folder: of the sweep.
       cells: in the order of the table, the baseline first.
+      configs: of the cells, in their order, with the first seed.
       seeds: of every cell.
       data: SPECs that judge the runs; none: each run's validation sets.
       needs: of a run, on a cluster.
@@ -91,6 +94,7 @@ class Sweep:
     experiment: str
     folder: pathlib.Path
     cells: tuple[Cell, ...]
+    configs: tuple[ConfigDict, ...]
     seeds: int
     data: tuple[str, ...]
     needs: Resources
@@ -141,18 +145,23 @@ def load(
     add: Add = cli.in_experiment(path, lambda: collect_cells(module.sweep))
     cells = tuple(Cell(c.name, {**dict(overrides), **c.knobs}) for c in add.cells)
     name = f"{path}:{arg}" if arg else str(path)
+    configs = []
+    for cell in cells:
+        try:
+            configs.append(cli.load_experiment(name, cell.overrides(0)))
+            validate(configs[-1])
+        except UserError as error:
+            raise UserError(f"sweep: cell {cell.name!r}: {error}") from None
     sweep = Sweep(
-        name, pathlib.Path(folder), cells, seeds or add.seed_count, add.specs, add.needs,
-        (module.__doc__ or "").strip().partition("\n")[0],
+        name, pathlib.Path(folder), cells, tuple(configs), seeds or add.seed_count, add.specs,
+        add.needs, (module.__doc__ or "").strip().partition("\n")[0],
     )  # fmt: skip
     for run in sweep.runs:
-        try:
-            config = cli.load_experiment(name, run.cell.overrides(run.seed))
-            validate(config)
-        except UserError as error:
-            raise UserError(f"sweep: cell {run.cell.name!r}: {error}") from None
-        before = run.folder / "config.json"
-        if before.is_file() and (changed := changed_knobs(config_lib.load(before), config)):
+        if not (run.folder / "config.json").is_file():
+            continue
+        config = sweep.configs[cells.index(run.cell)].copy_and_resolve_references()
+        config.seed = run.seed
+        if changed := changed_knobs(config_lib.load(run.folder / "config.json"), config):
             raise UserError(
                 f"{run.folder} holds a run with other knobs: {', '.join(changed)}; delete it, or "
                 "give the sweep another --workdir"
