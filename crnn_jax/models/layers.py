@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float
 from crnn_jax import types
 
 Pair = tuple[int, int]  # (along the height, along the width)
-_LEAST_VARIANCE = 1e-4  # of pixels in -1..1: noise on a blank image is not blown up to text
+LEAST_VARIANCE = 1e-4  # of pixels in -1..1: noise on a blank image is not blown up to text
 
 
 def output_size(size: Any, kernel: int, stride: int, padding: int) -> Any:
@@ -33,8 +33,11 @@ def output_size(size: Any, kernel: int, stride: int, padding: int) -> Any:
     return int(out) if isinstance(size, int) else out
 
 
-def width_mask(widths: types.Widths, width: int) -> Bool[Array, "B 1 W 1"]:
-    """Returns True on the real columns of feature maps (B, H, `width`, D)."""
+def width_mask(widths: types.Widths, width: Any) -> Bool[Array, "B 1 W 1"]:
+    """Returns True on the real columns of feature maps (B, H, `width`, D).
+
+    A size of `jax.export` may be symbolic, which is no int.
+    """
     return (jnp.arange(width)[None, :] < widths[:, None])[:, None, :, None]
 
 
@@ -48,7 +51,7 @@ def standardize(x: types.Features, widths: types.Widths) -> types.Features:
     x = x - jnp.sum(jnp.where(real, x, 0), axis=(1, 2, 3), keepdims=True) / count
     x = jnp.where(real, x, 0)
     variance = jnp.sum(x * x, axis=(1, 2, 3), keepdims=True) / count
-    return x * jax.lax.rsqrt(variance + _LEAST_VARIANCE)
+    return x * jax.lax.rsqrt(variance + LEAST_VARIANCE)
 
 
 def max_pool(x: types.Features, window: Pair, stride: Pair, padding: Pair) -> types.FeaturesOut:

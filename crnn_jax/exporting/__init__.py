@@ -1,0 +1,1 @@
+"""Models taken out of JAX: ONNX, StableHLO, and the gate that every artefact passes."""

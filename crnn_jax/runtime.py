@@ -1,0 +1,738 @@
+"""Reads text in images with an exported model; needs only numpy, Pillow and onnxruntime.
+
+This file stands alone: copy it beside a model that `python -m crnn_jax.export --to=onnx` wrote
+(`--with-runtime` does so), and
+
+    python reader.py word.png
+
+As a library:
+
+    reader = Reader.load("model.onnx")
+    for reading in reader.read(["word.png", array, pillow_image]):
+        print(reading.text, reading.confidence)
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import io
+import json
+import os
+import pathlib
+import sys
+import unicodedata
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image, ImageOps
+
+FORMAT = 1  # of the metadata
+PREFIX = "crnn_jax."  # of their names
+MAX_PIXELS = 64_000_000
+DECODERS = ("greedy", "beam", "lexicon")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
+_TINY = 1e-300
+_RESCALED = 4  # frames after which probabilities are made large again
+_FAR = 14.0  # nats below the best word, a millionth of its probability
+_SLACK = 1e-6  # rounding must not put a bound below a score
+
+
+class ReadError(ValueError):
+    """An image, a model or an option cannot be used: one line that says what to do."""
+
+
+class Character(NamedTuple):
+    """A character of a reading, how sure it is given the others, and its place in pixels."""
+
+    char: str
+    confidence: float
+    x0: float
+    x1: float
+
+
+class Alternative(NamedTuple):
+    """Another text, and p(text | image)."""
+
+    text: str
+    confidence: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """What was read in an image.
+
+    Attributes:
+      text: the reading.
+      confidence: p(text | image), 0 to 1, of calibrated posteriors where the model is calibrated.
+      alternatives: what else the decoder found, best first.
+      characters: of the text, in the order of the picture.
+    """
+
+    text: str
+    confidence: float
+    alternatives: tuple[Alternative, ...] = ()
+    characters: tuple[Character, ...] = ()
+
+
+# --- images ---------------------------------------------------------------------------------------
+
+
+def load_image(image: Any, channels: int) -> Image.Image:
+    """Returns an image upright in mode L or RGB.
+
+    Args:
+      image: a path, encoded bytes, a Pillow image, or an array (H, W[, C]) of uint8, uint16 or
+        floats in 0..1.
+      channels: 1 or 3.
+
+    Raises:
+      ReadError: it cannot be read, or has more than MAX_PIXELS pixels.
+    """
+    if isinstance(image, np.ndarray):
+        return _flatten(_from_array(image), channels)
+    if isinstance(image, Image.Image):
+        return _flatten(_decoded(image), channels)
+    name = "" if isinstance(image, bytes) else f"{os.fspath(image)}: "
+    try:
+        source = io.BytesIO(image) if isinstance(image, bytes) else image
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of damaged metadata, which pixels do without
+            with Image.open(source, formats=_FORMATS) as opened:
+                return _flatten(_decoded(opened), channels)
+    except ReadError as error:
+        raise ReadError(f"{name}{error}") from None
+    except FileNotFoundError:
+        raise ReadError(f"{name}no such file") from None
+    except Image.DecompressionBombError:  # Pillow's own limit, above ours
+        raise ReadError(f"{name}the image has more than {MAX_PIXELS:,} pixels: crop it") from None
+    except Image.UnidentifiedImageError:
+        raise ReadError(f"{name}not an image: use PNG, JPEG, WebP, BMP, TIFF or GIF") from None
+    except Exception as error:  # a damaged file makes the readers raise almost anything
+        told = " ".join(str(error).split()) or type(error).__name__
+        raise ReadError(f"{name}damaged image ({told}): replace the file") from None
+
+
+def _decoded(image: Image.Image) -> Image.Image:
+    _check_size(*image.size)
+    image.load()
+    return ImageOps.exif_transpose(image)
+
+
+def _check_size(width: int, height: int) -> None:
+    if not 0 < width * height <= MAX_PIXELS:
+        raise ReadError(
+            f"the image has {width:,} x {height:,} pixels, and 1 to {MAX_PIXELS:,} are read: "
+            "crop it or make it smaller"
+        )
+
+
+def _from_array(array: np.ndarray) -> Image.Image:
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    if not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
+        raise ReadError(f"an array of shape {array.shape} is no image: give HxW, HxWx3 or HxWx4")
+    _check_size(array.shape[1], array.shape[0])
+    if array.dtype == np.uint16:
+        array = _to_8_bits(array)
+    elif array.dtype.kind == "f" and array.min() >= 0 and array.max() <= 1:
+        array = np.rint(array.astype(np.float32) * 255).astype(np.uint8)
+    elif array.dtype != np.uint8:
+        raise ReadError(f"an array of {array.dtype}: give uint8, uint16 or floats in 0..1")
+    return Image.fromarray(array)
+
+
+def _to_8_bits(values: np.ndarray) -> np.ndarray:
+    return ((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+
+
+def _flatten(image: Image.Image, channels: int) -> Image.Image:
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray(_to_8_bits(np.asarray(image).astype(np.uint16)))
+    elif image.mode in ("I", "F"):
+        raise ReadError(f"pixels of mode {image.mode}: save the image with 8 or 16 bits")
+    elif image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, image).convert("RGB")
+    image = image if image.mode in ("L", "RGB") else image.convert("RGB")
+    return image.convert("L" if channels == 1 else "RGB")
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocess:
+    """From an image to uint8 (height, W', channels); see `crnn_jax.data.images.Preprocess`."""
+
+    height: int
+    channels: int
+    fit: str
+    width: int
+    min_width: int
+    max_width: int
+
+    def __call__(self, image: Image.Image) -> np.ndarray:
+        """Resizes an image in mode L or RGB by antialiased bilinear interpolation."""
+        width, height = image.size
+        scaled = (2 * width * self.height + height) // (2 * height)
+        kept = min(max(scaled, self.min_width), self.max_width)
+        size = (self.width if self.fit == "squash" else kept, self.height)
+        array = np.asarray(image.resize(size, Image.Resampling.BILINEAR))
+        return array.reshape(self.height, size[0], self.channels)
+
+
+# --- text -----------------------------------------------------------------------------------------
+
+
+class Charset:
+    """Class ids and text: class 0 is the CTC blank, class i + 1 is `classes[i]`."""
+
+    def __init__(self, classes: Sequence[str], case: str):
+        self.classes, self.case = tuple(classes), case
+        self._ids = {name: i for i, name in enumerate(self.classes, start=1)}
+        self._longest = max(map(len, self.classes))
+        self._right_to_left = any(unicodedata.bidirectional(c[0]) in ("R", "AL") for c in classes)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Returns the text of class ids, in NFC."""
+        return unicodedata.normalize("NFC", self._turn("".join(self.classes[i - 1] for i in ids)))
+
+    def encode_known(self, text: str) -> tuple[int, ...]:
+        """Returns the class ids of a text without the characters that the charset lacks."""
+        text, ids, start = self._turn(self.normalise(text)), [], 0
+        if self._longest == 1:
+            return tuple(self._ids[c] for c in text if c in self._ids)
+        while start < len(text):
+            pieces = (text[start : start + n] for n in range(self._longest, 0, -1))
+            piece = next((piece for piece in pieces if piece in self._ids), "")
+            ids += [self._ids[piece]] if piece else []
+            start += max(len(piece), 1)
+        return tuple(ids)
+
+    def normalise(self, text: str) -> str:
+        """Returns the text in NFC, lower-cased where the model's case is folded."""
+        text = unicodedata.normalize("NFC", text)
+        return unicodedata.normalize("NFC", text.lower()) if self.case == "fold" else text
+
+    def _turn(self, text: str) -> str:
+        """Returns a text of right-to-left letters in the other of its orders."""
+        if not self._right_to_left:
+            return text
+        try:
+            from bidi.algorithm import get_display
+        except ImportError:
+            raise ReadError("right-to-left text needs: pip install python-bidi") from None
+        if not any(unicodedata.bidirectional(c) in ("R", "AL") for c in text):
+            return text
+        turned, marks = [], []
+        for char in get_display(text, base_dir="R"):  # marks go behind their letters
+            if unicodedata.category(char) in ("Mn", "Me"):
+                marks.append(char)
+                continue
+            after = unicodedata.bidirectional(char) in ("R", "AL")
+            turned += [char, *reversed(marks)] if after else [*marks, char]
+            marks = []
+        return "".join(turned + marks)
+
+
+class Lexicon:
+    """Words that a reading is chosen from: exactly those with the best CTC scores.
+
+    Args:
+      words: in any order; those of which the charset knows no character are left out.
+      charset: of the model.
+    """
+
+    def __init__(self, words: Iterable[str], charset: Charset):
+        found: dict[tuple[int, ...], str] = {}
+        for word in words:
+            text = charset.normalise(word.strip())
+            if ids := charset.encode_known(text):
+                found.setdefault(ids, text)
+        if not found:
+            raise ReadError("the lexicon has no word that the model can read")
+        self.words, self.ids = list(found.values()), list(found)
+        # By length: rows, their class ids, and their letters, each once (-1: no more).
+        self._groups: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
+        for length in sorted({len(ids) for ids in self.ids}):
+            rows = np.array([row for row, ids in enumerate(self.ids) if len(ids) == length])
+            ids = np.array([self.ids[row] for row in rows])
+            letters = np.sort(ids, axis=1)
+            letters[:, 1:][letters[:, 1:] == letters[:, :-1]] = -1
+            self._groups[length] = rows, ids, letters
+
+    def best(self, p: np.ndarray, count: int) -> list[tuple[tuple[int, ...], str, float]]:
+        """Returns (class ids, word, log p) of the best words, best first.
+
+        Few words are scored. None is likelier than that the text has its length, that it has this
+        character at this place from its start or from its end, or that all its letters occur
+        somewhere: words are bounded so, and scored from the highest bound down. The first word is
+        the best of all; of the others, those far below it (see _FAR) may be missed.
+        """
+        longest = max(self._groups)
+        first, lengths = _places(p, longest)
+        last, _ = _places(p[::-1], longest)
+        occurs = np.append(1 - np.prod(1 - p, axis=0), 1.0)
+        with np.errstate(divide="ignore"):
+            first, last, lengths, occurs = map(np.log, (first, last, lengths, occurs))
+        best: list[tuple[float, int]] = []
+
+        def hopeless(bound: float) -> bool:
+            few = len(best) < count
+            limit = best[0][0] - _FAR if best else -np.inf
+            return bool(bound + _SLACK < (limit if few else max(limit, best[-1][0])))
+
+        for length in sorted(self._groups, key=lambda n: -lengths[n]):
+            if hopeless(lengths[length]):
+                break
+            rows, ids, letters = self._groups[length]
+            place = np.arange(length)
+            bounds = np.minimum(
+                first[place, ids].min(axis=1), last[place, ids[:, ::-1]].min(axis=1)
+            )
+            bounds = np.minimum(bounds, occurs[letters].sum(axis=1))
+            order, start, size = np.argsort(-bounds, kind="stable"), 0, 64
+            while start < len(order) and not hopeless(bounds[order[start]]):
+                few = rows[order[start : start + size]]
+                scores = log_probabilities(p, [self.ids[row] for row in few])
+                best += [(float(s), -int(r)) for s, r in zip(scores, few, strict=True)]
+                best = sorted(best, reverse=True)[:count]
+                start, size = start + size, min(2 * size, 1024)
+        return [(self.ids[-r], self.words[-r], s) for s, r in best if np.isfinite(s)]
+
+
+def _places(p: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns how likely each class is each of the first characters, and each length of the text.
+
+    Args:
+      p: (T, K), posteriors.
+      most: characters.
+
+    Returns:
+      (most, K + 1), of which the last class is certain, and (most + 1,).
+    """
+    blank, char = np.zeros(most + 1), np.zeros((most + 1, p.shape[1]))
+    blank[0], seen = 1.0, np.zeros((most, p.shape[1]))
+    for frame in p:
+        either = blank + char.sum(axis=1)
+        begun = (either[:-1, None] - char[:-1]) * frame
+        begun[:, 0] = 0.0
+        seen += begun
+        blank, char = either * frame[0], char * frame
+        char[1:] += begun
+    seen = np.concatenate([np.minimum(seen, 1.0), np.ones((most, 1))], axis=1)
+    return seen, blank + char.sum(axis=1)
+
+
+# --- CTC ------------------------------------------------------------------------------------------
+
+
+def posteriors(logits: np.ndarray, temperature: float) -> np.ndarray:
+    """Returns the class posteriors (T, K) of frames."""
+    x = logits.astype(np.float64) / temperature
+    x = np.exp(x - x.max(axis=1, keepdims=True))
+    return x / x.sum(axis=1, keepdims=True)
+
+
+def greedy(p: np.ndarray) -> tuple[int, ...]:
+    """Returns the class ids of the best path: repeats merged, then blanks removed."""
+    path = p.argmax(axis=1)
+    keep = (path != 0) & (path != np.concatenate([[0], path[:-1]]))
+    return tuple(path[keep].tolist())
+
+
+def beam(
+    p: np.ndarray, width: int = 16, nbest: int = 4, prune: float = 1e-4, top: int = 8
+) -> list[tuple[int, ...]]:
+    """Returns the strings that a prefix beam search finds, the best path among them.
+
+    Args:
+      p: (T, K), posteriors.
+      width: strings kept from frame to frame.
+      nbest: strings returned, at most, besides the best path.
+      prune: classes below this share of a frame's best one are not considered there.
+      top: characters considered per frame, at most.
+    """
+    kept: dict[tuple[int, ...], tuple[float, float]] = {(): (1.0, 0.0)}  # ends in blank, in char
+    for frame in p:
+        order = np.argsort(-frame[1:], kind="stable")[:top] + 1
+        chars = [(int(c), float(frame[c])) for c in order if frame[c] >= prune * frame.max()]
+        after: dict[tuple[int, ...], list[float]] = {}
+        for string, (blank, char) in kept.items():
+            own = after.setdefault(string, [0.0, 0.0])
+            own[0] += (blank + char) * float(frame[0])
+            if string:
+                own[1] += char * float(frame[string[-1]])
+            for c, emitted in chars:
+                entered = blank if string and string[-1] == c else blank + char
+                after.setdefault((*string, c), [0.0, 0.0])[1] += entered * emitted
+        ranked = sorted(after.items(), key=lambda item: -sum(item[1]))[:width]
+        scale = sum(ranked[0][1]) or 1.0
+        kept = {string: (b / scale, c / scale) for string, (b, c) in ranked}
+    found = list(kept)[:nbest]
+    best = greedy(p)
+    return found if best in found else [*found, best]
+
+
+def log_probabilities(p: np.ndarray, strings: Sequence[Sequence[int]]) -> np.ndarray:
+    """Returns log p(string | image) of class ids by the CTC forward recursion."""
+    lengths = np.array([len(s) for s in strings])
+    ids = np.zeros((max(lengths.max(), 1), len(strings)), int)
+    for row, string in enumerate(strings):
+        ids[: len(string), row] = string
+    repeated = np.zeros(ids.shape, bool)
+    repeated[1:] = ids[1:] == ids[:-1]
+    # Of the first l characters: paths that end in a blank, and in the last of them.
+    blank, char = np.zeros((len(ids) + 1, len(strings))), np.zeros(ids.shape)
+    blank[0], logs = 1.0, np.zeros(len(strings))
+    for t, frame in enumerate(p):
+        either = blank.copy()
+        either[1:] += char
+        char = (char + np.where(repeated, blank[:-1], either[:-1])) * frame[ids]
+        blank = either * frame[0]
+        if t % _RESCALED == 0:
+            scale = np.maximum(np.maximum(blank.max(axis=0), char.max(axis=0)), _TINY)
+            blank, char, logs = blank / scale, char / scale, logs + np.log(scale)
+    rows = np.arange(len(strings))
+    total = blank[lengths, rows] + np.where(lengths > 0, char[lengths - 1, rows], 0.0)
+    with np.errstate(divide="ignore"):
+        return np.log(total) + logs
+
+
+def align(p: np.ndarray, ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the first and last frames (L,) of each character on the likeliest path.
+
+    Both are empty where the text does not fit the frames.
+    """
+    states = np.zeros(2 * len(ids) + 1, int)
+    states[1::2] = ids
+    skips = np.zeros(len(states), bool)
+    skips[3::2] = states[3::2] != states[1:-2:2]
+    scores = np.full(len(states), -np.inf)
+    scores[0], back = 0.0, np.zeros((len(p), len(states)), int)
+    for t, frame in enumerate(np.log(np.maximum(p, _TINY))):
+        ways = np.full((3, len(states)), -np.inf)
+        ways[0], ways[1, 1:] = scores, scores[:-1]
+        ways[2, 2:] = np.where(skips[2:], scores[:-2], -np.inf)
+        back[t] = ways.argmax(axis=0)
+        scores = ways.max(axis=0) + frame[states]
+    state = len(states) - 1 - int(len(states) > 1 and scores[-2] > scores[-1])
+    if not np.isfinite(scores[state]):
+        return np.zeros(0, int), np.zeros(0, int)
+    first, last = np.full(len(ids), len(p)), np.full(len(ids), -1)
+    for t in range(len(p) - 1, -1, -1):
+        if state % 2:
+            first[state // 2], last[state // 2] = t, max(last[state // 2], t)
+        state -= back[t, state]
+    return first, last
+
+
+def character_posteriors(p: np.ndarray, ids: Sequence[int]) -> np.ndarray:
+    """Returns p(character | image, the rest of the text), (L,).
+
+    The text against all texts with another character in its place, and against the one without it;
+    by forward and backward variables, as `crnn_jax.ctc.characters` says.
+    """
+    y, count = np.asarray(ids, int), len(ids)
+    p = p / p.max(axis=1, keepdims=True)  # cancels in the quotient
+    steps = len(p)
+    same = np.concatenate([[False], y[1:] == y[:-1]])
+    # Paths of the first t frames that spell the first j characters, by what they end in.
+    blank, char = np.zeros((2, steps + 1, count + 1))
+    blank[0, 0] = 1.0
+    for t, frame in enumerate(p):
+        both = blank[t] + char[t]
+        blank[t + 1] = both * frame[0]
+        entered = np.where(same, blank[t, :-1], both[:-1])
+        char[t + 1, 1:] = (char[t, 1:] + entered) * frame[y]
+    # Paths of the frames from t on that spell the characters from j on, by what they begin with.
+    next_blank, next_char = np.zeros((2, steps + 1, count + 1))
+    next_blank[steps, count] = 1.0
+    follows = np.concatenate([~same[1:], [True]])
+    for t in range(steps - 1, -1, -1):
+        next_blank[t] = (next_blank[t + 1] + next_char[t + 1]) * p[t, 0]
+        more = next_blank[t + 1, 1:] + follows * next_char[t + 1, 1:]
+        next_char[t, :-1] = (next_char[t + 1, :-1] + more) * p[t, y]
+    left, right = np.concatenate([[0], y[:-1]]), np.concatenate([y[1:], [0]])
+    every = np.arange(p.shape[1])[None, :]
+    from_char, to_char = every != left[:, None], every != right[:, None]
+    here, total = np.zeros((2, count, p.shape[1]))
+    for t, frame in enumerate(p):
+        enter = blank[t, :-1, None] + from_char * char[t, :-1, None]
+        here = (here + enter) * frame
+        total += here * (next_blank[t + 1, 1:, None] + to_char * next_char[t + 1, 1:, None])
+    arrive = blank[:, :-1] + (left != right) * char[:, :-1]
+    without = (arrive * next_char[:, 1:]).sum(axis=0)
+    without[-1] = blank[-1, -2] + char[-1, -2]
+    own = total[np.arange(count), y]
+    return own / np.maximum(total[:, 1:].sum(axis=1) + without, _TINY)
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+class Reader:
+    """An exported model that reads images.
+
+    Args:
+      session: an onnxruntime session.
+
+    Raises:
+      ReadError: its metadata are not those of an exported recogniser.
+    """
+
+    def __init__(self, session: Any):
+        self._session = session
+        found = session.get_modelmeta().custom_metadata_map
+        try:
+            self.metadata = json.loads(found[PREFIX + "model"])
+            if self.metadata["format"] != FORMAT:
+                raise ReadError(
+                    f"a model of format {self.metadata['format']}, and this reader knows {FORMAT}: "
+                    "take the reader that came with the model"
+                )
+            charset = self.metadata["charset"]
+            self.charset = Charset(charset["classes"], charset["case"])
+            self.preprocess = Preprocess(**self.metadata["preprocess"])
+            self.temperature = float(self.metadata["temperature"])
+            self._frames = self.metadata["frames"]["step"], self.metadata["frames"]["start"]
+        except (KeyError, TypeError, ValueError) as error:
+            if isinstance(error, ReadError):
+                raise
+            raise ReadError(
+                f"not a model of crnn_jax ({type(error).__name__}: {error}): export it again"
+            ) from None
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], threads: int | None = None) -> Reader:
+        """Opens a model.
+
+        Args:
+          path: of the ONNX file.
+          threads: for one reading; None: as many as there are cores.
+
+        Raises:
+          ReadError: it cannot be read.
+        """
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads or 0
+        options.log_severity_level = 3
+        if not os.path.isfile(path):
+            raise ReadError(f"{path}: no such model")
+        try:
+            session = onnxruntime.InferenceSession(
+                os.fspath(path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # its errors have no common class
+            told = " ".join(str(error).split())[:160]
+            raise ReadError(f"{path}: not an ONNX model that can be opened ({told})") from None
+        try:
+            return cls(session)
+        except ReadError as error:
+            raise ReadError(f"{path}: {error}") from None
+
+    def logits(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Returns the logits (T, K) of preprocessed images, which are padded to the widest."""
+        widths = np.array([image.shape[1] for image in images], np.int32)
+        height, _, channels = images[0].shape
+        batch = np.zeros((len(images), height, widths.max(), channels), np.uint8)
+        for row, image in enumerate(images):
+            batch[row, :, : image.shape[1]] = image
+        logits, frames = self._session.run(
+            ["logits", "frames"], {"images": batch, "widths": widths}
+        )
+        return [own[:count] for own, count in zip(logits, frames, strict=True)]
+
+    def read(
+        self,
+        images: Sequence[Any],
+        batch_size: int = 32,
+        decoder: str = "greedy",
+        lexicon: Lexicon | Sequence[str] | None = None,
+        characters: bool = True,
+    ) -> list[Reading]:
+        """Reads images: paths, encoded bytes, arrays or Pillow images, see `load_image`.
+
+        Args:
+          images: what to read.
+          batch_size: most images per step.
+          decoder: one of DECODERS; "lexicon" reads the best of the words of `lexicon`.
+          lexicon: words, for the decoder "lexicon".
+          characters: whether to look at the characters, which takes longer than greedy decoding.
+
+        Raises:
+          ReadError: for the first image that cannot be read.
+        """
+        if decoder not in DECODERS:
+            raise ReadError(f"unknown decoder {decoder!r}: valid: {', '.join(DECODERS)}")
+        if decoder == "lexicon":
+            if lexicon is None:
+                raise ReadError("decoder 'lexicon' needs words: give lexicon=[...]")
+            if not isinstance(lexicon, Lexicon):
+                lexicon = Lexicon(lexicon, self.charset)
+        pixels, sizes = [], []
+        for number, image in enumerate(images):
+            try:
+                loaded = load_image(image, self.preprocess.channels)
+            except ReadError as error:
+                raise ReadError(f"image {number}: {error}") from None
+            sizes.append(loaded.size[0])
+            pixels.append(self.preprocess(loaded))
+        order = sorted(range(len(images)), key=lambda i: pixels[i].shape[1])
+        readings: dict[int, Reading] = {}
+        for start in range(0, len(order), batch_size):
+            rows = order[start : start + batch_size]
+            for row, logits in zip(rows, self.logits([pixels[i] for i in rows]), strict=True):
+                width = pixels[row].shape[1]
+                readings[row] = self._reading(
+                    logits, decoder, lexicon, sizes[row] / width, width, characters
+                )
+        return [readings[i] for i in range(len(images))]
+
+    def _reading(
+        self,
+        logits: np.ndarray,
+        decoder: str,
+        lexicon: Lexicon | None,
+        scale: float,
+        width: int,
+        characters: bool,
+    ) -> Reading:
+        """Returns the reading of a row; `scale` is pixels of the image per pixel read."""
+        p = posteriors(logits, 1.0)
+        if decoder == "lexicon":
+            found = [(ids, text) for ids, text, _ in lexicon.best(p, count=5)]
+        else:
+            strings = [greedy(p)] if decoder == "greedy" else beam(p)
+            if len(strings) > 1:
+                order = np.argsort(-log_probabilities(p, strings), kind="stable")[:4]
+                strings = [strings[i] for i in order]
+            found = [(ids, self.charset.decode(ids)) for ids in strings]
+        if not found:
+            return Reading("", 0.0)
+        # What is found does not depend on the calibration, how sure it is does.
+        calibrated = posteriors(logits, self.temperature)
+        scores = log_probabilities(calibrated, [ids for ids, _ in found])
+        (ids, text), *_ = found
+        sure = np.exp(np.minimum(scores, 0.0)).tolist()
+        others = [Alternative(t, s) for (_, t), s in zip(found[1:], sure[1:], strict=True)]
+        placed = self._characters(calibrated, ids, scale, width) if characters and ids else ()
+        return Reading(text, sure[0], tuple(others), placed)
+
+    def _characters(
+        self, p: np.ndarray, ids: Sequence[int], scale: float, width: int
+    ) -> tuple[Character, ...]:
+        """Returns the characters of a text; each reaches half-way to its neighbours' peaks."""
+        first, last = align(p, ids)
+        if not len(first):
+            return ()
+        step, start = self._frames
+        peaks = step * ((first + last) / 2 + 0.5) + start
+        middles = (peaks[1:] + peaks[:-1]) / 2
+        alone = len(ids) == 1
+        left = peaks[0] - (width if alone else middles[0] - peaks[0])
+        right = peaks[-1] + (width if alone else peaks[-1] - middles[-1])
+        edges = np.clip(np.concatenate([[left], middles, [right]]), 0, width) * scale
+        sure = np.clip(np.nan_to_num(character_posteriors(p, ids)), 0.0, 1.0)
+        return tuple(
+            Character(self.charset.classes[i - 1], float(c), float(x0), float(x1))
+            for i, c, x0, x1 in zip(ids, sure, edges, edges[1:], strict=False)
+        )
+
+
+# --- command line ---------------------------------------------------------------------------------
+
+_EXAMPLE = """example:
+  python reader.py word.png photos/
+  python reader.py --decoder=lexicon --lexicon=words.txt --format=json photos/"""
+
+
+def _find(paths: Sequence[str]) -> Iterator[pathlib.Path]:
+    for path in map(pathlib.Path, paths):
+        if path.is_dir():
+            yield from sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
+        else:
+            yield path
+
+
+def _default_model() -> pathlib.Path:
+    found = sorted(pathlib.Path(__file__).parent.glob("*.onnx"))
+    if len(found) != 1:
+        raise ReadError(f"{len(found)} models beside the reader: name one with --model=FILE.onnx")
+    return found[0]
+
+
+def record(path: str, reading: Reading) -> dict[str, Any]:
+    """Returns a reading as JSON values."""
+    return {
+        "path": path,
+        "text": reading.text,
+        "confidence": round(reading.confidence, 6),
+        "chars": [
+            {"char": c.char, "confidence": round(c.confidence, 6),
+             "x0": round(c.x0, 2), "x1": round(c.x1, 2)}
+            for c in reading.characters
+        ],
+        "alternatives": [
+            {"text": a.text, "confidence": round(a.confidence, 6)} for a in reading.alternatives
+        ],
+    }  # fmt: skip
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line; returns 0, or 1 where an image could not be read, or 2."""
+    parser = argparse.ArgumentParser(
+        description="Reads the text in images with an exported model.",
+        epilog=_EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="image or folder")
+    parser.add_argument("--model", help="ONNX file; default: the only one beside this file")
+    parser.add_argument("--decoder", default="greedy", choices=DECODERS)
+    parser.add_argument("--lexicon", help="text file with a word per line")
+    parser.add_argument("--format", default="text", choices=("text", "tsv", "json"))
+    parser.add_argument("--threads", type=int, help="for one reading; default: all cores")
+    args = parser.parse_args(argv)
+    try:
+        reader = Reader.load(args.model or _default_model(), args.threads)
+        lexicon = None
+        if args.lexicon:
+            words = pathlib.Path(args.lexicon).read_text(encoding="utf-8-sig").splitlines()
+            lexicon = Lexicon(words, reader.charset)
+        elif args.decoder == "lexicon":
+            raise ReadError("--decoder=lexicon needs --lexicon=FILE, a word per line")
+    except (ReadError, OSError, UnicodeDecodeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    failed = 0
+    for path in _find(args.paths):
+        try:
+            (reading,) = reader.read(
+                [path],
+                decoder=args.decoder,
+                lexicon=lexicon,
+                characters=args.format == "json",
+            )
+        except ReadError as error:
+            failed += 1
+            told = str(error).removeprefix("image 0: ")
+            print(told, file=sys.stderr)
+            if args.format == "json":
+                print(json.dumps({"path": str(path), "error": told}), flush=True)
+            continue
+        if args.format == "json":
+            line = json.dumps(record(str(path), reading), ensure_ascii=False)
+        elif args.format == "tsv":
+            line = f"{path}\t{reading.text}\t{reading.confidence:.6f}"
+        else:
+            line = f"{path}: {reading.text}  ({reading.confidence:.2f})"
+        print(line, flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,306 @@
+"""The reader that stands alone reads as the package does, without it."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from ctc_paths import string_probabilities
+from PIL import Image
+
+from crnn_jax import predict, runtime
+from crnn_jax.bundle import open_model
+from crnn_jax.ctc.align import align
+from crnn_jax.ctc.characters import character_posteriors
+from crnn_jax.ctc.loss import string_log_probability
+from crnn_jax.data.images import Preprocess
+from crnn_jax.data.sources import open_source
+from crnn_jax.recognizer import Recognizer
+
+pytest.importorskip("onnxruntime")
+pytest.importorskip("onnx")
+
+MODEL = "tiny-latin"
+ALLOWED = {"numpy", "PIL", "onnxruntime", "bidi"}
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    from crnn_jax.exporting.metadata import attach
+    from crnn_jax.exporting.onnx_model import to_onnx
+
+    bundle = open_model(MODEL)
+    model = to_onnx(bundle.recognizer())
+    attach(model, bundle)
+    path = tmp_path_factory.mktemp("exported") / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+@pytest.fixture(scope="module")
+def reader(exported: pathlib.Path) -> runtime.Reader:
+    return runtime.Reader.load(exported, threads=1)
+
+
+@pytest.fixture(scope="module")
+def images() -> list[bytes]:
+    source = open_source("synth:scene::seed=9,limit=24,charset=alnum62")
+    return [source.image_bytes(i) for i in range(len(source))]
+
+
+@pytest.fixture(scope="module")
+def package() -> Recognizer:
+    return Recognizer.load(MODEL)
+
+
+def posteriors(seed: int, frames: int = 5, classes: int = 4) -> np.ndarray:
+    return runtime.posteriors(3 * np.random.default_rng(seed).normal(size=(frames, classes)), 1.0)
+
+
+# Beside the package.
+
+
+def test_greedy_readings_are_those_of_the_package(reader, package, images) -> None:
+    for ours, theirs in zip(package.read(images), reader.read(images, 5), strict=True):
+        assert theirs.text == ours.text
+        assert theirs.confidence == pytest.approx(ours.confidence, abs=1e-3)
+        assert [c.char for c in theirs.characters] == [c.char for c in ours.characters]
+        for a, b in zip(ours.characters, theirs.characters, strict=True):
+            assert b.confidence == pytest.approx(a.confidence, abs=2e-3)
+            assert (b.x0, b.x1) == pytest.approx((a.x0, a.x1), abs=0.01)
+
+
+@pytest.mark.slow
+def test_beam_finds_what_the_package_finds(reader, package, images) -> None:
+    ours = package.read(images, decoder="beam")
+    theirs = reader.read(images, decoder="beam")
+    assert [r.text for r in theirs] == [r.text for r in ours]
+    for a, b in zip(ours, theirs, strict=True):
+        assert b.confidence == pytest.approx(a.confidence, abs=1e-3)
+        assert b.alternatives[0].text == a.alternatives[0].text
+
+
+def test_lexicon_has_the_best_word_of_all(reader, images) -> None:
+    words = [
+        "".join(letters) for n in (1, 2, 3) for letters in itertools.product("aehnst", repeat=n)
+    ]
+    lexicon = runtime.Lexicon(words, reader.charset)
+    p = posteriors(0, frames=9, classes=len(reader.charset.classes) + 1)
+    scores = runtime.log_probabilities(p, lexicon.ids)
+    found = lexicon.best(p, count=5)
+    assert [word for _, word, _ in found] == [
+        lexicon.words[i] for i in np.argsort(-scores, kind="stable")[:5]
+    ]
+    assert reader.read(images[:1], decoder="lexicon", lexicon=words)[0].text in words
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_lexicon_search_is_exact(seed: int) -> None:
+    charset = runtime.Charset("abc", "keep")
+    words = ["".join(w) for n in range(1, 5) for w in itertools.product("abc", repeat=n)]
+    lexicon = runtime.Lexicon(words, charset)
+    p = posteriors(seed, frames=6)
+    (_, word, score), *_ = lexicon.best(p, count=3)
+    scores = runtime.log_probabilities(p, lexicon.ids)
+    assert score == pytest.approx(scores.max())
+    assert word == lexicon.words[int(scores.argmax())]
+
+
+# Arithmetic of CTC, against every path and against the package.
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_probabilities_of_texts_sum_over_their_paths(seed: int) -> None:
+    p = posteriors(seed)
+    texts = string_probabilities(np.log(p))
+    found = runtime.log_probabilities(p, list(texts))
+    np.testing.assert_allclose(np.exp(found), list(texts.values()), rtol=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_wide_beam_is_exact(seed: int) -> None:
+    p = posteriors(seed)
+    texts = string_probabilities(np.log(p))
+    ranked = sorted(texts, key=texts.get, reverse=True)
+    assert runtime.beam(p, width=1000, nbest=3, prune=0.0)[:3] == ranked[:3]
+
+
+@pytest.mark.parametrize("ids", [(1,), (2, 2), (1, 2, 1), (3, 3, 1)])
+def test_alignment_and_characters_are_those_of_the_package(ids: tuple[int, ...]) -> None:
+    p = posteriors(sum(ids), frames=9)
+    logits, frames = jnp.log(jnp.asarray(p, jnp.float32))[None], jnp.array([9])
+    labels, lengths = jnp.array([ids]), jnp.array([len(ids)])
+    expected = align(logits, frames, labels, lengths)
+    first, last = runtime.align(p, ids)
+    np.testing.assert_array_equal(first, expected.first[0])
+    np.testing.assert_array_equal(last, expected.last[0])
+    np.testing.assert_allclose(
+        runtime.character_posteriors(p, ids),
+        character_posteriors(logits, frames, labels, lengths)[0],
+        atol=1e-5,
+    )
+    np.testing.assert_allclose(
+        runtime.log_probabilities(p, [ids]),
+        string_log_probability(logits, frames, labels, lengths),
+        atol=1e-4,
+    )
+
+
+def test_text_that_fits_no_frames() -> None:
+    p = posteriors(0, frames=2)
+    assert runtime.log_probabilities(p, [(1, 1)])[0] == -np.inf
+    assert [len(x) for x in runtime.align(p, (1, 1))] == [0, 0]
+    assert runtime.log_probabilities(p[:0], [()])[0] == 0
+
+
+# Images.
+
+
+@pytest.mark.parametrize(
+    ("mode", "suffix"),
+    [("L", ".png"), ("RGB", ".jpg"), ("RGBA", ".png"), ("P", ".gif"), ("1", ".bmp"),
+     ("I;16", ".png"), ("CMYK", ".tif"), ("LA", ".webp")],
+)  # fmt: skip
+@pytest.mark.parametrize("channels", [1, 3])
+def test_images_come_out_as_in_the_package(tmp_path, mode, suffix, channels) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (23, 61, 3), np.uint8)
+    if mode == "I;16":
+        image = Image.fromarray(values[..., 0].astype(np.uint16) * 257)
+    else:
+        image = Image.fromarray(values).convert("RGB").convert(mode)
+    path = tmp_path / f"image{suffix}"
+    image.save(path)
+    ours = Preprocess(channels=channels, fit="keep")
+    theirs = runtime.Preprocess(32, channels, "keep", 100, 16, 1024)
+    np.testing.assert_array_equal(theirs(runtime.load_image(path, channels)), ours(path))
+    content = path.read_bytes()
+    np.testing.assert_array_equal(theirs(runtime.load_image(content, channels)), ours(content))
+
+
+def test_turned_photographs_and_arrays(tmp_path) -> None:
+    values = np.random.default_rng(0).integers(0, 256, (23, 61, 3), np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(values).save(tmp_path / "turned.jpg", exif=exif)
+    ours, theirs = Preprocess(fit="keep"), runtime.Preprocess(32, 1, "keep", 100, 16, 1024)
+    for image in (tmp_path / "turned.jpg", values, values[..., 0] / 255, values[..., :1]):
+        np.testing.assert_array_equal(theirs(runtime.load_image(image, 1)), ours(image))
+
+
+@pytest.mark.parametrize(
+    ("image", "message"),
+    [
+        (b"", "not an image"),
+        (b"GIF89a", "not an image|damaged image"),
+        (b"\x89PNG\r\n\x1a\n" + bytes(50), "not an image|damaged image"),
+        (np.zeros((2, 2, 7), np.uint8), "shape"),
+        (np.zeros((2, 2), np.int64), "int64"),
+        (np.zeros((0, 2), np.uint8), "0 pixels"),
+        ("no/such.png", "no/such.png: no such file"),
+    ],
+)
+def test_images_that_cannot_be_read(reader, image, message) -> None:
+    with pytest.raises(runtime.ReadError, match=message):
+        reader.read([image])
+
+
+def test_bombs_are_not_decoded(tmp_path) -> None:
+    for size, told in ((9_000, "9,000 x 9,000 pixels"), (20_000, "more than 64,000,000 pixels")):
+        Image.new("1", (size, size)).save(tmp_path / "bomb.png")
+        with pytest.raises(runtime.ReadError, match=f"bomb.png: the image has {told}"):
+            runtime.load_image(tmp_path / "bomb.png", 1)
+
+
+# Models.
+
+
+def test_models_that_cannot_be_opened(tmp_path, exported) -> None:
+    import onnx
+
+    (tmp_path / "text.onnx").write_text("no model")
+    with pytest.raises(runtime.ReadError, match=r"text.onnx: not an ONNX model"):
+        runtime.Reader.load(tmp_path / "text.onnx")
+    with pytest.raises(runtime.ReadError, match="no such model"):
+        runtime.Reader.load(tmp_path / "none.onnx")
+    model = onnx.load(exported)
+    for change, message in ((8, "format 8"), (None, "not a model of crnn_jax")):
+        told = json.loads(model.metadata_props[0].value)
+        told["format"] = change
+        other = onnx.ModelProto()
+        other.CopyFrom(model)
+        other.metadata_props[0].value = json.dumps(told) if change else "{}"
+        onnx.save(other, tmp_path / "other.onnx")
+        with pytest.raises(runtime.ReadError, match=message):
+            runtime.Reader.load(tmp_path / "other.onnx")
+
+
+def test_metadata_say_what_is_owed(reader) -> None:
+    bundle = open_model(MODEL)
+    assert reader.metadata["name"] == MODEL
+    assert reader.metadata["licence"] == bundle.licence
+    assert reader.metadata["charset"]["classes"] == list(bundle.charset.classes)
+    assert reader.temperature == bundle.calibration.temperature
+    assert [a["name"] for a in reader.metadata["lineage"]] == [a.name for a in bundle.lineage]
+
+
+# Without the package.
+
+
+def test_it_imports_nothing_else() -> None:
+    tree = ast.parse(pathlib.Path(runtime.__file__).read_text(encoding="utf-8"))
+    names = {
+        alias.name.partition(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for alias in (node.names if isinstance(node, ast.Import) else [ast.alias(node.module)])
+    }
+    assert names - set(sys.stdlib_module_names) <= ALLOWED
+
+
+def test_copied_reader_reads_from_the_command_line(tmp_path, exported, images) -> None:
+    shutil.copy(runtime.__file__, tmp_path / "reader.py")
+    shutil.copy(exported, tmp_path / "model.onnx")
+    for i, image in enumerate(images[:3]):
+        (tmp_path / f"{i}.png").write_bytes(image)
+    (tmp_path / "broken.png").write_bytes(images[0][:60])
+    names = ["0.png", "1.png", "2.png", "broken.png"]
+    done = subprocess.run(
+        [sys.executable, "-P", "reader.py", "--format=json", *names],
+        cwd=tmp_path, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 1
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert "broken.png: damaged image" in done.stderr
+    assert lines[3] == {"path": "broken.png", "error": done.stderr.strip()}
+    expected = Recognizer.load(MODEL).read(images[:3])
+    for i, (line, reading) in enumerate(zip(lines, expected, strict=False)):
+        ours = predict.record(f"{i}.png", reading)
+        assert line.keys() == ours.keys()
+        assert (line["text"], len(line["chars"])) == (ours["text"], len(ours["chars"]))
+
+
+@pytest.mark.slow
+def test_reads_in_an_environment_without_jax(tmp_path, exported, images) -> None:
+    shutil.copy(runtime.__file__, tmp_path / "reader.py")
+    shutil.copy(exported, tmp_path / "model.onnx")
+    (tmp_path / "word.png").write_bytes(images[0])
+    python = tmp_path / "env" / "bin" / "python"
+    subprocess.run([sys.executable, "-m", "venv", tmp_path / "env"], check=True)
+    subprocess.run(
+        [python, "-m", "pip", "install", "-q", "numpy", "pillow", "onnxruntime"], check=True
+    )
+    missing = subprocess.run([python, "-c", "import jax"], capture_output=True)
+    assert missing.returncode == 1
+    done = subprocess.run(
+        [python, "reader.py", "word.png"], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    (expected,) = Recognizer.load(MODEL).read(images[:1])
+    assert done.stdout.startswith(f"word.png: {expected.text}  ("), done.stderr
