@@ -85,8 +85,8 @@ def main(argv: Sequence[str]) -> int:
     """Runs the command line; returns the exit code."""
     args = _parse(argv)
 
+    from crnn_jax.bulk.rows import record
     from crnn_jax.data.images import width_of
-    from crnn_jax.predict import record
     from crnn_jax.recognizer import Recognizer
 
     recognizer = Recognizer.load(args.model).in_windows()

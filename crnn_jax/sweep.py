@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from crnn_jax import cli, files
+from crnn_jax import cli, files, slots
 from crnn_jax.errors import UserError, unknown_name
 from crnn_jax.sweeps import runs
 
@@ -40,9 +40,9 @@ def main(argv: Sequence[str]) -> int:
         raise unknown_name("launcher", args.launcher, LAUNCHERS)
     sweep = runs.load(args.config, args.workdir, args.seeds, overrides)
     if args.dry_run:
-        from crnn_jax.sweeps import estimate, local
+        from crnn_jax.sweeps import estimate
 
-        jobs = args.jobs or local.default_jobs(local.available_gpus(), local.available_cores())
+        jobs = args.jobs or slots.default_jobs(slots.available_gpus(), slots.available_cores())
         print(estimate.describe(sweep, jobs))
         return cli.DONE
     whole = True
@@ -67,7 +67,7 @@ def _launch(sweep: runs.Sweep, launcher: str, jobs: int) -> bool:
 
             with view.View(sweep, totals, jobs or len(sweep.runs)) as shown:
                 return slurm.launch(sweep, jobs, shown.update)
-        jobs = jobs or local.default_jobs(local.available_gpus(), local.available_cores())
+        jobs = jobs or slots.default_jobs(slots.available_gpus(), slots.available_cores())
         with view.View(sweep, totals, jobs) as shown:
             state = local.launch(sweep, jobs, lambda s: shown.update(view.of_local(s), s.note))
         return len(state.done) == len(sweep.runs)

@@ -15,6 +15,7 @@ from PIL import Image
 from small import write_words
 
 from crnn_jax import ensembles, predict, shipped
+from crnn_jax.bulk.inputs import Inputs
 from crnn_jax.charset import build_charset
 from crnn_jax.data.images import Preprocess
 from crnn_jax.data.sources import open_source
@@ -163,7 +164,7 @@ def test_files_folders_and_globs_keep_their_order(
     monkeypatch.chdir(folder.parent)
 
     def found(*paths: str) -> list[str]:
-        return [path.as_posix().removeprefix("photos/") for path in predict.find_images(paths)]
+        return [item.name.removeprefix("photos/") for item in Inputs.find(paths)]
 
     everything = ["[d].jpg", "a.JPG", "b.jpg", "e.jpg", "sub/c.jpg", "é f.jpg"]
     assert found("photos") == everything

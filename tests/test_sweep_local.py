@@ -9,6 +9,7 @@ import time
 import pytest
 from sweep_files import finish, write_experiment
 
+from crnn_jax import slots
 from crnn_jax.sweeps import local, runs
 from crnn_jax.sweeps.cells import Cell
 
@@ -121,5 +122,5 @@ def test_every_run_has_cores_of_its_own(monkeypatch, tmp_path):
 @pytest.mark.parametrize(("visible", "gpus"), [("2,3", ["2", "3"]), ("", []), ("-1", [])])
 def test_hidden_gpus_are_not_used(monkeypatch, visible, gpus):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert local.available_gpus() == gpus
-    assert local.default_jobs(gpus, [0, 1, 2]) == (len(gpus) or 3)
+    assert slots.available_gpus() == gpus
+    assert slots.default_jobs(gpus, [0, 1, 2]) == (len(gpus) or 3)

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 
-from crnn_jax import cli
+from crnn_jax import cli, slots
 from crnn_jax.signals import StopSignal
 from crnn_jax.sweeps.runs import LOG, Run, Sweep
 
@@ -40,30 +40,6 @@ class State:
     note: str = ""
 
 
-def default_jobs(gpus: Sequence[str], cores: Sequence[int]) -> int:
-    """Returns how many runs go side by side: one per GPU, else one per core.
-
-    A small network uses one core fully and two badly: two runs of a core each are together up to
-    1.7 times as fast as one after the other.
-    """
-    return len(gpus) or len(cores)
-
-
-def available_gpus() -> list[str]:
-    """Returns the GPUs that runs may have, as CUDA_VISIBLE_DEVICES names them."""
-    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        return [name for name in visible.split(",") if name not in ("", "-1")]
-    found = sorted(pathlib.Path("/dev").glob("nvidia[0-9]*"))
-    return [path.name.removeprefix("nvidia") for path in found]
-
-
-def available_cores() -> list[int]:
-    """Returns the cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
-
-
 def launch(sweep: Sweep, jobs: int, show: Callable[[State], None]) -> State:
     """Runs what is missing of a sweep, and returns how it ended.
 
@@ -72,11 +48,11 @@ def launch(sweep: Sweep, jobs: int, show: Callable[[State], None]) -> State:
 
     Args:
       sweep: to run.
-      jobs: most runs side by side; 0: `default_jobs`. Memory may allow fewer.
+      jobs: most runs side by side; 0: `slots.default_jobs`. Memory may allow fewer.
       show: is called with the state, twice a second.
     """
-    gpus, cores = available_gpus(), available_cores()
-    slots = jobs or default_jobs(gpus, cores)
+    gpus, cores = slots.available_gpus(), slots.available_cores()
+    count = jobs or slots.default_jobs(gpus, cores)
     runs = sweep.runs
     state = State(
         [run for run in runs if run.is_done], [], [], [run for run in runs if not run.is_done]
@@ -85,11 +61,11 @@ def launch(sweep: Sweep, jobs: int, show: Callable[[State], None]) -> State:
         try:
             while (state.waiting or state.jobs) and not stop.requested:
                 _collect(state)
-                free = [s for s in range(slots) if s not in {job.slot for job in state.jobs}]
+                free = [s for s in range(count) if s not in {job.slot for job in state.jobs}]
                 if state.waiting and free and _fits(state):
                     run = state.waiting.pop(0)
                     sweep.prepare(run)
-                    process = _start(run, free[0], slots, gpus, cores)
+                    process = _start(run, free[0], count, gpus, cores)
                     state.jobs.append(Job(run, free[0], process))
                 show(state)
                 time.sleep(_POLL)
@@ -118,15 +94,10 @@ def _collect(state: State, stopped: bool = False) -> None:
 
 
 def _start(
-    run: Run, slot: int, slots: int, gpus: Sequence[str], cores: Sequence[int]
+    run: Run, slot: int, count: int, gpus: Sequence[str], cores: Sequence[int]
 ) -> subprocess.Popen:
     """Starts the worker of a run, with its share of the cores and the GPU of its slot."""
-    environment = dict(os.environ)
-    if gpus:
-        environment["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
-    if len(gpus) < slots:  # the first run on a GPU must leave memory for the second
-        environment.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
-    own = cores[slot::slots] or [cores[slot % len(cores)]]
+    variables, own = slots.share(slot, count, gpus, cores)
     command = [sys.executable, "-m", "crnn_jax.sweeps.work", str(run.folder)]
     with open(run.folder / LOG, "ab") as log:
         return subprocess.Popen(
@@ -134,7 +105,7 @@ def _start(
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
-            env=environment,
+            env={**os.environ, **variables},
             start_new_session=True,  # Ctrl-C is ours to pass on
         )
 

@@ -7,23 +7,17 @@ DIR holds `job.json`. A launcher starts it; the last file that it writes says th
 
 from __future__ import annotations
 
-import ctypes
-import os
 import pathlib
-import signal
-import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from crnn_jax import cli, files
+from crnn_jax import cli, files, slots
 from crnn_jax.errors import UserError
 from crnn_jax.signals import StopSignal
 from crnn_jax.sweeps.runs import FIGURES, JOB, readings_file
 
 if TYPE_CHECKING:
     from crnn_jax.recognizer import Recognizer
-
-_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
 
 def work(folder: str | pathlib.Path) -> int:
@@ -117,25 +111,13 @@ def _megaflops(model: Recognizer) -> float:
     return flops.count(model.model.apply, model.variables, images, widths) / 1e6
 
 
-def _settle_down(cores: str) -> None:
-    """Keeps to some cores, and stops when the launcher dies, so that nothing is left behind."""
-    if sys.platform != "linux":
-        return
-    parent = os.getppid()
-    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGTERM)
-    if os.getppid() != parent:
-        sys.exit(cli.FAILED)
-    if cores:
-        os.sched_setaffinity(0, set(map(int, cores.split(","))))
-
-
 def main(argv: Sequence[str]) -> int:
     """Runs the command line; returns the exit code."""
     parser = cli.Parser(prog="python -m crnn_jax.sweeps.work", description=__doc__)
     parser.add_argument("folder", help="of the run")
     parser.add_argument("--cores", default="", help="that it keeps to, as in 0,1")
     args = parser.parse_args(argv)
-    _settle_down(args.cores)
+    slots.settle_down([int(core) for core in args.cores.split(",") if core])
     return work(args.folder)
 
 

@@ -1,0 +1,193 @@
+"""What to read: files, folders, globs, lists of paths, and tars, one item after the other."""
+
+from __future__ import annotations
+
+import bisect
+import glob
+import itertools
+import os
+import pathlib
+import tarfile
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from crnn_jax.errors import DataError, UserError
+
+TAR = ".tar"
+_PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
+
+
+class Item(NamedTuple):
+    """An image to read.
+
+    Attributes:
+      name: that readings are told under.
+      path: of its file, or of the tar that holds it.
+      offset, size: of its bytes in a tar; -1: the whole file.
+    """
+
+    name: str
+    path: str
+    offset: int = -1
+    size: int = -1
+
+    def content(self) -> bytes | str:
+        """Returns what `Preprocess` takes: the path, or the bytes of a tar's member."""
+        if self.offset < 0:
+            return self.path
+        try:
+            with open(self.path, "rb") as file:
+                return os.pread(file.fileno(), self.size, self.offset)
+        except OSError as error:
+            raise DataError(f"{self.name}: cannot be read ({error.strerror})") from None
+
+
+class Files:
+    """Files by their paths."""
+
+    def __init__(self, paths: Sequence[pathlib.Path]):
+        self._paths = [str(path) for path in paths]
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+    def __getitem__(self, i: int) -> Item:
+        return Item(self._paths[i], self._paths[i])
+
+
+class ListFile:
+    """The paths that a UTF-8 text file lists, one per line; where lines begin is kept in memory.
+
+    Relative paths are those of the current folder. Blank lines are left out.
+
+    Raises:
+      UserError: the list cannot be read, or is empty.
+    """
+
+    def __init__(self, path: str):
+        try:
+            data = (
+                np.memmap(path, np.uint8, "r") if os.path.getsize(path) else np.zeros(0, np.uint8)
+            )
+        except OSError as error:
+            raise UserError(f"list {path} cannot be read ({error.strerror})") from None
+        ends = np.flatnonzero(data == ord("\n"))
+        if len(data) and data[-1] != ord("\n"):
+            ends = np.append(ends, len(data))
+        starts = np.concatenate([[0], ends[:-1] + 1]) if len(ends) else ends
+        kept = ends > starts
+        self._data, self._starts, self._ends = data, starts[kept], ends[kept]
+        if not len(self._starts):
+            raise UserError(f"list {path} is empty: write a path per line")
+
+    def __len__(self) -> int:
+        return len(self._starts)
+
+    def __getitem__(self, i: int) -> Item:
+        line = self._data[self._starts[i] : self._ends[i]].tobytes()
+        name = line.decode("utf-8", "surrogateescape").rstrip("\r")
+        return Item(name, name)
+
+
+class Tar:
+    """The images in an uncompressed tar, in its order; its headers are gone through once.
+
+    Raises:
+      DataError: a compressed tar, one that is damaged, or one without images.
+    """
+
+    def __init__(self, path: str):
+        from crnn_jax.data.folders import SUFFIXES
+
+        self._path = path
+        self._names: list[str] = []
+        places: list[tuple[int, int]] = []
+        total = os.path.getsize(path)
+        try:
+            with tarfile.open(path, "r:") as tar:
+                for member in tar:
+                    tar.members = []  # type: ignore[assignment]  # it would keep every header
+                    hidden = pathlib.PurePosixPath(member.name).name.startswith(".")
+                    if member.isfile() and member.name.lower().endswith(SUFFIXES) and not hidden:
+                        if member.offset_data + member.size > total:
+                            raise tarfile.ReadError(f"{member.name} is cut short")
+                        self._names.append(member.name)
+                        places.append((member.offset_data, member.size))
+        except (OSError, tarfile.TarError) as error:
+            raise DataError(f"{path} is not a whole, uncompressed tar ({error})") from None
+        if not places:
+            raise DataError(f"{path} holds no images ({' '.join(SUFFIXES)})")
+        self._places = np.array(places, np.int64)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def __getitem__(self, i: int) -> Item:
+        offset, size = self._places[i].tolist()
+        return Item(f"{self._path}/{self._names[i]}", self._path, offset, size)
+
+
+Part = Files | ListFile | Tar
+
+
+class Inputs(Sequence[Item]):
+    """Items of several parts, in their order.
+
+    Args:
+      parts: of which each is asked for items when they are needed.
+    """
+
+    def __init__(self, parts: Sequence[Part]):
+        self._parts = list(parts)
+        self._ends = list(itertools.accumulate(map(len, self._parts)))
+
+    @classmethod
+    def find(cls, paths: Sequence[str], lists: Sequence[str] = ()) -> Inputs:
+        """Returns what paths and lists name: files, the images of folders, what globs match, tars.
+
+        A path that names nothing is an item, too: reading it fails and says why.
+
+        Raises:
+          UserError: for a folder or tar without images, a glob that matches nothing, or a list that
+            cannot be read.
+        """
+        parts: list[Part] = []
+        for path in paths:
+            if path.lower().endswith(_PACKED):
+                raise UserError(f"{path} is compressed, which has no random access: unpack it once")
+            if path.lower().endswith(TAR) and os.path.isfile(path):
+                parts.append(Tar(path))
+            else:
+                parts.append(Files(list(_find(path))))
+        return cls([*parts, *map(ListFile, lists)])
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    def __getitem__(self, i: int) -> Item:
+        if not 0 <= i < len(self):
+            raise IndexError(f"item {i} of {len(self)}")
+        number = bisect.bisect_right(self._ends, i)
+        return self._parts[number][i - (self._ends[number - 1] if number else 0)]
+
+
+def _find(path: str) -> Iterator[pathlib.Path]:
+    """Yields a file as it is, a folder's images in order, or what a glob matches."""
+    from crnn_jax.data.folders import SUFFIXES
+
+    if glob.has_magic(path) and not pathlib.Path(path).exists():
+        matches = sorted(glob.glob(path, recursive=True))
+        if not matches:
+            raise UserError(f"{path}: nothing matches; check the pattern, or quote it")
+        yield from (p for match in matches if not (p := pathlib.Path(match)).is_dir())
+    elif pathlib.Path(path).is_dir():
+        found = sorted(p for p in pathlib.Path(path).rglob("*") if p.is_file())
+        # macOS leaves ._NAME.png beside NAME.png
+        found = [p for p in found if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")]
+        if not found:
+            raise UserError(f"{path}: no images in this folder ({' '.join(SUFFIXES)})")
+        yield from found
+    else:
+        yield pathlib.Path(path)

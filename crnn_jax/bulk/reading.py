@@ -1,0 +1,103 @@
+"""Reads items into a file, by one process or several."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from crnn_jax import cli
+from crnn_jax.bulk.inputs import Inputs, Item
+from crnn_jax.bulk.output import Output
+from crnn_jax.bulk.workers import Read, Workers
+from crnn_jax.errors import UserError
+from crnn_jax.signals import StopSignal
+
+_BLOCK = 512  # items that are given out, and written, together
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """Parses `i/n`, the i-th of n parts, from 0.
+
+    Raises:
+      UserError: for anything else.
+    """
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and int(number) < int(count)):
+        raise UserError(f"--shard={text}: write i/n, the part and their number, from 0/n to n-1/n")
+    return int(number), int(count)
+
+
+def shard_of(total: int, number: int, count: int) -> range:
+    """Returns the rows of a part: parts are contiguous, so that their files only need joining."""
+    return range(total * number // count, total * (number + 1) // count)
+
+
+def fingerprint(inputs: Inputs, rows: range) -> str:
+    """Returns a hash of the names of items, in their order."""
+    found = hashlib.blake2b(digest_size=16)
+    for i in rows:
+        found.update(inputs[i].name.encode("utf-8", "surrogateescape") + b"\0")
+    return found.hexdigest()
+
+
+def read_into(
+    output: Output,
+    inputs: Inputs,
+    rows: range,
+    make: Callable[[Any], Read],
+    argument: Any,
+    jobs: int,
+    lost: Callable[[Item], str],
+) -> int:
+    """Reads what is missing in a file; returns an exit code.
+
+    Args:
+      output: that is appended to.
+      inputs: of which `rows` are read.
+      rows: positions.
+      make, argument, lost: see `Workers`.
+      jobs: processes; with 1 this one reads.
+
+    Raises:
+      UserError: as `make` does, or where the file cannot be written.
+    """
+    from tqdm import tqdm
+
+    if output.rows > len(rows):
+        raise UserError(f"{output.path} has {output.rows} rows, more than there are images")
+
+    def blocks() -> Iterator[Sequence[Item]]:
+        for start in range(output.rows, len(rows), _BLOCK):
+            yield [inputs[i] for i in rows[start : start + _BLOCK]]
+
+    workers = None
+    with (
+        StopSignal() as stop,
+        tqdm(total=len(rows), initial=output.rows, unit="img", delay=3, disable=None) as bar,
+    ):
+        try:
+            if jobs > 1 and output.rows < len(rows):
+                workers = Workers(make, argument, jobs, lost)
+                done = workers.read(blocks())
+            else:
+                read = make(argument)
+                done = map(read, blocks())
+            for lines in done:
+                output.append([line for line, _ in lines], sum(failed for _, failed in lines))
+                bar.update(len(lines))
+                if stop.requested:
+                    break
+        finally:
+            if workers:
+                workers.close()
+    told = f"{output.path}: {output.rows:,} of {len(rows):,} images"
+    if output.rows < len(rows):
+        print(f"{told}, stopped by {stop.requested}; the same command goes on", file=sys.stderr)
+        return cli.FAILED
+    if output.failed:
+        print(f"{told}, {output.failed:,} of which could not be read", file=sys.stderr)
+        return cli.FAILED
+    print(told, file=sys.stderr)
+    return cli.DONE

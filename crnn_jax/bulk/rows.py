@@ -1,0 +1,138 @@
+"""Readings as lines: text for people, TSV, or a JSON object each."""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import json
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from crnn_jax import decoder_options as options
+from crnn_jax import shipped
+from crnn_jax.bulk.inputs import Item
+from crnn_jax.errors import DataError
+
+if TYPE_CHECKING:
+    from crnn_jax.bulk.workers import Lines, Read
+    from crnn_jax.recognizer import Reading
+
+_ESCAPED = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})  # a row stays one line
+
+
+def record(path: str, reading: Reading) -> dict[str, Any]:
+    """Returns a reading as JSON values."""
+    found: dict[str, Any] = {
+        "path": path,
+        "text": reading.text,
+        "confidence": round(reading.confidence, 6),
+        "chars": [
+            {
+                "char": c.char,
+                "confidence": round(c.confidence, 6),
+                "x0": round(c.x0, 2),
+                "x1": round(c.x1, 2),
+            }
+            for c in reading.characters
+        ],
+        "alternatives": [
+            {"text": other.text, "confidence": round(other.confidence, 6)}
+            for other in reading.alternatives
+        ],
+    }
+    if reading.rotation:
+        found["rotation"] = reading.rotation
+    return found
+
+
+def _text(name: str, found: Reading | DataError) -> str:
+    if isinstance(found, DataError):
+        return str(found)
+    return f"{name}: {found.text}  ({found.confidence:.2f})"
+
+
+def _tsv(name: str, found: Reading | DataError) -> str:
+    cells = [name, "", "", str(found)]
+    if not isinstance(found, DataError):
+        cells = [name, found.text, f"{found.confidence:.6f}"]
+    return "\t".join(cell.translate(_ESCAPED) for cell in cells)
+
+
+def _json(name: str, found: Reading | DataError) -> str:
+    if isinstance(found, DataError):
+        return json.dumps({"path": name, "error": str(found)})
+    return json.dumps(record(name, found), ensure_ascii=False)
+
+
+FORMATS: dict[str, Callable[[str, Any], str]] = {"text": _text, "tsv": _tsv, "json": _json}
+
+
+def is_error(line: bytes) -> bool:
+    """Returns whether a line of TSV or JSON tells of an image that could not be read."""
+    return line.count(b"\t") == 3 or b'", "error": "' in line
+
+
+def lost(format_name: str, item: Item) -> str:
+    """Returns the line of an item that ends the process which reads it."""
+    return FORMATS[format_name](item.name, DataError(f"{item.name}: reading it ends the process"))
+
+
+def open_stream(
+    args: argparse.Namespace,
+) -> Callable[[Sequence[Item]], Iterator[tuple[int, Reading | DataError]]]:
+    """Returns the function that reads items as the arguments of `predict` want it.
+
+    It yields positions in what it is given, and readings whose characters have their places in
+    pixels where the format has places.
+    """
+    from crnn_jax import ensembles
+    from crnn_jax.recognizer import Recognizer
+    from crnn_jax.rotations import stream_rotated
+
+    model = ensembles.combine([Recognizer.load(name) for name in args.model or [shipped.DEFAULT]])
+    decoder = ensembles.decoder_of(model, functools.partial(options.build_decoder, args))
+    if not args.squeeze:
+        model = model.in_windows()
+    arguments = {
+        "batch_size": args.batch_size,
+        "decoder": decoder,
+        "characters": args.format == "json",
+    }
+
+    def load(item: Item, rotation: int = 0) -> Any:
+        return model.preprocess(item.content(), rotation=rotation)
+
+    def stream(items: Sequence[Item]) -> Iterator[tuple[int, Reading | DataError]]:
+        if args.rotations:
+            found = stream_rotated(model, items, load, **arguments)
+        else:
+            found = model.stream(items, load, **arguments)
+        for position, reading in found:
+            if not isinstance(reading, DataError) and reading.characters:
+                reading = reading.in_pixels(_width(items[position], reading.rotation))
+            yield position, reading
+
+    return stream
+
+
+def make_reader(args: argparse.Namespace) -> Read:
+    """Returns the function that makes lines of items, for `Workers`."""
+    stream = open_stream(args)
+
+    def read(items: Sequence[Item]) -> Lines:
+        found = dict(stream(items))
+        to_line = FORMATS[args.format]
+        return [
+            (to_line(item.name, found[i]), isinstance(found[i], DataError))
+            for i, item in enumerate(items)
+        ]
+
+    return read
+
+
+def _width(item: Item, rotation: int) -> int:
+    """Returns the pixels along the lines of an image that was turned to be read."""
+    from crnn_jax.data.images import image_size
+
+    width, height = image_size(item.content())
+    return height if rotation in (90, 270) else width

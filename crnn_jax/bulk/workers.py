@@ -1,0 +1,127 @@
+"""Processes that read blocks of items, whose lines come back in the items' order."""
+
+from __future__ import annotations
+
+import collections
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent import futures
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from typing import Any
+
+from crnn_jax import slots
+from crnn_jax.bulk.inputs import Item
+from crnn_jax.errors import UserError
+
+Lines = list[tuple[str, bool]]  # a line per item, and whether it tells of a failure
+Read = Callable[[Sequence[Item]], Lines]
+
+_AHEAD = 2  # blocks per process that are given out
+_MOST_DEATHS = 3  # one after the other, without a line in between
+
+_reader: list[Any] = []  # of a worker: its reading function, or the error of making it
+
+
+class Workers:
+    """A pool of processes with a reader each.
+
+    A process that dies, as of a file that a decoder crashes on, costs one item: those under way are
+    read again one by one, and the item that kills a process twice becomes its own line.
+
+    Args:
+      make: makes the reading function in a process; it and its argument are pickled.
+      argument: of `make`.
+      jobs: processes.
+      lost: the line of an item whose reading ends its process.
+    """
+
+    def __init__(
+        self, make: Callable[[Any], Read], argument: Any, jobs: int, lost: Callable[[Item], str]
+    ):
+        self._make, self._argument, self._jobs, self._lost = make, argument, jobs, lost
+        self._pool = self._start()
+
+    def _start(self) -> futures.ProcessPoolExecutor:
+        context = get_context("spawn")  # a fork of JAX's threads may hang
+        numbers = context.Queue()
+        for number in range(self._jobs):
+            numbers.put(number)
+        gpus, cores = slots.available_gpus(), slots.available_cores()
+        shares = [slots.share(n, self._jobs, gpus, cores) for n in range(self._jobs)]
+        return futures.ProcessPoolExecutor(
+            self._jobs, context, _begin, (numbers, shares, self._make, self._argument)
+        )
+
+    def read(self, blocks: Iterable[Sequence[Item]]) -> Iterator[Lines]:
+        """Yields the lines of blocks, in their order.
+
+        Raises:
+          UserError: as `make` does, or when processes end whatever they read.
+        """
+        source = iter(blocks)
+        waiting: collections.deque[tuple[Sequence[Item], futures.Future]] = collections.deque()
+        while True:
+            while len(waiting) < _AHEAD * self._jobs and (block := next(source, None)) is not None:
+                waiting.append((block, self._pool.submit(_read, block)))
+            if not waiting:
+                return
+            block, future = waiting.popleft()
+            try:
+                lines = future.result()
+            except BrokenProcessPool:
+                lines = self._one_by_one(block)
+                again = [block for block, _ in waiting]
+                waiting = collections.deque((b, self._pool.submit(_read, b)) for b in again)
+            yield lines
+
+    def _one_by_one(self, block: Sequence[Item]) -> Lines:
+        self._restart()
+        lines: Lines = []
+        deaths = 0
+        for item in block:
+            for last in (False, True):
+                try:
+                    lines += self._pool.submit(_read, [item]).result()
+                    deaths = 0
+                    break
+                except BrokenProcessPool:
+                    deaths += 1
+                    if deaths > _MOST_DEATHS:
+                        raise UserError(
+                            "the processes that read end again and again, perhaps for want of "
+                            "memory: give fewer with --jobs"
+                        ) from None
+                    self._restart()
+                    if last:
+                        lines.append((self._lost(item), True))
+                        deaths = 0
+        return lines
+
+    def _restart(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._pool = self._start()
+
+    def close(self) -> None:
+        """Ends the processes, whatever they do."""
+        for process in list(getattr(self._pool, "_processes", None) or {}.values()):
+            process.terminate()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _begin(numbers: Any, shares: Any, make: Callable[[Any], Read], argument: Any) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that gives out blocks
+    variables, cores = shares[numbers.get()]
+    os.environ.update(variables)
+    slots.settle_down(cores)
+    try:
+        _reader.append(make(argument))
+    except Exception as error:  # raised by the first block: here it would only break the pool
+        _reader.append(error)
+
+
+def _read(block: Sequence[Item]) -> Lines:
+    if isinstance(_reader[0], Exception):
+        raise _reader[0]
+    return _reader[0](block)

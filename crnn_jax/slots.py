@@ -1,0 +1,61 @@
+"""Processes side by side on one machine: each has cores, or a GPU, of its own."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pathlib
+import signal
+import sys
+from collections.abc import Sequence
+
+_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
+
+
+def default_jobs(gpus: Sequence[str], cores: Sequence[int]) -> int:
+    """Returns how many processes go side by side: one per GPU, else one per core.
+
+    A small network uses one core fully and two badly: two processes of a core each are together up
+    to 1.7 times as fast as one after the other.
+    """
+    return len(gpus) or len(cores)
+
+
+def available_gpus() -> list[str]:
+    """Returns the GPUs that processes may have, as CUDA_VISIBLE_DEVICES names them."""
+    if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+        return [name for name in visible.split(",") if name not in ("", "-1")]
+    found = sorted(pathlib.Path("/dev").glob("nvidia[0-9]*"))
+    return [path.name.removeprefix("nvidia") for path in found]
+
+
+def available_cores() -> list[int]:
+    """Returns the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(os.cpu_count() or 1))
+
+
+def share(
+    slot: int, slots: int, gpus: Sequence[str], cores: Sequence[int]
+) -> tuple[dict[str, str], list[int]]:
+    """Returns what a slot's process has: variables of its environment, and cores."""
+    variables = {}
+    if gpus:
+        variables["CUDA_VISIBLE_DEVICES"] = gpus[slot % len(gpus)]
+    # The first process on a GPU must leave memory for the second.
+    if len(gpus) < slots and "XLA_PYTHON_CLIENT_PREALLOCATE" not in os.environ:
+        variables["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
+    return variables, list(cores[slot::slots] or [cores[slot % len(cores)]])
+
+
+def settle_down(cores: Sequence[int]) -> None:
+    """Keeps this process to some cores, and stops it when its parent dies: nothing stays behind."""
+    if sys.platform != "linux":
+        return
+    parent = os.getppid()
+    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGTERM)
+    if os.getppid() != parent:
+        sys.exit(1)
+    if cores:
+        os.sched_setaffinity(0, set(cores))
