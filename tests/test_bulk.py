@@ -19,7 +19,7 @@ from PIL import Image
 
 from crnn_jax import predict
 from crnn_jax.bulk import workers
-from crnn_jax.bulk.inputs import Inputs
+from crnn_jax.bulk.inputs import Inputs, Item
 from crnn_jax.bulk.output import Output
 from crnn_jax.bulk.reading import parse_shard, shard_of
 from crnn_jax.bulk.rows import is_error
@@ -249,21 +249,25 @@ def make_fragile(argument):
 
     def read(items):
         for item in items:
-            if item == "bad":
+            if item.name == "bad":
                 os._exit(9)
-        return [(f"read {item}", False) for item in items]
+        return [(f"read {item.name}", False) for item in items]
 
     return read
 
 
 def fragile(argument: str = "") -> Workers:
-    return Workers(make_fragile, argument, 2, lambda item: f"lost {item}")
+    return Workers(make_fragile, argument, 2, lambda item: f"lost {item.name}")
+
+
+def blocks(*texts: str) -> list[list[Item]]:
+    return [[Item(name, name) for name in text.split()] for text in texts]
 
 
 @pytest.mark.slow
 def test_an_image_that_kills_its_process_costs_one_row() -> None:
     pool = fragile()
-    found = list(pool.read([["a", "b"], ["c", "bad", "d"], ["e"], ["f"], ["g"]]))
+    found = list(pool.read(blocks("a b", "c bad d", "e", "f", "g")))
     pool.close()
     assert [line for lines in found for line, _ in lines] == [
         "read a", "read b", "read c", "lost bad", "read d", "read e", "read f", "read g",
@@ -275,10 +279,10 @@ def test_an_image_that_kills_its_process_costs_one_row() -> None:
 def test_processes_that_cannot_begin_are_told_of(monkeypatch) -> None:
     pool = fragile("mistake")
     with pytest.raises(UserError, match="no such model"):
-        next(pool.read([["a"]]))
+        next(pool.read(blocks("a")))
     pool.close()
     monkeypatch.setattr(workers, "_MOST_DEATHS", 1)
     pool = fragile("dies")
     with pytest.raises(UserError, match="give fewer with --jobs"):
-        next(pool.read([["a"]]))
+        next(pool.read(blocks("a")))
     pool.close()

@@ -105,7 +105,9 @@ class Workers:
 
     def close(self) -> None:
         """Ends the processes, whatever they do."""
-        for process in list(getattr(self._pool, "_processes", None) or {}.values()):
+        # Python has a public way from 3.14 on; without it a stop would wait for whole blocks.
+        processes = getattr(self._pool, "_processes", None) or {}
+        for process in list(processes.values()):
             process.terminate()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
