@@ -10,7 +10,12 @@ import pytest
 
 _ROOT = pathlib.Path(__file__).parent.parent
 # At least so many pictures come out of each.
-_PICTURES = {"01_quickstart": 6, "02_how_crnn_works": 10}
+_PICTURES = {
+    "01_quickstart": 6,
+    "02_how_crnn_works": 10,
+    "04_your_own_data": 6,
+    "05_ablation": 4,
+}
 _MAX_BYTES = 1_000_000
 # An absolute path, but not the rest of a URL, of a relative path or of a fraction.
 _MACHINE_PATH = re.compile(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
@@ -67,6 +68,21 @@ def test_the_picture_has_a_line_for_every_cell(sweep, tmp_path):
     with Image.open(tmp_path / "table.png") as image:
         assert image.size == (880, int((1.4 + 2 * 0.34) * 110))
         assert len(image.convert("RGB").getcolors(1 << 20)) > 10
+
+
+def test_the_picture_leaves_the_backend_of_a_notebook_alone(sweep, tmp_path):
+    before = matplotlib.get_backend()
+    try:
+        matplotlib.use("svg")
+        save(tmp_path / "table.png", table.collect(sweep))
+        assert matplotlib.get_backend() == "svg"
+    finally:
+        matplotlib.use(before)
+
+
+def test_scores_of_a_run_are_those_of_its_readings(sweep):
+    found = table.scores_of(sweep.runs[0], "36")
+    assert {name: int(s.correct.sum()) for name, s in found.items()} == {"a": 50, "b": 40}
 
 
 def test_collect_writes_what_is_there(sweep, tmp_path, run_command, mistake):

@@ -13,13 +13,11 @@ _LINE = 0.34  # inches of a cell
 
 def save(path: str | os.PathLike[str], table: Table) -> None:
     """Draws word accuracy of all images with 95 % intervals, and every seed as a mark."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure  # without pyplot it draws by Agg and opens no window
 
     lines = table.lines
-    figure, axis = plt.subplots(figsize=(8, 1.4 + _LINE * len(lines)), layout="constrained")
+    figure = Figure(figsize=(8, 1.4 + _LINE * len(lines)), layout="constrained")
+    axis = figure.subplots()
     for y, line in enumerate(lines):
         mean = 100 * line.mean(ALL)
         low, high = (100 * end for end in line.interval)
@@ -31,11 +29,10 @@ def save(path: str | os.PathLike[str], table: Table) -> None:
         axis.plot(seeds, [y] * len(seeds), "|", color="0.4", markersize=9)
     axis.axvline(100 * lines[0].mean(ALL), color="C1", linewidth=0.8, linestyle="--")
     axis.set_yticks(range(len(lines)), [line.cell for line in lines])
-    axis.invert_yaxis()
+    axis.set_ylim(len(lines) - 0.5, -0.5)
     axis.grid(axis="x", alpha=0.3)
     axis.set_xlabel("word accuracy, %, with 95 % intervals over images and seeds; |: single seeds")
     axis.set_title(table.question, fontsize=10, loc="left", wrap=True)
     encoded = io.BytesIO()
     figure.savefig(encoded, dpi=110)
-    plt.close(figure)
     files.write_bytes(path, encoded.getvalue())

@@ -75,7 +75,7 @@ def collect(sweep: Sweep) -> Table | None:
     if not done:
         return None
     protocol = figures(done[0])["protocol"]
-    scores = {run: _scores(run, protocol) for run in done}
+    scores = {run: scores_of(run, protocol) for run in done}
     sets = {name: int(s.compared.sum()) for name, s in scores[done[0]].items()}
     by_cell = {cell.name: [run for run in done if run.cell == cell] for cell in sweep.cells}
     baseline = by_cell[sweep.cells[0].name]
@@ -87,8 +87,8 @@ def collect(sweep: Sweep) -> Table | None:
     return Table(sweep.question, sweep.experiment, protocol, sets, tuple(lines), missing)
 
 
-def _scores(run: Run, protocol: str) -> dict[str, RowScores]:
-    """Returns the scores of a run's readings, by set."""
+def scores_of(run: Run, protocol: str) -> dict[str, RowScores]:
+    """Returns the scores of a finished run's readings, by set; for `significance.paired_test`."""
     found = {}
     for name in figures(run)["sets"]:
         rows = open_readings(f"{readings_file(run.folder, name)}:crnn_jax").rows
