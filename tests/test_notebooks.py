@@ -13,8 +13,10 @@ _ROOT = pathlib.Path(__file__).parent.parent
 _PICTURES = {
     "01_quickstart": 6,
     "02_how_crnn_works": 10,
+    "03_rendering": 13,
     "04_your_own_data": 6,
     "05_ablation": 4,
+    "06_errors": 8,
 }
 _MAX_BYTES = 1_000_000
 # An absolute path, but not the rest of a URL, of a relative path or of a fraction.
