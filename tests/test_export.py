@@ -19,6 +19,7 @@ from crnn_jax.exporting import parity, stablehlo
 from crnn_jax.exporting.parity import ParityError, check_parity, parity_images
 
 MODEL = "tiny-latin"
+DATA = "--data=tfds:rendered_words/tiny/test::limit=20"
 
 
 @pytest.fixture
@@ -40,6 +41,7 @@ def checkpoint(recognizer) -> Callable:
 # The gate.
 
 
+@pytest.mark.slow
 def test_the_same_network_passes() -> None:
     recognizer = drawn(recurrence="none")
     images = noise(recognizer, [40, 80])
@@ -107,6 +109,7 @@ def test_readings_may_differ_between_texts_that_are_as_likely(monkeypatch, gap, 
         check_parity(recognizer, Fixed(second), images)
 
 
+@pytest.mark.slow
 def test_images_have_several_widths(few_images) -> None:
     recognizer = drawn()
     widths = {image.shape[1] for image in parity_images(recognizer)}
@@ -117,9 +120,11 @@ def test_images_have_several_widths(few_images) -> None:
 # StableHLO.
 
 
-@pytest.mark.parametrize("parts", [{"recurrence": r} for r in ("none", "lstm", "gru")], ids=str)
-def test_stablehlo_comes_back(tmp_path, parts) -> None:
-    recognizer = drawn(**parts)
+@pytest.mark.parametrize(
+    "recurrence", ["lstm", *(pytest.param(x, marks=pytest.mark.slow) for x in ("none", "gru"))]
+)
+def test_stablehlo_comes_back(tmp_path, recurrence) -> None:
+    recognizer = drawn(recurrence=recurrence)
     path = tmp_path / "model.stablehlo"
     path.write_bytes(stablehlo.to_stablehlo(recognizer))
     program = jax.export.deserialize(bytearray(path.read_bytes()))
@@ -139,11 +144,11 @@ def test_stablehlo_that_is_none(tmp_path) -> None:
 # The command.
 
 
-def test_command_writes_model_and_reader(run_command, tmp_path, few_images) -> None:
+def test_command_writes_model_and_reader(run_command, tmp_path) -> None:
     pytest.importorskip("onnxruntime")
     out = tmp_path / "word.onnx"
     done = run_command(
-        export.main, f"--model={MODEL}", "--to=onnx", f"--out={out}", "--with-runtime"
+        export.main, f"--model={MODEL}", "--to=onnx", f"--out={out}", "--with-runtime", DATA
     )
     assert done.code == 0, done.err
     assert done.out[0].startswith("20 images, 128 pixels wide, in batches of 1, 3, 16: posteriors")
@@ -160,13 +165,13 @@ def test_command_writes_stablehlo(run_command, tmp_path, few_images) -> None:
     assert told["charset"]["classes"] == list(open_model(MODEL).charset.classes)
 
 
-def test_what_reads_otherwise_is_not_written(mistake, tmp_path, few_images, monkeypatch) -> None:
+def test_what_reads_otherwise_is_not_written(mistake, tmp_path, monkeypatch) -> None:
     pytest.importorskip("onnxruntime")
     from crnn_jax.exporting import onnx_layers
 
     monkeypatch.setattr(onnx_layers, "_EPSILON", 0.1)  # as if normalisation were folded wrongly
     out = tmp_path / "word.onnx"
-    line = mistake(export.main, f"--model={MODEL}", "--to=onnx", f"--out={out}")
+    line = mistake(export.main, f"--model={MODEL}", "--to=onnx", f"--out={out}", DATA)
     assert f"{out} is not written" in line
     assert (tmp_path / "word.onnx.refused.png").read_bytes().startswith(b"\x89PNG")
     assert not out.exists()

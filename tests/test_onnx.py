@@ -61,14 +61,13 @@ def compare(recognizer: Recognizer, widths: list[int]) -> None:
 @pytest.mark.parametrize(
     "parts",
     [
-        {"recurrence": "none"},
         {"recurrence": "lstm"},
         {"recurrence": "lstm", "bidirectional": False, "layers": 1},
         {"recurrence": "gru", "standardize": True},
         {"recurrence": "gru", "bidirectional": False, "projection": 0, "layers": 3},
-        {"recurrence": "lstm", "layers": 0},
-        {"standardize": True, "channels": 3},
-        {"channels": 3, "recurrence": "none"},
+        {"recurrence": "none", "standardize": True, "channels": 3},
+        pytest.param({"recurrence": "lstm", "layers": 0}, marks=pytest.mark.slow),
+        pytest.param({"recurrence": "none"}, marks=pytest.mark.slow),
     ],
     ids=str,
 )
@@ -76,13 +75,8 @@ def test_every_recurrence(parts):
     compare(drawn(**parts), [100, 32, 0, 57])
 
 
-@pytest.mark.parametrize(
-    "encoder",
-    [
-        "small",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("resnet", "vgg", "vgg_port")),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("encoder", ["small", "resnet", "vgg", "vgg_port"])
 def test_every_encoder(encoder):
     compare(drawn(encoder), [32, 203, 0, 66, 1])
 

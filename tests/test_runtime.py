@@ -53,7 +53,7 @@ def reader(exported: pathlib.Path) -> runtime.Reader:
 
 @pytest.fixture(scope="module")
 def images() -> list[bytes]:
-    source = open_source("synth:scene::seed=9,limit=24,charset=alnum62")
+    source = open_source("tfds:rendered_words/tiny/test::limit=24")
     return [source.image_bytes(i) for i in range(len(source))]
 
 
@@ -134,7 +134,7 @@ def test_wide_beam_is_exact(seed: int) -> None:
     assert runtime.beam(p, width=1000, nbest=3, prune=0.0)[:3] == ranked[:3]
 
 
-@pytest.mark.parametrize("ids", [(1,), (2, 2), (1, 2, 1), (3, 3, 1)])
+@pytest.mark.parametrize("ids", [(1, 2, 1), (3, 3, 1)])
 def test_alignment_and_characters_are_those_of_the_package(ids: tuple[int, ...]) -> None:
     p = posteriors(sum(ids), frames=9)
     logits, frames = jnp.log(jnp.asarray(p, jnp.float32))[None], jnp.array([9])
