@@ -76,16 +76,10 @@ def test_every_recurrence(parts):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("encoder", ["small", "resnet", "vgg", "vgg_port"])
-def test_every_encoder(encoder):
-    compare(drawn(encoder), [32, 203, 0, 66, 1])
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("encoder", ENCODERS)
-def test_every_encoder_at_wide_lines(encoder):
+def test_every_encoder(encoder):
     compare(drawn(encoder), [2000])
-    compare(drawn(encoder), [32, 777])
+    compare(drawn(encoder), [32, 777, 0, 1])
 
 
 @pytest.mark.parametrize("encoder", ENCODERS)
