@@ -184,7 +184,7 @@ def _read_into_file(args: argparse.Namespace, inputs: Inputs, rows: range) -> in
         "images": len(rows),
         "names": reading.fingerprint(inputs, rows),
     }
-    jobs = args.jobs or slots.default_jobs(slots.available_gpus(), slots.available_cores())
+    jobs = args.jobs or slots.default_jobs()
     with Output(args.out, job, is_error) as output:
         return reading.read_into(
             output, inputs, rows, make_reader, args, jobs, functools.partial(lost, args.format)

@@ -22,34 +22,12 @@ from crnn_jax.ctc.align import Alignment, align
 from crnn_jax.ctc.characters import character_posteriors
 from crnn_jax.ctc.forward import string_log_probabilities
 from crnn_jax.decode.candidates import Candidate
+from crnn_jax.runtime import Alternative, Character
 from crnn_jax.types import AnyArray
 
 NOTHING = Candidate("", (), -np.inf)  # where no string is possible
 _FEW = 4  # candidates that are scored, or twice, four times ... as many: few programs
 _SHARES = (4, 2, 1)  # of the frames: the longest text decides how many characters are looked at
-
-
-class Character(NamedTuple):
-    """A character of a reading, in the order of the picture.
-
-    Attributes:
-      char: the character.
-      confidence: p(it | image, the other characters), see `ctc.characters`.
-      x0, x1: where it begins and ends: pixels of the image, or shares of its width (0 to 1) where
-        readings are streamed, whose images' own sizes are not known.
-    """
-
-    char: str
-    confidence: float
-    x0: float
-    x1: float
-
-
-class Alternative(NamedTuple):
-    """Another text, and p(text | image)."""
-
-    text: str
-    confidence: float
 
 
 @dataclasses.dataclass(frozen=True)

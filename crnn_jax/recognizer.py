@@ -97,9 +97,8 @@ def network_of(
       axis_name: see `models.build_model`.
       training: with what only training needs.
     """
-    data = config.data
-    narrowest = data.width if data.fit == "squash" else data.min_width
-    model = models.build_model(config.model, num_classes, data.height, narrowest, axis_name)
+    made = preprocess_of(config)
+    model = models.build_model(config.model, num_classes, made.height, made.narrowest, axis_name)
     return model if training else model.clone(auxiliary=False)
 
 

@@ -46,7 +46,14 @@ class ReadError(ValueError):
 
 
 class Character(NamedTuple):
-    """A character of a reading, how sure it is given the others, and its place in pixels."""
+    """A character of a reading, in the order of the picture.
+
+    Attributes:
+      char: the character.
+      confidence: p(it | image, the other characters).
+      x0, x1: where it begins and ends: pixels of the image, or shares of its width (0 to 1) where
+        the package streams readings, whose images' own sizes are not known.
+    """
 
     char: str
     confidence: float
@@ -473,6 +480,24 @@ def character_posteriors(p: np.ndarray, ids: Sequence[int]) -> np.ndarray:
 # --- reading --------------------------------------------------------------------------------------
 
 
+def open_session(model: str | bytes, threads: int | None = None) -> Any:
+    """Returns an onnxruntime session of a model's file or content; it raises what that raises."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or 0
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def run_session(
+    session: Any, images: np.ndarray, widths: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns logits (B, T, K) and real frames (B,) of images (B, H, W, C) of real widths (B,)."""
+    inputs = {"images": images, "widths": widths.astype(np.int32)}
+    return tuple(session.run(["logits", "frames"], inputs))
+
+
 class Reader:
     """An exported model that reads images.
 
@@ -516,17 +541,10 @@ class Reader:
         Raises:
           ReadError: it cannot be read.
         """
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or 0
-        options.log_severity_level = 3
         if not os.path.isfile(path):
             raise ReadError(f"{path}: no such model")
         try:
-            session = onnxruntime.InferenceSession(
-                os.fspath(path), options, providers=["CPUExecutionProvider"]
-            )
+            session = open_session(os.fspath(path), threads)
         except Exception as error:  # its errors have no common class
             told = " ".join(str(error).split())[:160]
             raise ReadError(f"{path}: not an ONNX model that can be opened ({told})") from None
@@ -542,9 +560,7 @@ class Reader:
         batch = np.zeros((len(images), height, widths.max(), channels), np.uint8)
         for row, image in enumerate(images):
             batch[row, :, : image.shape[1]] = image
-        logits, frames = self._session.run(
-            ["logits", "frames"], {"images": batch, "widths": widths}
-        )
+        logits, frames = run_session(self._session, batch, widths)
         return [own[:count] for own, count in zip(logits, frames, strict=True)]
 
     def read(

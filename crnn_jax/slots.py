@@ -12,13 +12,16 @@ from collections.abc import Sequence
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
 
-def default_jobs(gpus: Sequence[str], cores: Sequence[int]) -> int:
+def default_jobs(gpus: Sequence[str] | None = None, cores: Sequence[int] | None = None) -> int:
     """Returns how many processes go side by side: one per GPU, else one per core.
+
+    None stands for those that this process may use.
 
     A small network uses one core fully and two badly: two processes of a core each are together up
     to 1.7 times as fast as one after the other.
     """
-    return len(gpus) or len(cores)
+    gpus = available_gpus() if gpus is None else gpus
+    return len(gpus) or len(available_cores() if cores is None else cores)
 
 
 def available_gpus() -> list[str]:

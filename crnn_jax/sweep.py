@@ -42,7 +42,7 @@ def main(argv: Sequence[str]) -> int:
     if args.dry_run:
         from crnn_jax.sweeps import estimate
 
-        jobs = args.jobs or slots.default_jobs(slots.available_gpus(), slots.available_cores())
+        jobs = args.jobs or slots.default_jobs()
         print(estimate.describe(sweep, jobs))
         return cli.DONE
     whole = True
@@ -67,7 +67,7 @@ def _launch(sweep: runs.Sweep, launcher: str, jobs: int) -> bool:
 
             with view.View(sweep, totals, jobs or len(sweep.runs)) as shown:
                 return slurm.launch(sweep, jobs, shown.update)
-        jobs = jobs or slots.default_jobs(slots.available_gpus(), slots.available_cores())
+        jobs = jobs or slots.default_jobs()
         with view.View(sweep, totals, jobs) as shown:
             state = local.launch(sweep, jobs, lambda s: shown.update(view.of_local(s), s.note))
         return len(state.done) == len(sweep.runs)

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import pathlib
 from collections.abc import Callable, Sequence
-from types import TracebackType
 from typing import Any
 
 from crnn_jax import files
@@ -87,10 +86,5 @@ class Output:
     def __enter__(self) -> Output:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._file.close()

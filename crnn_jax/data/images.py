@@ -112,6 +112,11 @@ class Preprocess:
             )
 
     @property
+    def narrowest(self) -> int:
+        """Pixels of the narrowest image that comes out."""
+        return self.width if self.fit == "squash" else self.min_width
+
+    @property
     def widest(self) -> int:
         """Pixels of the widest image that comes out."""
         return self.width if self.fit == "squash" else self.max_width

@@ -11,6 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 OPSET = 17  # of 2022: read by every runtime of today
 IR_VERSION = 8
+FLOAT, UINT8 = TensorProto.FLOAT, TensorProto.UINT8
+INT32, INT64 = TensorProto.INT32, TensorProto.INT64
 
 Shape = Sequence[int | str]  # a name stands for a size that is known when the model runs
 
@@ -89,7 +91,3 @@ class Graph:
     def _unused(self, stem: str) -> str:
         self._count += 1
         return f"{stem}_{self._count}"
-
-
-FLOAT, INT32, UINT8 = TensorProto.FLOAT, TensorProto.INT32, TensorProto.UINT8
-INT64 = TensorProto.INT64

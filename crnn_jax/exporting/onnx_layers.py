@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from crnn_jax.exporting.onnx_graph import FLOAT, INT32, Graph
-from crnn_jax.models.encoder_layers import Conv, Layer, MaxPool, Residual
+from crnn_jax.exporting.onnx_graph import FLOAT, Graph
+from crnn_jax.models.encoder_layers import Conv, Layer, MaxPool, Residual, named
+from crnn_jax.models.layers import MaskedBatchNorm
 
-_EPSILON = 1e-5  # of `MaskedBatchNorm`
+_EPSILON = MaskedBatchNorm.epsilon
 # Gates here are in the order i, f, g, o (LSTM) and r, z, n (GRU), ONNX has i, o, f, c and z, r, h.
 _ORDER = {"lstm": (0, 3, 1, 2), "gru": (1, 0, 2)}
 _OPERATORS = {"lstm": "LSTM", "gru": "GRU"}
@@ -78,11 +79,7 @@ class Encoder:
 
     def __call__(self, layers: Sequence[Layer], x: Features) -> Features:
         """Runs the table."""
-        names: dict[str, int] = {}
-        for layer in layers:
-            kind = type(layer).__name__.lower()
-            names[kind] = names.get(kind, 0) + 1
-            name = f"{kind}_{names[kind]}"
+        for name, layer in named(layers):
             if isinstance(layer, MaxPool):
                 x = self._pool(layer, x)
             elif isinstance(layer, Conv):
@@ -142,12 +139,8 @@ class Encoder:
         x = masked(graph, x)
         shortcut = x.value
         if f"{name}_shortcut" in self._params:
-            projection = Conv(
-                layer.features, (1, 1), layer.stride, padding=(0, 0), norm=True, bias=False
-            )
-            shortcut = self._conv(projection, x, f"{name}_shortcut", rectify=False).value
-        first = Conv(layer.features, stride=layer.stride, norm=True, bias=False)
-        second = Conv(layer.features, norm=True, bias=False)
+            shortcut = self._conv(layer.projection, x, f"{name}_shortcut", rectify=False).value
+        first, second = layer.convolutions
         out = self._conv(first, x, f"{name}_conv_1", rectify=True)
         out = self._conv(second, out, f"{name}_conv_2", rectify=False)
         return Features(graph.add("Relu", graph.add("Add", out.value, shortcut)), out.widths)
@@ -202,8 +195,3 @@ def dense(graph: Graph, x: str, params: Mapping[str, Any], name: str) -> str:
     return graph.add(
         "Add", product, graph.weight(f"{name}.bias", np.asarray(params["bias"], np.float32))
     )
-
-
-def frame_lengths(graph: Graph, widths: str, name: str) -> str:
-    """Returns the real frames as int32, which recurrences and callers read."""
-    return graph.add("Cast", widths, to=INT32, name=name)

@@ -39,7 +39,7 @@ def to_onnx(recognizer: Recognizer) -> onnx.ModelProto:
     graph = Graph()
     x = _pixels(graph, preprocess.height * preprocess.channels, network.standardize)
     x = layers.Encoder(graph, params["encoder"], statistics.get("encoder", {}))(network.encoder, x)
-    frames = layers.frame_lengths(graph, x.widths, name="frames")
+    frames = graph.add("Cast", x.widths, to=INT32, name="frames")
     value = _frames(graph, x.value)
     depth = 0 if network.recurrence == "none" else network.layers
     for i in range(1, depth + 1):

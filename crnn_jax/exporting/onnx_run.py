@@ -1,11 +1,14 @@
-"""Runs ONNX models that are not files yet."""
+"""Runs ONNX models that are not files yet, as the reader that goes with them does."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from crnn_jax import runtime
 
 if TYPE_CHECKING:
     import onnx
@@ -13,17 +16,9 @@ if TYPE_CHECKING:
 
 def open_session(model: onnx.ModelProto) -> Any:
     """Returns an onnxruntime session of a model."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
+    return runtime.open_session(model.SerializeToString())
 
 
 def runner(session: Any) -> Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     """Returns the function (images, widths) -> (logits, frames) of a session."""
-    return lambda images, widths: tuple(
-        session.run(["logits", "frames"], {"images": images, "widths": widths.astype(np.int32)})
-    )
+    return functools.partial(runtime.run_session, session)

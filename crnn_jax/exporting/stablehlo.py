@@ -26,8 +26,7 @@ def to_stablehlo(recognizer: Recognizer) -> bytes:
     blank, and real frame counts int32 (B,). B and W are free, W from the narrowest image on.
     """
     preprocess = recognizer.preprocess
-    narrowest = preprocess.width if preprocess.fit == "squash" else preprocess.min_width
-    batch, width = export.symbolic_shape("b, w", constraints=[f"w >= {narrowest}"])
+    batch, width = export.symbolic_shape("b, w", constraints=[f"w >= {preprocess.narrowest}"])
 
     @jax.jit
     def program(images: Any, widths: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator, Sequence
 
 from crnn_jax.models.layers import Pair
 
@@ -37,5 +38,25 @@ class Residual:
     kernel: Pair = (3, 3)
     padding: Pair = (1, 1)
 
+    @property
+    def convolutions(self) -> tuple[Conv, Conv]:
+        """The two convolutions, the second of which is not rectified."""
+        first = Conv(self.features, stride=self.stride, norm=True, bias=False)
+        return first, Conv(self.features, norm=True, bias=False)
+
+    @property
+    def projection(self) -> Conv:
+        """What the shortcut goes through where sizes differ; it is not rectified."""
+        return Conv(self.features, (1, 1), self.stride, padding=(0, 0), norm=True, bias=False)
+
 
 Layer = Conv | MaxPool | Residual
+
+
+def named(layers: Sequence[Layer]) -> Iterator[tuple[str, Layer]]:
+    """Yields layers with the names of their weights: `conv_1`, `residual_1`, `conv_2`."""
+    numbers: dict[str, int] = {}
+    for layer in layers:
+        kind = type(layer).__name__.lower()
+        numbers[kind] = numbers.get(kind, 0) + 1
+        yield f"{kind}_{numbers[kind]}", layer

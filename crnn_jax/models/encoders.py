@@ -17,7 +17,7 @@ import numpy as np
 from crnn_jax import types
 from crnn_jax.errors import UserError, unknown_name
 from crnn_jax.models.convolution import Convolution
-from crnn_jax.models.encoder_layers import Conv, Layer, MaxPool, Residual
+from crnn_jax.models.encoder_layers import Conv, Layer, MaxPool, Residual, named
 from crnn_jax.models.layers import MaskedBatchNorm, max_pool, output_size, width_mask
 
 # Shi, Bai and Yao, 2015 (arXiv 1507.05717), table 1. Its third and fourth pooling windows are
@@ -186,11 +186,7 @@ class ConvEncoder(nn.Module):
 
         Rows that are left of the height are laid side by side in D.
         """
-        names: dict[str, int] = {}
-        for layer in self.layers:
-            kind = type(layer).__name__.lower()
-            names[kind] = names.get(kind, 0) + 1
-            name = f"{kind}_{names[kind]}"
+        for name, layer in named(self.layers):
             if isinstance(layer, MaxPool):
                 x = max_pool(x, layer.kernel, layer.stride, layer.padding)
                 widths = self._widths(layer, widths)
@@ -237,15 +233,11 @@ class ConvEncoder(nn.Module):
     def _residual(
         self, layer: Residual, x: types.Features, widths: types.Widths, train: bool, name: str
     ) -> tuple[types.FeaturesOut, types.Widths]:
-        first = Conv(layer.features, stride=layer.stride, norm=True, bias=False)
-        second = Conv(layer.features, norm=True, bias=False)
+        first, second = layer.convolutions
         shortcut = x
         if layer.stride != (1, 1) or x.shape[-1] != layer.features:
-            projection = Conv(
-                layer.features, (1, 1), layer.stride, padding=(0, 0), norm=True, bias=False
-            )
             shortcut, _ = self._conv(
-                projection, x, widths, train, f"{name}_shortcut", rectify=False
+                layer.projection, x, widths, train, f"{name}_shortcut", rectify=False
             )
         x, widths = self._conv(first, x, widths, train, f"{name}_conv_1")
         x, widths = self._conv(second, x, widths, train, f"{name}_conv_2", rectify=False)
