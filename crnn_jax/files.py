@@ -14,6 +14,8 @@ from typing import Any
 
 from crnn_jax.errors import UserError
 
+_TAIL = 4096  # bytes
+
 
 def default_cache_dir() -> pathlib.Path:
     """Returns the folder for prepared data: $CRNN_JAX_CACHE, else crnn_jax in the user's cache."""
@@ -43,6 +45,14 @@ def locked(path: str | os.PathLike[str], what: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def tail(path: str | os.PathLike[str]) -> list[str]:
+    """Returns the last lines of a text file, the first of them perhaps without its beginning."""
+    with open(path, "rb") as file:
+        file.seek(0, os.SEEK_END)
+        file.seek(max(0, file.tell() - _TAIL))
+        return file.read().decode("utf-8", "replace").splitlines()
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import functools
 import pathlib
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from crnn_jax import cli, files, shipped, slots
+from crnn_jax import cli, files, shipped
 from crnn_jax import decoder_options as options
-from crnn_jax.bulk import reading
-from crnn_jax.bulk.output import Output
-from crnn_jax.bulk.rows import FORMATS, is_error, lost, make_reader, open_stream
+from crnn_jax.bulk import cluster
+from crnn_jax.bulk.rows import FORMATS, open_stream
 from crnn_jax.errors import DataError, UserError, unknown_name
+from crnn_jax.slurm import LAUNCHERS, LOCAL, SLURM
 
 if TYPE_CHECKING:
     from crnn_jax.bulk.inputs import Inputs
@@ -25,6 +24,7 @@ _EXAMPLE = """example:
   python -m crnn_jax.predict word.png
   python -m crnn_jax.predict --model=runs/quickstart --format=json photos/ > readings.jsonl
   python -m crnn_jax.predict --images_from=list.txt scans.tar --out=readings.tsv --jobs=8
+  python -m crnn_jax.predict --images_from=list.txt --out=readings.tsv --launcher=slurm --shards=20
 Images that cannot be read are named on stderr and the rest goes on; the exit code is 1 then."""
 
 RUNS = pathlib.Path("runs")
@@ -67,10 +67,13 @@ def main(argv: Sequence[str]) -> int:
     from crnn_jax.bulk.inputs import Inputs
 
     inputs = Inputs.find(args.paths, args.images_from)
-    rows = range(len(inputs))
-    if args.shard:
-        rows = reading.shard_of(len(inputs), *reading.parse_shard(args.shard))
-    return _read_into_file(args, inputs, rows) if args.out else _print_all(args, inputs, rows)
+    if args.launcher == SLURM:
+        return cluster.launch(args, inputs)
+    rows = cluster.rows_of(args, inputs)
+    if args.out:
+        with cluster.open_output(args, inputs, rows) as output:
+            return cluster.read_into(output, args, inputs, rows)
+    return _print_all(args, inputs, rows)
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -115,6 +118,17 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         "--shard", default="", metavar="I/N",
         help="only the I-th of N parts, from 0, for several machines with an --out each",
     )  # fmt: skip
+    parser.add_argument(
+        "--launcher", default=LOCAL,
+        help="local, or slurm: reads the parts of --shards as a job array, and joins them",
+    )  # fmt: skip
+    parser.add_argument(
+        "--shards", type=cli.positive_int, metavar="N", help="jobs of --launcher=slurm; default: 8"
+    )
+    parser.add_argument(
+        "--resources", default="", metavar="KEY=VALUE,...",
+        help="of each of these jobs: minutes=60,cpus=2,gpus=0,memory_gb=8,partition=NAME",
+    )  # fmt: skip
     parser.add_argument("--list", action="store_true", help="shows the models there are")
     args = parser.parse_args(argv)
     if args.list:
@@ -126,6 +140,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         raise unknown_name(
             "format", args.format, [f for f in FORMATS if f != "text" or not args.out]
         )
+    _check_launcher(args)
     if not args.paths and not args.images_from:
         raise UserError("no images given: name files, folders or globs after the options")
     options.check_options(args)
@@ -133,6 +148,16 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         raise UserError("--decoder=lexicon: images have no words here; give --lexicon=FILE")
     cli.check_output(args.out)
     return args
+
+
+def _check_launcher(args: argparse.Namespace) -> None:
+    """Raises a UserError where what is said of a cluster does not go together."""
+    if args.launcher not in LAUNCHERS:
+        raise unknown_name("launcher", args.launcher, LAUNCHERS)
+    if args.launcher == LOCAL and (args.shards or args.resources):
+        raise UserError("--shards and --resources are of jobs: add --launcher=slurm")
+    if args.launcher == SLURM and (args.shard or not args.out):
+        raise UserError("--launcher=slurm reads into a file: give --out=FILE, and no --shard")
 
 
 def _format_of(out: str) -> str:
@@ -170,25 +195,6 @@ def _print_all(args: argparse.Namespace, inputs: Inputs, rows: range) -> int:
     if failed:
         print(f"{failed} of {len(items)} images could not be read", file=sys.stderr)
     return cli.FAILED if failed else cli.DONE
-
-
-def _read_into_file(args: argparse.Namespace, inputs: Inputs, rows: range) -> int:
-    """Reads into a file, and goes on with one that is begun; returns the exit code."""
-    job = {
-        "model": args.model or [shipped.DEFAULT],
-        "decoder": options.describe_decoder(args),
-        "format": args.format,
-        "squeeze": args.squeeze,
-        "rotations": args.rotations,
-        "shard": args.shard,
-        "images": len(rows),
-        "names": reading.fingerprint(inputs, rows),
-    }
-    jobs = args.jobs or slots.default_jobs()
-    with Output(args.out, job, is_error) as output:
-        return reading.read_into(
-            output, inputs, rows, make_reader, args, jobs, functools.partial(lost, args.format)
-        )
 
 
 if __name__ == "__main__":

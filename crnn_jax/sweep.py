@@ -11,13 +11,13 @@ from collections.abc import Sequence
 
 from crnn_jax import cli, files, slots
 from crnn_jax.errors import UserError, unknown_name
+from crnn_jax.slurm import LAUNCHERS, LOCAL, SLURM
 from crnn_jax.sweeps import runs
 
 _EXAMPLE = """example:
   python -m crnn_jax.sweep --config=ablations/recurrence --workdir=runs/recurrence --dry_run
   python -m crnn_jax.sweep --config=ablations/recurrence --workdir=runs/recurrence --jobs=2
   python -m crnn_jax.sweep --config=ablations/recurrence --workdir=/shared/sweep --launcher=slurm"""
-LAUNCHERS = ("local", "slurm")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -26,7 +26,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--config", required=True, metavar="NAME[:ARG]", help="the experiment")
     parser.add_argument("--config.KEY", dest="_", metavar="VALUE", help="a knob of all cells")
     parser.add_argument("--workdir", required=True, metavar="DIR", help="of the sweep")
-    parser.add_argument("--launcher", default="local", help="local or slurm")
+    parser.add_argument("--launcher", default=LOCAL, help="local or slurm")
     parser.add_argument(
         "--jobs", type=cli.positive_int, default=0,
         help="most runs side by side; default: one per GPU, or per core; slurm: no limit",
@@ -62,7 +62,7 @@ def _launch(sweep: runs.Sweep, launcher: str, jobs: int) -> bool:
             cell.name: estimate.total_steps(config)
             for cell, config in zip(sweep.cells, sweep.configs, strict=True)
         }
-        if launcher == "slurm":
+        if launcher == SLURM:
             from crnn_jax.sweeps import slurm
 
             with view.View(sweep, totals, jobs or len(sweep.runs)) as shown:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import pathlib
 import shutil
+import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 import filelock
@@ -69,6 +70,25 @@ def recognizer(smoke_run: pathlib.Path) -> Recognizer:
     from crnn_jax.recognizer import Recognizer
 
     return Recognizer.load(smoke_run)
+
+
+@pytest.fixture(scope="session")
+def slurm_conf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The SLURM_CONF of a cluster of this machine alone."""
+    pytest.importorskip("submitit")
+    if not shutil.which("slurmctld") or os.getuid():
+        pytest.skip("needs root and Debian's slurm-wlm (apt-get install slurm-wlm munge)")
+    folder = tmp_path_factory.mktemp("slurm")
+    script = ["bash", str(_ROOT / "tests" / "slurm_cluster.sh")]
+    started = subprocess.run(
+        [*script, "start", str(folder)], capture_output=True, text=True, timeout=120
+    )
+    try:
+        if started.returncode:
+            pytest.skip(f"SLURM does not start here: {started.stderr[-500:]}")
+        yield started.stdout.strip()
+    finally:
+        subprocess.run([*script, "stop", str(folder)], check=True)
 
 
 class Outcome(NamedTuple):

@@ -6,12 +6,11 @@ import csv
 import json
 import os
 import pathlib
-import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import filelock
 import pytest
@@ -127,36 +126,17 @@ def test_a_dry_run_says_what_it_takes(tmp_path, run_command):
     assert "4 runs, 2 side by side: about 0:" in out[-1]
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A SLURM of this machine alone; returns its SLURM_CONF."""
-    pytest.importorskip("submitit")
-    if not shutil.which("slurmctld") or os.getuid():
-        pytest.skip("needs root and Debian's slurm-wlm (apt-get install slurm-wlm munge)")
-    folder = tmp_path_factory.mktemp("slurm")
-    script = ["bash", str(_ROOT / "tests" / "slurm_cluster.sh")]
-    started = subprocess.run(
-        [*script, "start", str(folder)], capture_output=True, text=True, timeout=120
-    )
-    try:
-        if started.returncode:
-            pytest.skip(f"SLURM does not start here: {started.stderr[-500:]}")
-        yield started.stdout.strip()
-    finally:
-        subprocess.run([*script, "stop", str(folder)], check=True)
-
-
-def test_slurm_gives_the_table_of_this_machine(local, cluster, tmp_path):
+def test_slurm_gives_the_table_of_this_machine(local, slurm_conf, tmp_path):
     """Six cells; the launcher is killed, and a job is told that its time is over."""
     path, here = local
     out = tmp_path / "out"
     arguments = (f"--config={path}", f"--workdir={out}", "--launcher=slurm")
 
     def slurm(*command: str) -> str:
-        environment = {**os.environ, "SLURM_CONF": cluster}
+        environment = {**os.environ, "SLURM_CONF": slurm_conf}
         return subprocess.run(command, env=environment, capture_output=True, text=True).stdout
 
-    killed = start(*arguments, SLURM_CONF=cluster)
+    killed = start(*arguments, SLURM_CONF=slurm_conf)
     running = ("squeue", "--noheader", "--states=RUNNING", "--format=%i")
     # One that trains: submitit's handler is in place, and so is ours.
     until(lambda: any(out.glob("*/seed_0/config.json")) and slurm(*running).split())
@@ -166,7 +146,7 @@ def test_slurm_gives_the_table_of_this_machine(local, cluster, tmp_path):
     slurm("scancel", "--signal=USR2", job)
     # It is queued again by itself; SLURM begins it after two minutes.
     until(lambda: "Restarts=1" in slurm("scontrol", "show", "job", job), 60)
-    again = start(*arguments, SLURM_CONF=cluster)
+    again = start(*arguments, SLURM_CONF=slurm_conf)
     assert again.wait(600) == 0
     assert len(list((out / "slurm").glob("*submission.sh"))) == 1  # nothing was submitted twice
     assert table_of(out) == table_of(here)

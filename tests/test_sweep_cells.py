@@ -10,8 +10,9 @@ from sweep_files import write_experiment
 
 from crnn_jax import sweep
 from crnn_jax.errors import UserError
+from crnn_jax.slurm import Resources
 from crnn_jax.sweeps import runs
-from crnn_jax.sweeps.cells import Cell, Resources, collect
+from crnn_jax.sweeps.cells import Cell, collect
 
 
 def names(body: Callable) -> list[str]:

@@ -7,7 +7,6 @@ import glob
 import itertools
 import os
 import pathlib
-import tarfile
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -95,28 +94,21 @@ class Tar:
     """The images in an uncompressed tar, in its order; its headers are gone through once.
 
     Raises:
-      DataError: a compressed tar, one that is damaged, or one without images.
+      DataError: as `tar_members` does, or where there are no images.
     """
 
     def __init__(self, path: str):
         from crnn_jax.data.folders import SUFFIXES
+        from crnn_jax.data.tar_members import tar_members
 
         self._path = path
         self._names: list[str] = []
         places: list[tuple[int, int]] = []
-        total = os.path.getsize(path)
-        try:
-            with tarfile.open(path, "r:") as tar:
-                for member in tar:
-                    tar.members = []  # type: ignore[assignment]  # it would keep every header
-                    hidden = pathlib.PurePosixPath(member.name).name.startswith(".")
-                    if member.isfile() and member.name.lower().endswith(SUFFIXES) and not hidden:
-                        if member.offset_data + member.size > total:
-                            raise tarfile.ReadError(f"{member.name} is cut short")
-                        self._names.append(member.name)
-                        places.append((member.offset_data, member.size))
-        except (OSError, tarfile.TarError) as error:
-            raise DataError(f"{path} is not a whole, uncompressed tar ({error})") from None
+        for name, offset, size in tar_members(path):
+            hidden = pathlib.PurePosixPath(name).name.startswith(".")
+            if name.lower().endswith(SUFFIXES) and not hidden:
+                self._names.append(name)
+                places.append((offset, size))
         if not places:
             raise DataError(f"{path} holds no images ({' '.join(SUFFIXES)})")
         self._places = np.array(places, np.int64)

@@ -92,10 +92,16 @@ def read_into(
         finally:
             if workers:
                 workers.close()
-    told = f"{output.path}: {output.rows:,} of {len(rows):,} images"
     if output.rows < len(rows):
+        told = f"{output.path}: {output.rows:,} of {len(rows):,} images"
         print(f"{told}, stopped by {stop.requested}; the same command goes on", file=sys.stderr)
         return cli.FAILED
+    return tell(output)
+
+
+def tell(output: Output) -> int:
+    """Says what is in a file that is whole; returns an exit code."""
+    told = f"{output.path}: {output.rows:,} of {output.rows:,} images"
     if output.failed:
         print(f"{told}, {output.failed:,} of which could not be read", file=sys.stderr)
         return cli.FAILED

@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from crnn_jax.errors import UserError
+from crnn_jax.slurm import Resources
 
 _LONGEST_SLUG = 60
 
@@ -45,17 +46,6 @@ class Cell:
     def overrides(self, seed: int) -> list[tuple[str, str]]:
         """Returns its knobs and a seed as the command line would give them."""
         return [(key, str(value)) for key, value in {**self.knobs, "seed": seed}.items()]
-
-
-@dataclasses.dataclass(frozen=True)
-class Resources:
-    """What a run may use of a cluster: minutes, cores, GPUs, memory, partition."""
-
-    minutes: int = 60
-    cpus: int = 2
-    gpus: int = 0
-    memory_gb: int = 8
-    partition: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

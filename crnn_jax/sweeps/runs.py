@@ -14,11 +14,11 @@ from ml_collections import ConfigDict
 from crnn_jax import cli, files
 from crnn_jax import config as config_lib
 from crnn_jax.errors import UserError
-from crnn_jax.sweeps.cells import Add, Cell, Resources
+from crnn_jax.slurm import Resources, last_line
+from crnn_jax.sweeps.cells import Add, Cell
 from crnn_jax.sweeps.cells import collect as collect_cells
 
 JOB, FIGURES, LOG = "job.json", "figures.json", "log.txt"
-_TAIL = 4096  # bytes of a log or of metrics that are looked at
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Run:
         """Returns how far it is; nothing where it has not begun."""
         try:
             config = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
-            lines = _tail(self.folder / "metrics.jsonl")
+            lines = files.tail(self.folder / "metrics.jsonl")
         except (OSError, ValueError):
             return Progress()
         step, rate, seconds = 0, 0.0, 0.0
@@ -59,11 +59,7 @@ class Run:
 
     def last_line(self) -> str:
         """Returns the last line of its log."""
-        try:
-            lines = [line for line in _tail(self.folder / LOG) if line.strip()]
-        except OSError:
-            lines = []
-        return lines[-1].strip() if lines else "it wrote nothing"
+        return last_line(self.folder / LOG)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,13 +163,6 @@ def load(
                 "give the sweep another --workdir"
             )
     return sweep
-
-
-def _tail(path: pathlib.Path) -> list[str]:
-    with open(path, "rb") as file:
-        file.seek(0, 2)
-        file.seek(max(0, file.tell() - _TAIL))
-        return file.read().decode("utf-8", "replace").splitlines()
 
 
 def readings_file(folder: pathlib.Path, of: str) -> pathlib.Path:

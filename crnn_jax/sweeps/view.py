@@ -9,12 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from crnn_jax.progress import duration
+from crnn_jax.slurm import DONE, FAILED, RUNNING, WAITING
 from crnn_jax.sweeps.runs import Run, Sweep
 
 _LOG = logging.getLogger("crnn_jax")
 _EVERY = 60.0  # seconds between lines
-
-WAITING, RUNNING, DONE, FAILED = "waiting", "running", "done", "failed"
 
 
 class View:
