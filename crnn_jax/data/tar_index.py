@@ -6,18 +6,15 @@ import hashlib
 import io
 import logging
 import os
-import tarfile
 import zipfile
 from pathlib import Path
 
 import numpy as np
-from tqdm import tqdm
 
 from crnn_jax import files
+from crnn_jax.data.tar_members import tar_members
 from crnn_jax.errors import DataError, ImageError
 
-_GZIP = b"\x1f\x8b"
-_END = 1024  # bytes: a tar ends with two blocks of zeros
 _LOG = logging.getLogger("crnn_jax")
 
 
@@ -43,7 +40,7 @@ class TarIndex:
         cached = files.default_cache_dir() / "tar_index" / f"{name}.npz"
         found = _load(cached)
         if found is None:
-            found = self._scan(status.st_size)
+            found = self._scan()
             block = io.BytesIO()
             np.savez(block, **found)
             try:
@@ -53,37 +50,16 @@ class TarIndex:
                 _LOG.warning("%s cannot be written (%s): the tar is read again", cached, error)
         self._hashes, self._offsets, self._sizes = (found[k] for k in ("hash", "offset", "size"))
 
-    def _scan(self, total: int) -> dict[str, np.ndarray]:
+    def _scan(self) -> dict[str, np.ndarray]:
         """Goes through the headers of all members."""
         names: list[bytes] = []
         places: list[tuple[int, int]] = []
         base = None
-        with (
-            self._open() as tar,
-            tqdm(total=total, desc=f"reading {self._path.name}", unit="B", unit_scale=True,
-                 delay=3, disable=None) as bar,
-        ):  # fmt: skip
-            try:
-                for member in tar:
-                    tar.members = []  # type: ignore[assignment]  # it would keep every header
-                    end = member.offset_data + member.size
-                    if end > total:
-                        raise tarfile.ReadError("unexpected end of data")
-                    if member.isfile():
-                        name = member.name.removeprefix("./")
-                        if name.rpartition("/")[2] == self._landmark:
-                            base = name.removesuffix(self._landmark)
-                        names.append(name.encode("utf-8", "surrogateescape"))
-                        places.append((member.offset_data, member.size))
-                    bar.update(end - bar.n)
-                # tarfile takes a cut between two members, or in a header, for the end.
-                if not names or total - sum(places[-1]) < _END:
-                    raise tarfile.ReadError("its end is missing")
-            except tarfile.TarError as error:
-                raise DataError(
-                    f"{self._path} is cut short or damaged after {len(names):,} files ({error}): "
-                    "copy it again"
-                ) from None
+        for name, offset, size in tar_members(self._path):
+            if name.rpartition("/")[2] == self._landmark:
+                base = name.removesuffix(self._landmark)
+            names.append(name.encode("utf-8", "surrogateescape"))
+            places.append((offset, size))
         if base is None:
             raise DataError(
                 f"{self._path} has no {self._landmark} among its {len(names):,} files: give the "
@@ -97,18 +73,6 @@ class TarIndex:
         order = np.argsort(hashes, kind="stable")
         place = np.array(places, np.int64)[order]
         return {"hash": hashes[order], "offset": place[:, 0], "size": place[:, 1]}
-
-    def _open(self) -> tarfile.TarFile:
-        with open(self._path, "rb") as file:
-            if file.read(2) == _GZIP:
-                raise DataError(
-                    f"{self._path} is compressed, which has no random access: unpack it once, "
-                    f"gunzip --keep {self._path.name}"
-                )
-        try:
-            return tarfile.open(self._path, "r:")
-        except tarfile.TarError as error:
-            raise DataError(f"{self._path} is not a tar ({error})") from None
 
     def read(self, name: str) -> bytes:
         """Returns a member's bytes; raises an ImageError when there is no such member."""
