@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # Versions tested on Python 3.11; other Pythons resolve their own.
 CONSTRAINTS := $(shell $(PYTHON) -c 'import sys; print("-c constraints.txt" if sys.version_info[:2] == (3, 11) else "")')
 
-.PHONY: help venv train test test-all lint fonts docs
+.PHONY: help venv train test test-all lint fonts docs dist
 
 help:
 	@echo "make venv      set up $(VENV)"
@@ -15,6 +15,7 @@ help:
 	@echo "make test-all  the slow tests, too"
 	@echo "make lint      formatting and lint"
 	@echo "make docs      the documentation, into build/docs"
+	@echo "make dist      source archive and wheel, into dist/"
 	@echo "make fonts     free fonts of Debian, installed and drawn into build/fonts.npz (root)"
 
 venv: $(VENV)/.ready
@@ -67,3 +68,6 @@ docs: $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet $(CONSTRAINTS) --editable '.[docs]'
 	$(BIN)/python -m sphinx -W --keep-going --quiet -b html docs build/docs
 	@echo "build/docs/index.html"
+
+dist: $(VENV)/.ready-dev
+	$(BIN)/python -m build --outdir dist .
