@@ -128,8 +128,20 @@ class Layout:
             )
 
     def replicate(self, tree: Any) -> Any:
-        """Returns a tree of arrays on every device; arrays that are there already stay."""
-        return jax.tree.map(self._replicate, tree)
+        """Returns a tree of arrays on every device; arrays that are there already stay.
+
+        A host array that stands in several places goes there once.
+        """
+        put: dict[int, jax.Array] = {}
+
+        def replicate(array: Any) -> jax.Array:
+            if not isinstance(array, np.ndarray):
+                return self._replicate(array)
+            if id(array) not in put:
+                put[id(array)] = self._replicate(array)
+            return put[id(array)]
+
+        return jax.tree.map(replicate, tree)
 
     def _replicate(self, array: Any) -> jax.Array:
         # What lies there without having been put there would be compiled for once more.

@@ -11,6 +11,8 @@ from jaxtyping import Bool, Float, Int8, Int32, UInt8, UInt32
 from crnn_jax.errors import UserError, unknown_name
 from crnn_jax.synth.atlas import TAGS, Atlas, AtlasFile
 
+_PACKED = 2**20  # texels at a time
+
 
 class Faces(NamedTuple):
     """An atlas as pixels read it; entry = face * A + character."""
@@ -45,16 +47,19 @@ def pack_field(atlas: Atlas) -> UInt32[np.ndarray, " texels"]:
     never asked for with a weight above zero.
     """
     field = atlas.field
-    stride = np.ones(len(field), np.int64)
     starts, order = np.unique(atlas.offset, return_index=True)
     widths, heights = atlas.width.ravel()[order], atlas.height.ravel()[order]
+    stride = np.ones(len(field), np.int32)
     for start, width, height in zip(starts, widths, heights, strict=True):
         stride[start : start + width * height] = width
-    here = np.arange(len(field))
-    last = len(field) - 1
     words = field.astype(np.uint32)
-    for shift, step in ((8, 1), (16, stride), (24, stride + 1)):
-        words |= field[np.minimum(here + step, last)].astype(np.uint32) << np.uint32(shift)
+    last = len(field) - 1
+    for start in range(0, len(field), _PACKED):  # an atlas of many faces has 10^8 texels
+        part = slice(start, start + _PACKED)
+        here = np.arange(start, min(start + _PACKED, len(field)))
+        for shift, step in ((8, 1), (16, stride[part]), (24, stride[part] + 1)):
+            neighbours = field[np.minimum(here + step, last)].astype(np.uint32)
+            words[part] |= neighbours << np.uint32(shift)
     return words
 
 

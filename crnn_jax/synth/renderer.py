@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -20,7 +21,7 @@ from crnn_jax.charset import Charset
 from crnn_jax.ctc.loss import frames_needed
 from crnn_jax.keys import named_key
 from crnn_jax.synth import assets as assets_lib
-from crnn_jax.synth.atlas import load_atlas
+from crnn_jax.synth.atlas import AtlasFile, load_atlas
 from crnn_jax.synth.draws import Draws
 from crnn_jax.synth.effects import degrade
 from crnn_jax.synth.layout import lay_out
@@ -107,14 +108,14 @@ def build_renderer(
       UserError: for an atlas, text file or folder of textures that cannot be read, or knobs that
         leave nothing to write.
     """
-    atlas = assets_lib.select_faces(load_atlas(knobs.atlas), knobs.faces)
+    atlas, faces = _load_faces(knobs.atlas, knobs.faces, _written(knobs.atlas))
     most = int(num_frames(canvas.width))
     texts, plan = build_texts(
         knobs, charset, atlas.characters, side, min(knobs.max_length, most), most
     )
     with_textures = knobs.texture_share or knobs.ink_texture_share
     assets = assets_lib.Assets(
-        faces=assets_lib.build_faces(atlas),
+        faces=faces,
         texts=texts,
         textures=build_textures(
             knobs.textures, count=64 if with_textures else 1, seed=seed, channels=canvas.channels
@@ -122,6 +123,26 @@ def build_renderer(
         least_widths=assets_lib.least_widths(num_frames, canvas.width, most),
     )
     return Renderer(FrozenConfigDict(knobs), canvas, plan), assets
+
+
+@functools.lru_cache(maxsize=2)
+def _load_faces(path: str, tags: str, written: int) -> tuple[AtlasFile, assets_lib.Faces]:
+    """Returns an atlas and its faces, which the presets of a run share: they may be gigabytes.
+
+    Args:
+      path: of the atlas; empty: the default.
+      tags: see `select_faces`.
+      written: when; a file that is written anew is read anew.
+    """
+    atlas = assets_lib.select_faces(load_atlas(path), tags)
+    return atlas, assets_lib.build_faces(atlas)
+
+
+def _written(path: str) -> int:
+    try:
+        return os.stat(path).st_mtime_ns if path else 0
+    except OSError:
+        return 0  # reading it says what is wrong
 
 
 def row_keys(seed: Any, name: str, rows: Any) -> Any:
