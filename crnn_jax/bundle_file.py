@@ -137,15 +137,23 @@ class Bundle:
 
         from crnn_jax.recognizer import Recognizer, network_of, preprocess_of
 
-        network = network_of(self.config, self.charset.num_classes)
-        preprocess = preprocess_of(self.config)
-        shape = (1, preprocess.height, preprocess.widest, preprocess.channels)
-        expected = jax.eval_shape(
-            network.init,
-            jax.random.key(0),
-            jax.ShapeDtypeStruct(shape, np.uint8),
-            jax.ShapeDtypeStruct((1,), np.int32),
-        )
+        try:
+            network = network_of(self.config, self.charset.num_classes)
+            preprocess = preprocess_of(self.config)
+            shape = (1, preprocess.height, preprocess.widest, preprocess.channels)
+            expected = jax.eval_shape(
+                network.init,
+                jax.random.key(0),
+                jax.ShapeDtypeStruct(shape, np.uint8),
+                jax.ShapeDtypeStruct((1,), np.int32),
+            )
+        except UserError as error:
+            raise UserError(f"model {self.name}: {error}") from None
+        except Exception as error:  # negative sizes, or huge ones, make JAX raise almost anything
+            raise UserError(
+                f"model {self.name}: its config describes no network ({type(error).__name__}: "
+                f"{error!s:.120}); bundle the run anew"
+            ) from None
         there = {path: x.shape for path, x in bundle_zip.flatten(self.variables).items()}
         needed = {path: x.shape for path, x in bundle_zip.flatten(expected).items()}
         if wrong := [p for p in {**needed, **there} if needed.get(p) != there.get(p)]:

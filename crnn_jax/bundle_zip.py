@@ -12,6 +12,7 @@ import json
 import math
 import os
 import pathlib
+import struct
 import zipfile
 from collections.abc import Mapping
 from typing import Any
@@ -23,6 +24,7 @@ from crnn_jax.errors import UserError
 
 ARRAY = ".npy"
 _DIGEST = 64  # hexadecimal digits at the end of the file
+_END = 22  # bytes of a zip's last record, without its comment
 _MOST_BYTES = 2**31 - 1  # of the file; a zip of more has another layout
 _MOST_TEXT = 2**24  # bytes of a member that is not an array
 _MOST_MEMBERS = 10_000
@@ -74,8 +76,10 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, str], dict[str, bytes]
                 or any(member.compress_type != zipfile.ZIP_STORED for member in members)
             ):
                 raise UserError(f"{path}: not a bundle: it holds more than its own size")
-            for member in members:
-                name = member.filename
+            names = [member.filename for member in members]
+            if len(set(names)) < len(names):  # which of them others would take is not known
+                raise UserError(f"{path}: not a bundle: it holds members of the same name")
+            for name, member in zip(names, members, strict=True):
                 if name.endswith(ARRAY):
                     arrays[name.removesuffix(ARRAY)] = archive.read(member)
                 elif member.file_size > _MOST_TEXT:
@@ -88,8 +92,12 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, str], dict[str, bytes]
     except UserError:
         raise
     # What `zipfile` raises for an archive that was put together wrongly on purpose.
-    except (zipfile.BadZipFile, OSError, EOFError, RuntimeError, ValueError) as error:
-        raise UserError(f"{path}: not a bundle ({error})") from None
+    except (
+        zipfile.BadZipFile, OSError, EOFError, RuntimeError, ValueError, struct.error,
+    ) as error:  # fmt: skip
+        raise UserError(
+            f"{path}: not a bundle ({error!s:.160}); take one that crnn_jax.bundle has written"
+        ) from None
     return texts, arrays
 
 
@@ -101,7 +109,14 @@ def _checked_content(path: pathlib.Path) -> bytes:
             raise UserError(
                 f"{path}: has {size} bytes; a bundle has at most {_MOST_BYTES}: is it another file?"
             )
-        content = path.read_bytes()
+        with open(path, "rb") as file:
+            start = file.read(4)
+            file.seek(max(size - _END - _DIGEST, 0))
+            # The zip's last record is before the checksum, or it is no bundle: found before
+            # gigabytes are read.
+            whole = file.read().startswith(b"PK\x05\x06")
+            file.seek(0)
+            content = file.read() if whole else start
     except OSError as error:
         raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from None
     if not content.startswith(b"PK\x03\x04"):
@@ -109,7 +124,7 @@ def _checked_content(path: pathlib.Path) -> bytes:
             f"{path}: not a bundle, which is a file that python -m crnn_jax.bundle has written; "
             "for a run give its folder"
         )
-    if hashlib.sha256(content[:-_DIGEST]).hexdigest().encode() != content[-_DIGEST:]:
+    if not whole or hashlib.sha256(content[:-_DIGEST]).hexdigest().encode() != content[-_DIGEST:]:
         raise UserError(
             f"{path}: damaged, or a zip that is no bundle (its checksum is wrong); {advice}"
         )
@@ -152,13 +167,16 @@ def unpack_array(path: str, content: bytes, dtype: Any) -> np.ndarray:
             raise ValueError(f"it is stored as {stored}")
         if min(shape, default=1) < 0 or math.prod(shape) * stored.itemsize != len(content) - start:
             raise ValueError(f"its shape {shape} does not fit its {len(content) - start} bytes")
-    except (ValueError, RecursionError) as error:
+    # Its header is a Python expression, which NumPy parses and does not run.
+    except (ValueError, TypeError, SyntaxError, OverflowError, RecursionError) as error:
         raise UserError(
-            f"array {path}: {error}; the bundle was not written by crnn_jax.bundle"
+            f"array {path}: {error!s:.160}; the bundle was not written by crnn_jax.bundle"
         ) from None
     values = np.frombuffer(content, stored, offset=start).reshape(shape)
     if dtype == "bfloat16":  # the upper half of a float32
         values = (values.astype("<u4") << 16).view("<f4")
+    if not np.isfinite(values).all():
+        raise UserError(f"array {path} holds weights that are not finite: train the model anew")
     return values
 
 

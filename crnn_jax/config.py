@@ -257,8 +257,8 @@ def from_values(content: dict[str, Any], what: str) -> ConfigDict:
     """
     try:
         values = flatten(ConfigDict(content))
-    except ValueError as error:  # it takes no dots in names
-        raise UserError(f"{what}: not a config ({error})") from None
+    except (ValueError, TypeError, RecursionError) as error:  # it takes no dots in names
+        raise UserError(f"{what}: not a config ({error!s:.160}); restore it") from None
     config = default_config()
     known = flatten(config)
     optional = [key for name in DURATIONS for key in units_of(known, name)]
@@ -273,7 +273,7 @@ def from_values(content: dict[str, Any], what: str) -> ConfigDict:
                 raise TypeError
             (config[owner] if owner else config)[leaf] = value
         except TypeError:
-            raise UserError(f"{what}: {key} is {value!r}, which is of another type") from None
+            raise UserError(f"{what}: {key} is {value!r:.80}, which is of another type") from None
     return config
 
 

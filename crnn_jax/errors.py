@@ -6,13 +6,22 @@ Library code raises these; `crnn_jax.cli.run` prints the message without a trace
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_LONGEST = 1200  # characters of a message; what was given may have millions
 _MOST_NAMES = 24  # a longer list would hide the hint
 
 
 class UserError(ValueError):
     """What was given, what is allowed, what to do: one line."""
+
+    def __str__(self) -> str:
+        text = printable(super().__str__())
+        if len(text) <= _LONGEST:
+            return text
+        return f"{text[: _LONGEST // 2]} ... {text[-_LONGEST // 3 :]}"
 
 
 class DataError(UserError):
@@ -21,6 +30,14 @@ class DataError(UserError):
 
 class ImageError(DataError):
     """An image cannot be read."""
+
+
+def printable(text: str) -> str:
+    """Returns a text as one line that a terminal shows and does not obey.
+
+    Names of files and texts in them may hold line breaks and other control characters.
+    """
+    return _CONTROL.sub(lambda match: repr(match[0])[1:-1], text)
 
 
 def one_of(kind: str, given: str | None, allowed: Sequence[str]) -> str:

@@ -20,7 +20,7 @@ from crnn_jax.data.images import Preprocess, width_of
 from crnn_jax.data.stream import Streamed, stream_batches
 from crnn_jax.decode import Decoder, make_decoder
 from crnn_jax.decode.candidates import Candidate
-from crnn_jax.errors import DataError
+from crnn_jax.errors import DataError, UserError
 from crnn_jax.models.encoders import frame_centres
 from crnn_jax.models.ensemble import Ensemble
 from crnn_jax.models.windows import Windowed, layers_of
@@ -36,6 +36,7 @@ from crnn_jax.reading import (
 
 T = TypeVar("T")
 
+_MOST_INPUT = 2**22  # pixels of an image as a network is given it: 64 x 65,536
 _LONGEST = 16  # windows' widths: a longer line is squeezed to that
 _LAST = Streamed(None, [], None)  # in place of a batch, when there are no more
 
@@ -74,9 +75,13 @@ class _UnderWay:
 
 
 def preprocess_of(config: Any) -> Preprocess:
-    """Returns how a config makes model input of an image."""
+    """Returns how a config makes model input of an image.
+
+    Raises:
+      UserError: for sizes that no network reads, or none in a computer's memory.
+    """
     data = config.data
-    return Preprocess(
+    made = Preprocess(
         height=data.height,
         channels=data.channels,
         fit=data.fit,
@@ -84,6 +89,13 @@ def preprocess_of(config: Any) -> Preprocess:
         min_width=data.min_width,
         max_width=data.max_width,
     )
+    if made.height * made.widest > _MOST_INPUT:
+        raise UserError(
+            f"images of {made.widest} x {made.height} pixels as the network's input: at most "
+            f"{_MOST_INPUT:,} pixels can be read; lower config.data.height, config.data.width or "
+            "config.data.max_width"
+        )
+    return made
 
 
 def network_of(

@@ -18,6 +18,7 @@ import argparse
 import dataclasses
 import io
 import json
+import logging
 import os
 import pathlib
 import sys
@@ -31,14 +32,19 @@ from PIL import Image, ImageOps
 
 FORMAT = 1  # of the metadata
 PREFIX = "crnn_jax."  # of their names
-MAX_PIXELS = 64_000_000
+MAX_PIXELS, MAX_SIDE = 64_000_000, 1_000_000
 DECODERS = ("greedy", "beam", "lexicon")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
+_MOST_INPUT = 2**22  # pixels of an image as a network is given it
+_STRIP = 1 << 20  # pixels of an image that are converted together
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 _TINY = 1e-300
 _RESCALED = 4  # frames after which probabilities are made large again
 _FAR = 14.0  # nats below the best word, a millionth of its probability
 _SLACK = 1e-6  # rounding must not put a bound below a score
+
+# Pillow logs what it also raises; without a handler of the caller's that would go to stderr.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 class ReadError(ValueError):
@@ -102,9 +108,21 @@ def load_image(image: Any, channels: int) -> Image.Image:
     if isinstance(image, np.ndarray):
         return _flatten(_from_array(image), channels)
     if isinstance(image, Image.Image):
-        return _flatten(_decoded(image), channels)
+        try:
+            return _flatten(_decoded(image), channels)
+        except ReadError:
+            raise
+        except Exception as error:  # as below; it may have been opened and not loaded yet
+            raise ReadError(f"damaged image ({_told(error)}): replace it") from None
+    if not isinstance(image, bytes | str | os.PathLike):
+        raise ReadError(
+            f"a value of type {type(image).__name__} is no image: give a path, bytes, an array or "
+            "a Pillow image"
+        )
     name = "" if isinstance(image, bytes) else f"{os.fspath(image)}: "
     try:
+        if name and os.path.exists(image) and not os.path.isfile(image):  # a pipe would wait
+            raise ReadError("no file but a folder, a pipe or a device: give the path of an image")
         source = io.BytesIO(image) if isinstance(image, bytes) else image
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of damaged metadata, which pixels do without
@@ -118,22 +136,46 @@ def load_image(image: Any, channels: int) -> Image.Image:
         raise ReadError(f"{name}the image has more than {MAX_PIXELS:,} pixels: crop it") from None
     except Image.UnidentifiedImageError:
         raise ReadError(f"{name}not an image: use PNG, JPEG, WebP, BMP, TIFF or GIF") from None
+    except OSError as error:
+        why = error.strerror or _told(error)
+        raise ReadError(f"{name[:300]}damaged image ({why}): replace the file") from None
     except Exception as error:  # a damaged file makes the readers raise almost anything
-        told = " ".join(str(error).split()) or type(error).__name__
-        raise ReadError(f"{name}damaged image ({told}): replace the file") from None
+        raise ReadError(f"{name}damaged image ({_told(error)}): replace the file") from None
+
+
+def _told(error: Exception) -> str:
+    return " ".join(str(error).split())[:160] or type(error).__name__
 
 
 def _decoded(image: Image.Image) -> Image.Image:
     _check_size(*image.size)
+    if image.format == "JPEG":
+        _check_scans(image)
     image.load()
-    return ImageOps.exif_transpose(image)
+    _check_size(*image.size)
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # damaged metadata: the pixels are fine
+        return image
+
+
+def _check_scans(image: Any) -> None:
+    """Refuses a JPEG that goes over its pixels so often that it takes minutes."""
+    if image.fp is None:  # loaded by the caller
+        return
+    place = image.fp.tell()
+    image.fp.seek(0)
+    scans = image.fp.read().count(b"\xff\xda")
+    image.fp.seek(place)
+    if scans * image.width * image.height > 100 * MAX_PIXELS:
+        raise ReadError(f"the image has {scans:,} scans, which takes minutes: save it anew")
 
 
 def _check_size(width: int, height: int) -> None:
-    if not 0 < width * height <= MAX_PIXELS:
+    if not 0 < width * height <= MAX_PIXELS or max(width, height) > MAX_SIDE:
         raise ReadError(
-            f"the image has {width:,} x {height:,} pixels, and 1 to {MAX_PIXELS:,} are read: "
-            "crop it or make it smaller"
+            f"the image has {width:,} x {height:,} pixels, and 1 to {MAX_PIXELS:,} are read, at "
+            f"most {MAX_SIDE:,} on a side: crop it or make it smaller"
         )
 
 
@@ -157,16 +199,28 @@ def _to_8_bits(values: np.ndarray) -> np.ndarray:
 
 
 def _flatten(image: Image.Image, channels: int) -> Image.Image:
+    mode = "L" if channels == 1 else "RGB"
+    if image.mode in ("I", "F"):
+        raise ReadError(f"pixels of mode {image.mode}: save the image with 8 or 16 bits")
+    if image.mode == mode and not image.has_transparency_data:
+        return image
+    # Strip by strip, since on the way there are up to five images of four bytes a pixel.
+    whole, rows = Image.new(mode, image.size), max(_STRIP // image.width, 1)
+    for top in range(0, image.height, rows):
+        box = (0, top, image.width, min(top + rows, image.height))
+        whole.paste(_flattened(image.crop(box), mode), box)
+    return whole
+
+
+def _flattened(image: Image.Image, mode: str) -> Image.Image:
     if image.mode.startswith("I;16"):
         image = Image.fromarray(_to_8_bits(np.asarray(image).astype(np.uint16)))
-    elif image.mode in ("I", "F"):
-        raise ReadError(f"pixels of mode {image.mode}: save the image with 8 or 16 bits")
     elif image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, image).convert("RGB")
     image = image if image.mode in ("L", "RGB") else image.convert("RGB")
-    return image.convert("L" if channels == 1 else "RGB")
+    return image.convert(mode)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,6 +233,18 @@ class Preprocess:
     width: int
     min_width: int
     max_width: int
+
+    def __post_init__(self) -> None:
+        sizes = (self.height, self.width, self.min_width, self.max_width)
+        widest = self.width if self.fit == "squash" else self.max_width
+        if (
+            any(type(size) is not int or size < 1 for size in sizes)
+            or self.fit not in ("squash", "keep")
+            or self.channels not in (1, 3)
+            or self.min_width > self.max_width
+            or self.height * widest > _MOST_INPUT
+        ):
+            raise ValueError("its preprocessing is none")
 
     def __call__(self, image: Image.Image) -> np.ndarray:
         """Resizes an image in mode L or RGB by antialiased bilinear interpolation."""
@@ -197,6 +263,10 @@ class Charset:
     """Class ids and text: class 0 is the CTC blank, class i + 1 is `classes[i]`."""
 
     def __init__(self, classes: Sequence[str], case: str):
+        if not classes or not all(isinstance(name, str) and name for name in classes):
+            raise ValueError("its characters are none")
+        if case not in ("keep", "fold"):
+            raise ValueError("its case is none")
         self.classes, self.case = tuple(classes), case
         self._ids = {name: i for i, name in enumerate(self.classes, start=1)}
         self._longest = max(map(len, self.classes))
@@ -515,19 +585,25 @@ class Reader:
             self.metadata = json.loads(found[PREFIX + "model"])
             if self.metadata["format"] != FORMAT:
                 raise ReadError(
-                    f"a model of format {self.metadata['format']}, and this reader knows {FORMAT}: "
-                    "take the reader that came with the model"
+                    f"a model of format {self.metadata['format']!r:.20}, and this reader knows "
+                    f"{FORMAT}: take the reader that came with the model"
                 )
             charset = self.metadata["charset"]
             self.charset = Charset(charset["classes"], charset["case"])
             self.preprocess = Preprocess(**self.metadata["preprocess"])
             self.temperature = float(self.metadata["temperature"])
-            self._frames = self.metadata["frames"]["step"], self.metadata["frames"]["start"]
-        except (KeyError, TypeError, ValueError) as error:
+            frames = self.metadata["frames"]
+            self._frames = float(frames["step"]), float(frames["start"])
+            if not 0 < self.temperature < np.inf or not np.isfinite(self._frames).all():
+                raise ValueError("its temperature or its frames are no numbers")
+        except (
+            AttributeError, IndexError, KeyError, TypeError, ValueError, OverflowError,
+            RecursionError,
+        ) as error:  # fmt: skip
             if isinstance(error, ReadError):
                 raise
             raise ReadError(
-                f"not a model of crnn_jax ({type(error).__name__}: {error}): export it again"
+                f"not a model of crnn_jax ({type(error).__name__}: {_told(error)}): export it again"
             ) from None
 
     @classmethod
@@ -560,8 +636,19 @@ class Reader:
         batch = np.zeros((len(images), height, widths.max(), channels), np.uint8)
         for row, image in enumerate(images):
             batch[row, :, : image.shape[1]] = image
-        logits, frames = run_session(self._session, batch, widths)
-        return [own[:count] for own, count in zip(logits, frames, strict=True)]
+        try:
+            logits, frames = run_session(self._session, batch, widths)
+            found = [own[:count] for own, count in zip(logits, frames, strict=True)]
+        except Exception as error:  # of a damaged graph; its errors have no common class
+            raise ReadError(f"the model cannot read ({_told(error)}): export it again") from None
+        classes = len(self.charset.classes) + 1
+        if not all(
+            own.ndim == 2 and own.shape[1] == classes and np.isfinite(own).all() for own in found
+        ):
+            raise ReadError(
+                f"the model does not tell {classes} classes from each other: export it again"
+            )
+        return found
 
     def read(
         self,

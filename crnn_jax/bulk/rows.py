@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from crnn_jax import decoder_options as options
 from crnn_jax import shipped
 from crnn_jax.bulk.inputs import Item
-from crnn_jax.errors import DataError
+from crnn_jax.errors import DataError, printable
 
 if TYPE_CHECKING:
     from crnn_jax.bulk.workers import Lines, Read
@@ -48,7 +48,7 @@ def record(path: str, reading: Reading) -> dict[str, Any]:
 def _text(name: str, found: Reading | DataError) -> str:
     if isinstance(found, DataError):
         return str(found)
-    return f"{name}: {found.text}  ({found.confidence:.2f})"
+    return printable(f"{name}: {found.text}  ({found.confidence:.2f})")
 
 
 def _tsv(name: str, found: Reading | DataError) -> str:

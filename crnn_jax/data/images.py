@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-import os
+import logging
+import operator
 import threading
 import warnings
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from crnn_jax.data.image_file import first_bytes, named, opened
 from crnn_jax.data.pixels import (
     MAX_PIXELS,
     Pixels,
@@ -72,9 +74,14 @@ _TURNS = {
     180: Image.Transpose.ROTATE_180,
     270: Image.Transpose.ROTATE_270,
 }
-_ORIENTATION_TAG, _WIDTH_TAG, _HEIGHT_TAG = 0x0112, 0x0100, 0x0101
+_ORIENTATION_TAG, _SIZE_TAGS = 0x0112, (0x0100, 0x0101)  # width and height
 
-_quiet_lock = threading.Lock()
+_LARGE = MAX_PIXELS // 4  # pixels of images of which one at a time is decoded
+_MOST_VISITS = 100 * MAX_PIXELS  # of pixels by the scans of a JPEG; others make 10 scans or so
+
+_quiet_lock, _large_lock = threading.Lock(), threading.Lock()
+# Pillow logs what it also raises; without a handler of the caller's that would go to stderr.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 @dataclass(frozen=True)
@@ -201,7 +208,7 @@ def image_size(
     Raises:
       ImageError: not an image, empty, too large, no such file.
     """
-    with _opened(data) as file, _named(data):
+    with opened(data) as file, named(data):
         _, orientation, size = _read_header(file, max_pixels)
     return size[::-1] if orientation in _SIDEWAYS and not upright else size
 
@@ -218,18 +225,24 @@ def width_of(image: bytes | str | Path | np.ndarray | Image.Image) -> int:
 def _decode(
     data: bytes | str | Path, channels: int, max_pixels: int, upright: bool = True
 ) -> Image.Image:
-    with _opened(data) as file, _named(data):
-        image, orientation, _ = _read_header(file, max_pixels)
+    with opened(data) as file, named(data):
+        image, orientation, (width, height) = _read_header(file, max_pixels)
+        if isinstance(image, JpegImagePlugin.JpegImageFile):
+            _check_scans(file, width * height)
         # Of the readers only TIFF's may warn while it loads (about damaged metadata).
         tiff = isinstance(image, TiffImagePlugin.TiffImageFile)
-        try:
-            with _quiet() if tiff else contextlib.nullcontext():
-                image.load()
-        except Exception as error:  # a damaged file makes the readers raise almost anything
-            raise ImageError(
-                f"damaged or truncated {image.format} image ({one_line(error)}): replace the file"
-            ) from error
-        pixels = flatten(image, channels)
+        # Images are decoded by several threads, each of which may take half a gigabyte.
+        with _large_lock if width * height > _LARGE else contextlib.nullcontext():
+            try:
+                with _quiet() if tiff else contextlib.nullcontext():
+                    image.load()
+            except Exception as error:  # a damaged file makes the readers raise almost anything
+                raise ImageError(
+                    f"damaged or truncated {image.format} image ({one_line(error)}): "
+                    "replace the file"
+                ) from error
+            check_size(*image.size, max_pixels)  # the header of a damaged file may say otherwise
+            pixels = flatten(image, channels)
     turned = upright and orientation in _UPRIGHT
     return pixels.transpose(_UPRIGHT[orientation]) if turned else pixels
 
@@ -258,7 +271,7 @@ def _read_header(
             if tiff:
                 # The reader turns TIFFs itself; whether `size` says so depends on its version.
                 orientation = image.tag_v2.get(_ORIENTATION_TAG, 1)
-                width, height = image.tag_v2[_WIDTH_TAG], image.tag_v2[_HEIGHT_TAG]
+                width, height = map(operator.index, (image.tag_v2[t] for t in _SIZE_TAGS))
             else:
                 orientation = _exif_orientation(image)
                 width, height = image.size
@@ -271,9 +284,21 @@ def _read_header(
     return image, 1 if tiff else orientation, size
 
 
-def _reader(file: io.BufferedIOBase) -> type[ImageFile.ImageFile]:
-    start = file.read(16)
+def _check_scans(file: io.BufferedIOBase, pixels: int) -> None:
+    """Raises ImageError for a JPEG that goes over its pixels so often that it takes minutes.
+
+    In a progressive one every scan refines all pixels, and may be of a few bytes.
+    """
+    place = file.tell()
     file.seek(0)
+    scans = file.read().count(b"\xff\xda")
+    file.seek(place)
+    if scans * pixels > _MOST_VISITS:
+        raise ImageError(f"the image has {scans:,} scans, which takes minutes: save it anew")
+
+
+def _reader(file: io.BufferedIOBase) -> type[ImageFile.ImageFile]:
+    start = first_bytes(file, 16)
     if not start:
         raise ImageError("the image is empty (0 bytes): replace the file")
     for magic, reader in _READERS.items():
@@ -291,30 +316,6 @@ def _exif_orientation(image: Image.Image) -> int:
         return int(Image.Image.getexif(image).get(_ORIENTATION_TAG, 1))
     except Exception:  # the pixels are fine, and viewers show such images as they are stored
         return 1
-
-
-@contextlib.contextmanager
-def _opened(data: bytes | str | Path) -> Iterator[io.BufferedIOBase]:
-    if isinstance(data, bytes):
-        yield io.BytesIO(data)
-        return
-    try:
-        file = open(data, "rb")  # noqa: SIM115  closed below
-    except OSError as error:
-        raise ImageError(f"{data}: the image cannot be opened ({error.strerror})") from error
-    with file:
-        yield file
-
-
-@contextlib.contextmanager
-def _named(data: bytes | str | Path) -> Iterator[None]:
-    """Puts the path in front of an error's message, where there is a path."""
-    try:
-        yield
-    except ImageError as error:
-        if isinstance(data, bytes):
-            raise
-        raise ImageError(f"{os.fspath(data)}: {error}") from error
 
 
 @contextlib.contextmanager
