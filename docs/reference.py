@@ -10,7 +10,7 @@ import sys
 
 COMMANDS = (
     "main", "evaluate", "predict", "sweep", "report", "audit", "calibrate", "align", "bundle",
-    "convert", "decode.lm", "decode.tune", "synth.preview", "synth.atlas", "synth.bank",
+    "convert", "demo", "decode.lm", "decode.tune", "synth.preview", "synth.atlas", "synth.bank",
     "data.prepare",
 )  # fmt: skip
 # What users of the library call, in the order in which data flows.

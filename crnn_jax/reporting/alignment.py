@@ -28,6 +28,7 @@ _ROW, _GUTTER = 15, 46  # pixels of a class, of the names beside
 _LEAST = 0.02  # probability of a cell that is drawn
 _RIVAL, _RIVALS = 0.1, 4  # probability of a class that neither text holds, and how many at most
 _TALLEST = 110.0  # pixels of the image
+_COLUMNS = 16  # texts are padded to a multiple of it: few shapes, for each is compiled
 
 
 class Path(NamedTuple):
@@ -80,16 +81,24 @@ def look(
     )
     posteriors = np.asarray(jax.nn.softmax(logits.astype(np.float32), axis=-1))
     counts = np.asarray(frames)
-    paths = [_paths(logits, frames, texts) for texts in (labels, readings)]
+    found = [paths(logits, frames, texts) for texts in (labels, readings)]
     return [
-        Look(image, posteriors[i, : counts[i]], paths[0][i], paths[1][i])
+        Look(image, posteriors[i, : counts[i]], found[0][i], found[1][i])
         for i, image in enumerate(images)
     ]
 
 
-def _paths(logits: Any, frames: Any, texts: Sequence[list[int]]) -> list[Path | None]:
-    longest = max(1, *(len(ids) for ids in texts))
-    padded = np.zeros((len(texts), longest), np.int32)
+def paths(logits: Any, frames: Any, texts: Sequence[list[int]]) -> list[Path | None]:
+    """Returns where texts are in the frames; None for those that are empty or do not fit.
+
+    Args:
+      logits: (B, T, K).
+      frames: (B,), real ones.
+      texts: class ids of one text per row.
+    """
+    longest = max(len(ids) for ids in texts)
+    columns = _COLUMNS * max(1, -(-longest // _COLUMNS))
+    padded = np.zeros((len(texts), columns), np.int32)
     for row, ids in enumerate(texts):
         padded[row, : len(ids)] = ids
     lengths = np.array([len(ids) for ids in texts], np.int32)

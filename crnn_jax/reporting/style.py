@@ -1,8 +1,17 @@
-"""What only the report's page needs: rules of its style sheet, and its few lines of JavaScript."""
+"""What the report's page needs besides: rules of its style sheet, its few lines of JavaScript."""
 
 from __future__ import annotations
 
-STYLE = """
+FRAMES = """
+.frames rect.lane { fill: var(--lane) }
+.frames rect.cell { fill: var(--s0) } .frames rect.blank { fill: var(--soft) }
+.frames g rect, .frames g polyline { fill: none; stroke: var(--good); stroke-width: 1.6 }
+.frames g polyline { stroke-width: 1.1; opacity: .8 }
+.frames g.other rect, .frames g.other polyline { stroke: var(--error); stroke-dasharray: 3 2.5 }
+"""  # of `alignment.heat_map`
+
+STYLE = (
+    """
 :root { --s0: #2f66b5; --s1: #c2571a; --s2: #2b8a4b; --s3: #8a3fa0; --s4: #a8862a; --s5: #2a8d93;
   --hit: #c2571a; --lane: #eef0f4; --mark: #ffd9d5 }
 @media (prefers-color-scheme: dark) { :root { --s0: #7fb0f5; --s1: #f0995e; --s2: #70cf90;
@@ -62,11 +71,10 @@ td .pictures { min-height: 0; margin: 4px 0 0 } td .pictures img { max-height: 3
 .groups { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(330px, 100%), 1fr));
   gap: 4px 26px } .aligneds { display: flex; flex-wrap: wrap; gap: 22px }
 .aligned { margin: 0; max-width: 100%; min-width: 0 } .aligned figcaption { margin-bottom: 8px }
-.aligned b { color: var(--ink) } .frames rect.lane { fill: var(--lane) }
-.frames rect.cell { fill: var(--s0) } .frames rect.blank { fill: var(--soft) }
-.frames g rect, .frames g polyline { fill: none; stroke: var(--good); stroke-width: 1.6 }
-.frames g polyline { stroke-width: 1.1; opacity: .8 }
-.frames g.other rect, .frames g.other polyline { stroke: var(--error); stroke-dasharray: 3 2.5 }
+.aligned b { color: var(--ink) }
+"""
+    + FRAMES
+    + """
 .tools { display: flex; flex-wrap: wrap; gap: 8px 16px; align-items: center; font-size: 14px }
 .tools[hidden], .card[hidden] { display: none } input, select { font: inherit; padding: 4px 8px;
   color: inherit; background: var(--ground); border: 1px solid var(--line); border-radius: 6px }
@@ -79,6 +87,7 @@ td .pictures { min-height: 0; margin: 4px 0 0 } td .pictures img { max-height: 3
   td, th { padding-right: 12px } }
 @media print { nav, .tools { display: none } .page { display: block } section { border: 0 } }
 """
+)
 
 # The page is whole without it: it marks the section that is read and searches the worst readings.
 SCRIPT = """
