@@ -64,13 +64,14 @@ def look_at_images(
       preprocess: of its images.
       workdir: where the files go.
     """
-    specs = [
+    specs, against = (
         [spec for _, spec in parse_mixture(text) if spec.kind not in ON_DEVICE] if text else []
         for text in (config.data.train, config.data.eval)
-    ]
+    )
     frames = functools.partial(models.num_frames, config.model.encoder)
     found = audit_lib.audit_sets(
-        *specs,
+        specs,
+        against,
         charset=charset,
         charset_name=config.charset,
         frames=audit_lib.Frames(preprocess, frames, "this run's network"),

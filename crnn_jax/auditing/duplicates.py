@@ -91,8 +91,8 @@ def check_between(
     for i in np.flatnonzero(a.images.readable).tolist():
         first_with.setdefault(int(a.images.digests[i]), i)
     for j in np.flatnonzero(b.images.readable & ~same).tolist():
-        if (i := first_with.get(int(b.images.digests[j]))) is not None:
-            images.add([Row(first, i), Row(second, j)])
+        if (other := first_with.get(int(b.images.digests[j]))) is not None:
+            images.add([Row(first, other), Row(second, j)])
             same[j] = True
     return findings + images.findings(), same
 
@@ -129,11 +129,11 @@ def _check_groups(
         return []
     sides: list[dict[str, list[int]]] = []
     for audited in (a, b):
-        rows = defaultdict(list)
+        rows_of: dict[str, list[int]] = defaultdict(list)
         keys = [audited.source.key(i) for i in range(len(audited.source))]
         for i, group in enumerate(row_groups(keys, spec)):
-            rows[group].append(i)
-        sides.append(rows)
+            rows_of[group].append(i)
+        sides.append(rows_of)
     found = Collector("straddling_group", first, second)
     for group, rows in sides[0].items():
         others = [j for j in sides[1].get(group, []) if not same[j]]
@@ -164,13 +164,15 @@ def find_near(
       threshold: in bits.
     """
     rows = _hashed(a)
-    others = None if b is None else _hashed(b, known)
-    comparisons = len(rows) * len(rows) // 2 if others is None else len(rows) * len(others)
-    what = f"near-duplicates in {a.name}" if b is None else f"near-duplicates: {a.name}, {b.name}"
-    bar = tqdm(total=comparisons, desc=what, unit="pair", unit_scale=True, delay=1, disable=None)
     right: dict[str, Any] = {}
-    if b is not None:
+    if second is None or b is None:
+        sets, others = (first, first), rows
+        comparisons, what = len(rows) * len(rows) // 2, f"near-duplicates in {a.name}"
+    else:
+        sets, others = (first, second), _hashed(b, known)
         right = {"right": b.images.hashes[others], "right_aspects": b.images.aspects[others]}
+        comparisons, what = len(rows) * len(others), f"near-duplicates: {a.name}, {b.name}"
+    bar = tqdm(total=comparisons, desc=what, unit="pair", unit_scale=True, delay=1, disable=None)
     with bar:
         found = nearest_pairs(
             a.images.hashes[rows],
@@ -180,12 +182,11 @@ def find_near(
             most=MOST_PAIRS,
             progress=bar.update,
         )
-    other_set, other_rows = (first, rows) if b is None else (second, others)
     pairs = [
-        (Row(first, int(rows[i])), Row(other_set, int(other_rows[j])), int(distance))
+        (Row(sets[0], int(rows[i])), Row(sets[1], int(others[j])), int(distance))
         for i, j, distance in zip(found.left, found.right, found.distances, strict=True)
     ]
-    return NearPairs((first,) if b is None else (first, second), found.within, pairs)
+    return NearPairs((first,) if b is None else sets, found.within, pairs)
 
 
 def _hashed(audited: AuditSet, left_out: np.ndarray | None = None) -> np.ndarray:

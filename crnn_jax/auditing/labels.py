@@ -49,8 +49,8 @@ def check_labels(number: int, audited: AuditSet, charset: Charset | None) -> lis
         char: {"labels": labels, "occurrences": occurrences[char]}
         for char, labels in sorted(labels_with.items(), key=lambda item: (-item[1], item[0]))
     }
-    unknown = found.pop("unknown_character").findings(characters=characters)
-    return [finding for each in found.values() for finding in each.findings()] + unknown
+    strange = found.pop("unknown_character").findings(characters=characters)
+    return [finding for each in found.values() for finding in each.findings()] + strange
 
 
 @functools.lru_cache(maxsize=1 << 16)  # large word sets repeat few words

@@ -84,8 +84,9 @@ def nearest_pairs(
       progress: told after every block how many pairs it compared.
     """
     alone = right is None
-    if alone:
+    if right is None:
         right, right_aspects = left, left_aspects
+    assert right_aspects is not None  # they come with the hashes
     left_logs, right_logs = np.log(left_aspects), np.log(right_aspects)
     kept, count, bound = np.zeros((0, 3), np.int32), 0, BITS
     for top in range(0, len(left), _BLOCK):
@@ -95,7 +96,7 @@ def nearest_pairs(
             progress(distances.size)
             near = distances <= max(bound, within)
             if alone and start == top:
-                near &= np.tri(*near.shape, dtype=bool).T ^ np.eye(len(near), dtype=bool)
+                near &= np.tri(*near.shape, dtype=np.bool_).T ^ np.eye(len(near), dtype=bool)
             i, j = np.nonzero(near)
             alike = np.abs(left_logs[top + i] - right_logs[start + j]) <= _ALIKE
             i, j = i[alike], j[alike]

@@ -170,7 +170,7 @@ def _examine(data: bytes) -> _Seen:
     pixels = decode_image(data, channels=3)
     height, width, _ = pixels.shape
     digest = hashlib.blake2b(f"{width} {height} ".encode(), digest_size=8)
-    digest.update(pixels)
+    digest.update(pixels.data)
     grey = Image.fromarray(pixels).convert("L")
     return _Seen(width, height, int.from_bytes(digest.digest(), "little"), *perceptual_hash(grey))
 

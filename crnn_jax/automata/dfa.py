@@ -22,11 +22,12 @@ class Dfa(NamedTuple):
 
     def accepts(self, labels: Iterable[int]) -> bool:
         """Returns whether a string of labels is in the language."""
-        state: int | None = 0
+        state = 0
         for label in labels:
-            state = self.moves[state].get(label)
-            if state is None:
+            target = self.moves[state].get(label)
+            if target is None:
                 return False
+            state = target
         return self.accepting[state]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections.abc import Callable, Collection, Hashable, Iterable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from crnn_jax.automata.regex import Parser, too_intricate
 
@@ -24,7 +24,7 @@ class Alphabet(NamedTuple):
     fits: dict[Hashable, set[int]]
 
 
-def alphabet(characters: Iterable[str], sets: Mapping[Hashable, Collection[str]]) -> Alphabet:
+def alphabet(characters: Iterable[str], sets: Mapping[Any, Collection[str]]) -> Alphabet:
     """Returns the characters in groups that no set of characters tells apart."""
     groups: dict[tuple[bool, ...], list[str]] = {}
     for char in sorted(characters):
@@ -116,7 +116,9 @@ class Nfa:
           empty: expressions that match no character there is.
         """
         lacks: dict[int, tuple[str, ...]] = {}
-        now, later = [(0, ())], []  # ways with as many of them, and with one more
+        # Ways, as their state and those of them on it: with as many of them, and with one more.
+        now: list[tuple[int, tuple[str, ...]]] = [(0, ())]
+        later: list[tuple[int, tuple[str, ...]]] = []
         while self.end not in lacks:
             if not now:
                 now, later = later, []

