@@ -181,12 +181,12 @@ def _beam(args: argparse.Namespace, charset: Charset) -> Decoder:
     from crnn_jax.decode import lm
     from crnn_jax.decode.automaton import CONSTRAINED
     from crnn_jax.decode.beam import Beam, BeamOptions
-    from crnn_jax.decode.language import Bonus, Both, Weighted
+    from crnn_jax.decode.language import Bonus, Both, LanguageModel, Weighted
     from crnn_jax.decode.pattern import compile_pattern
     from crnn_jax.decode.trie import Trie
 
     weight, bonus = _weights(args)
-    parts = []
+    parts: list[LanguageModel] = []
     if args.lm:
         tables = lm.load(args.lm, charset, args.lm_order).tables(charset)
         parts.append(Weighted(tables, weight, bonus))
@@ -198,7 +198,7 @@ def _beam(args: argparse.Namespace, charset: Charset) -> Decoder:
         marks = _PUNCTUATION if args.lines and not charset.right_to_left else ""
         trie = Trie.load(args.lexicon, charset, args.lines, marks)
         parts.append(trie.model(args.escape or math.inf))
-    model = None
+    model: LanguageModel | None = None
     for part in parts:
         model = part if model is None else Both(model, part)
     options = CONSTRAINED if args.pattern or args.lexicon else BeamOptions()

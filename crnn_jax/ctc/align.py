@@ -58,7 +58,7 @@ def align(
     def shifted(scores: Array, by: int) -> Array:
         return jnp.pad(scores, ((0, 0), (by, 0)), constant_values=_NEVER)[:, : scores.shape[1]]
 
-    def forward(scores: Array, frame: tuple) -> tuple:
+    def forward(scores: Array, frame: tuple) -> tuple[Array, Array]:
         now, counts = frame
         ways = jnp.stack([scores, shifted(scores, 1), jnp.where(skips, shifted(scores, 2), _NEVER)])
         emitted = jnp.take_along_axis(now, states, axis=1)
@@ -73,7 +73,7 @@ def align(
     final = jnp.where(ends >= 0, jnp.take_along_axis(scores, jnp.maximum(ends, 0), axis=1), _NEVER)
     end = jnp.take_along_axis(ends, jnp.argmax(final, axis=1)[:, None], axis=1)[:, 0]
 
-    def backward(state: Array, back: Array) -> tuple:
+    def backward(state: Array, back: Array) -> tuple[Array, Array]:
         return state - jnp.take_along_axis(back, state[:, None], axis=1)[:, 0], state
 
     _, path = jax.lax.scan(backward, end, back, reverse=True)

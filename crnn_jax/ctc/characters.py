@@ -96,19 +96,22 @@ def _before(by_time: tuple, labels: types.Labels) -> tuple[Array, Array]:
     batch, columns = labels.shape
     repeated = jnp.pad(labels[:, 1:] == labels[:, :-1], ((0, 0), (1, 0)))
 
-    def step(carry: tuple, frame: tuple) -> tuple:
+    def step(carry: tuple, frame: tuple) -> tuple[tuple, tuple]:
         blank, char = carry
         now, is_real = frame
         both = jnp.logaddexp(blank, char)
         entered = jnp.where(repeated, blank[:, :-1], both[:, :-1])
         emitted = jnp.take_along_axis(now, labels, axis=1)
         moved = jnp.logaddexp(char[:, 1:], entered) + emitted
-        moved = both + now[:, :1], jnp.pad(moved, ((0, 0), (1, 0)), constant_values=_NEVER)
-        return _kept(is_real, moved, carry), carry
+        new = both + now[:, :1], jnp.pad(moved, ((0, 0), (1, 0)), constant_values=_NEVER)
+        return _kept(is_real, new, carry), carry
 
     nothing = jnp.full((batch, columns + 1), _NEVER)
     last, before = jax.lax.scan(step, (nothing.at[:, 0].set(0.0), nothing), by_time)
-    return tuple(jnp.concatenate([all_, end[None]]) for all_, end in zip(before, last, strict=True))
+    blank, char = (
+        jnp.concatenate([all_, end[None]]) for all_, end in zip(before, last, strict=True)
+    )
+    return blank, char
 
 
 def _behind(
@@ -122,7 +125,7 @@ def _behind(
     batch, columns = labels.shape
     repeated = jnp.pad(labels[:, 1:] == labels[:, :-1], ((0, 0), (0, 1)))
 
-    def step(carry: tuple, frame: tuple) -> tuple:
+    def step(carry: tuple, frame: tuple) -> tuple[tuple, tuple]:
         blank, char = carry
         now, is_real = frame
         emitted = jnp.take_along_axis(now, labels, axis=1)
@@ -133,15 +136,16 @@ def _behind(
             jnp.logaddexp(blank, char) + now[:, :1],
             jnp.pad(moved, ((0, 0), (0, 1)), constant_values=_NEVER),
         )
-        new = _kept(is_real, new, carry)
-        return new, new
+        kept = _kept(is_real, new, carry)
+        return kept, kept
 
     ends = jnp.arange(columns + 1)[None, :] == label_lengths[:, None]
     start = jnp.where(ends, 0.0, _NEVER), jnp.full((batch, columns + 1), _NEVER)
     _, behind = jax.lax.scan(step, start, by_time, reverse=True)
-    return tuple(
+    blank, char = (
         jnp.concatenate([all_, end[None]]) for all_, end in zip(behind, start, strict=True)
     )
+    return blank, char
 
 
 def _kept(is_real: Array, new: tuple, old: tuple) -> tuple:

@@ -23,7 +23,7 @@ def frames_needed(labels: types.Labels, label_lengths: types.LabelLengths) -> ty
     """Returns the fewest frames that can spell each label: its length + its repeated neighbours."""
     real = jnp.arange(labels.shape[1])[None, :] < label_lengths[:, None]
     repeats = (labels[:, 1:] == labels[:, :-1]) & real[:, 1:]
-    return label_lengths + jnp.sum(repeats, axis=1)
+    return jnp.sum(repeats, axis=1) + label_lengths
 
 
 def ctc_loss(

@@ -235,7 +235,10 @@ class _Reader:
           last: whether these are the longest.
         """
         places: dict[str, int] = {}
-        parents, symbols, values, weights = [], [], [], []
+        parents: list[int] = []
+        symbols: list[int] = []
+        values: list[float] = []
+        weights: list[float] = []
         for _ in range(count):
             line = self._next(f"the last of {count} {n}-grams")
             fields = re.split("[ \t]+", line)

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from crnn_jax.charset import Charset
+from crnn_jax.types import AnyArray
 
 
 class Candidate(NamedTuple):
@@ -26,7 +25,7 @@ class Candidate(NamedTuple):
 
     @classmethod
     def of(
-        cls, ids: np.ndarray | Sequence[int], charset: Charset, log_probability: float
+        cls, ids: AnyArray | Sequence[int], charset: Charset, log_probability: float
     ) -> Candidate:
         """Returns the reading that class ids spell."""
         return cls(charset.decode(ids), tuple(int(i) for i in ids), log_probability)

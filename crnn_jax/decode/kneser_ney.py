@@ -225,7 +225,9 @@ def estimate(counts: Counts, charset: Charset, min_count: int = 1) -> Estimate:
     found = [_discounts(a) for a in adjusted]
 
     lower = np.full(1, 1 / (len(charset.classes) + 1))  # the uniform distribution
-    gammas, probabilities, keeps = [], [], []
+    gammas: list[np.ndarray] = []
+    probabilities: list[np.ndarray] = []
+    keeps: list[np.ndarray] = []
     for n, (gram, a) in enumerate(zip(grams, adjusted, strict=True)):
         taken = np.minimum(np.array([0, *found[n][0]])[np.minimum(a, 3)], a)
         keep = np.full(len(a), True) if n < 2 else gram.raw >= min_count

@@ -75,9 +75,9 @@ class LexiconDecoder:
           UserError: neither the decoder nor the image has words.
         """
         lexicon = self._lexicon or _own_lexicon(tuple(words), charset)
-        ids = found.ids[row, : found.lengths[row]]
-        frames = int(found.counts[row])
-        return lexicon.best(found.log_probs[row], frames, ids, self._count, self._distance)
+        ids = np.asarray(found.ids[row, : found.lengths[row]])
+        log_probs, frames = np.asarray(found.log_probs[row]), int(found.counts[row])
+        return lexicon.best(log_probs, frames, ids, self._count, self._distance)
 
 
 @functools.lru_cache(maxsize=64)  # the words of a photograph share its lexicon

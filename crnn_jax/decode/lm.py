@@ -96,12 +96,12 @@ def spelled(counts: Mapping[str, int | float], charset: Charset) -> dict[str, in
     Where the charset has no blank, the words of a text become texts.
     """
     split = " " not in charset.classes
-    found: Counter[str] = Counter()
+    found: dict[str, int | float] = {}
     for text, count in counts.items():
         text = charset.normalise(text)
         for part in text.split() if split else (text,):
-            found[part] += count
-    return dict(found)
+            found[part] = found.get(part, 0) + count
+    return found
 
 
 def main(argv: Sequence[str]) -> int:

@@ -90,7 +90,8 @@ def _number_states(model: NgramModel, symbols: Int32[np.ndarray, " K"]) -> list[
     known[symbols] = True
     reached = known.copy()
     reached[START] = True
-    states, total = [], 1
+    states: list[np.ndarray] = []
+    total = 1
     for level, longer in zip(model.levels, model.levels[1:], strict=False):
         if states:
             reached = reached[level.parent] & known[level.symbol]

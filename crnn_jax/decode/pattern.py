@@ -124,11 +124,12 @@ def _over_classes(moves: Moves, classes: list[tuple[int, ...]]) -> Moves:
     for state in range(len(moves)):
         over.append({})
         for label, groups in enumerate(classes):
-            target: int | None = state
+            target = state
             for group in groups:
-                target = moves[target].get(group)
-                if target is None:
+                following = moves[target].get(group)
+                if following is None:
                     break
+                target = following
             else:
                 over[-1][label] = target
     return over

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 from crnn_jax.decode.language import LanguageModel, States
 from crnn_jax.errors import UserError
 
+Tree = TypeVar("Tree", bound=tuple)  # arrays of which the first axis is that of the rows
 _NEVER = -1e30  # log of no probability; finite, so that differences are, too
 UNLIKELIEST = -1e29
 _DEAD = -9  # length of a place of the beam that holds no string: no other's plus or minus one
@@ -178,7 +179,8 @@ def search(
     def step_of(rows: _Queue) -> Callable[[Int[Array, ""], Beam], Beam]:
         return lambda s, b: _advance(*rows.take(s, b, options.top), packing, model)
 
-    first, parts = 0, []
+    first: int | Array = 0
+    parts: list[Beam] = []
     while rows := beam.last.shape[0]:
         fewer = rows // 2 if rows >= _FEWEST and len(parts) < _HALVINGS else 0
         stop = counts[fewer]  # the rows from there on have no more frames
@@ -189,7 +191,7 @@ def search(
     return jax.tree.map(lambda *x: jnp.concatenate(x)[back], beam, *parts[::-1])
 
 
-def _rows(tree: _Queue | Beam, start: int, stop: int) -> _Queue | Beam:
+def _rows(tree: Tree, start: int, stop: int) -> Tree:
     return jax.tree.map(lambda x: x[start:stop], tree)
 
 

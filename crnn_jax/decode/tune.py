@@ -39,7 +39,7 @@ def load_weights(path: str | pathlib.Path) -> tuple[float, float]:
       UserError: the file cannot be read, or was written by something else.
     """
     found = files.read_json(path)
-    values = found.get("alpha"), found.get("bonus")
+    values = found.get("alpha", math.nan), found.get("bonus", math.nan)
     real = all(type(v) in (int, float) and math.isfinite(v) for v in values)
     if not real or values[0] < 0:
         raise UserError(
@@ -65,15 +65,14 @@ def main(argv: Sequence[str]) -> int:
     from crnn_jax.data.spec import parse_spec
     from crnn_jax.decode import lm
     from crnn_jax.decode import weight_search as search_lib
-    from crnn_jax.recognizer import default_protocol
+    from crnn_jax.recognizer import Recognizer, default_protocol
     from crnn_jax.scoring.significance import paired_test
-    from crnn_jax.scoring.systems import load_models
 
     spec = parse_spec(args.data)
     source = open_source(spec)
     if not args.tune_on_test:
         _refuse_test_set(source.name, len(source))
-    (recognizer,) = load_models([args.model]).values()
+    recognizer = Recognizer.load(args.model).in_windows()
     charset = recognizer.charset
     protocol = args.protocol or default_protocol(charset)
     model = lm.load(args.lm, charset, args.order)
@@ -91,6 +90,11 @@ def main(argv: Sequence[str]) -> int:
     none = scores[search_lib.NONE]
     crossed = paired_test(none, tuning.crossed(_halves(groups)), source.name)
     chosen = paired_test(none, scores[best], source.name)
+    if crossed is None or chosen is None:
+        raise UserError(
+            f"{spec}: protocol {protocol} leaves nothing of any label, so weights cannot be told "
+            "apart: give other images, or another --protocol"
+        )
     print(_grid(tuning, best).text())
     print(_told(tuning, best, chosen, crossed))
     widths = [

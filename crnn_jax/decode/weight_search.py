@@ -77,13 +77,13 @@ def compute_logits(recognizer: Recognizer, source: Source, batch_size: int) -> l
     found: list[tuple[int, np.ndarray]] = []
     bar = tqdm(total=len(source), desc=source.name, unit="img", delay=3, disable=None)
     with bar:
-        for batch, positions, error in stream_batches(
+        for batch, positions, _ in stream_batches(
             range(len(source)),
             lambda i: recognizer.preprocess(source.image_bytes(i)),
             recognizer.preprocess,
             batch_size,
         ):
-            if error is None:
+            if batch is not None:
                 placed = recognizer.place(batch)
                 outputs = step(recognizer.variables, placed.images, placed.widths)
                 logits, frames = (np.asarray(x) for x in outputs)
