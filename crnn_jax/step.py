@@ -23,8 +23,7 @@ _SUMS_OF_ROWS = ("loss", "loss_weight", "rows", "infeasible", "empty_readings")
 SUMS = (*_SUMS_OF_ROWS, "grad_norm", "steps")
 
 
-@flax.struct.dataclass
-class TrainState:
+class TrainState(flax.struct.PyTreeNode):
     """Everything that decides what the next step does; no functions, no random state.
 
     Fields hold arrays, or whatever a tree map made of them.

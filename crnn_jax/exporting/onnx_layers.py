@@ -171,7 +171,7 @@ def recurrent(
     second = np.zeros_like(bias)
     if cell == "gru":
         second[:, 2 * hidden :] = params["reset_bias"]
-    attributes = {"linear_before_reset": 1} if cell == "gru" else {}
+    attributes: dict[str, Any] = {"linear_before_reset": 1} if cell == "gru" else {}
     y = graph.add(
         _OPERATORS[cell],
         x,

@@ -10,6 +10,7 @@ order to begin with, and few rows are summed over at a time, which stay in the c
 from __future__ import annotations
 
 import functools
+import operator
 from typing import Any
 
 import flax.linen as nn
@@ -72,7 +73,7 @@ def _kernel_gradient(x: Any, kernel: Any, grad: Any, stride: Pair, padding: Pair
         (p, reach[axis] + kernel.shape[axis] - x.shape[1 + axis] - p)
         for axis, p in enumerate(padding)
     ]
-    return sum(
+    parts = [
         lax.conv_general_dilated(
             x[i : i + most].transpose(3, 1, 2, 0),
             grad[i : i + most].transpose(1, 2, 0, 3),
@@ -82,7 +83,8 @@ def _kernel_gradient(x: Any, kernel: Any, grad: Any, stride: Pair, padding: Pair
             dimension_numbers=_AXES,
         )
         for i in range(0, rows, most)
-    ).transpose(1, 2, 0, 3)
+    ]
+    return functools.reduce(operator.add, parts).transpose(1, 2, 0, 3)
 
 
 def _input_gradient(x: Any, kernel: Any, grad: Any, stride: Pair, padding: Pair) -> Any:

@@ -186,30 +186,31 @@ class ConvEncoder(nn.Module):
 
         Rows that are left of the height are laid side by side in D.
         """
+        real = jnp.asarray(widths)
         for name, layer in named(self.layers):
             if isinstance(layer, MaxPool):
                 x = max_pool(x, layer.kernel, layer.stride, layer.padding)
-                widths = self._widths(layer, widths)
-                x = jnp.where(width_mask(widths, x.shape[2]), x, 0)
+                real = self._widths(layer, real)
+                x = jnp.where(width_mask(real, x.shape[2]), x, 0)
             elif isinstance(layer, Conv):
-                x, widths = self._conv(layer, x, widths, train, name)
+                x, real = self._conv(layer, x, real, train, name)
             else:
-                x, widths = self._residual(layer, x, widths, train, name)
+                x, real = self._residual(layer, x, real, train, name)
         batch, height, frames, depth = x.shape
-        return x.transpose(0, 2, 1, 3).reshape(batch, frames, height * depth), widths
+        return x.transpose(0, 2, 1, 3).reshape(batch, frames, height * depth), real
 
-    def _widths(self, layer: Layer, widths: types.Widths) -> types.Widths:
+    def _widths(self, layer: Layer, widths: types.FrameCounts) -> types.FrameCounts:
         return output_size(widths, layer.kernel[1], layer.stride[1], layer.padding[1])
 
     def _conv(
         self,
         layer: Conv,
         x: types.Features,
-        widths: types.Widths,
+        widths: types.FrameCounts,
         train: bool,
         name: str,
         rectify: bool = True,
-    ) -> tuple[types.FeaturesOut, types.Widths]:
+    ) -> tuple[types.FeaturesOut, types.FrameCounts]:
         """One convolution; its output is zero beyond the real width."""
         x = Convolution(
             layer.features,
@@ -231,8 +232,13 @@ class ConvEncoder(nn.Module):
         return jnp.where(mask, x, 0), widths
 
     def _residual(
-        self, layer: Residual, x: types.Features, widths: types.Widths, train: bool, name: str
-    ) -> tuple[types.FeaturesOut, types.Widths]:
+        self,
+        layer: Residual,
+        x: types.Features,
+        widths: types.FrameCounts,
+        train: bool,
+        name: str,
+    ) -> tuple[types.FeaturesOut, types.FrameCounts]:
         first, second = layer.convolutions
         shortcut = x
         if layer.stride != (1, 1) or x.shape[-1] != layer.features:

@@ -51,7 +51,8 @@ class Ensemble:
         for model, temperature, own in zip(
             self.members, self.temperatures, variables.values(), strict=True
         ):
-            logits, frames = model.apply(own, images, widths)
+            outputs: Any = model.apply(own, images, widths)
+            logits, frames = outputs
             logs.append(jax.nn.log_softmax(logits / temperature))
         mean = jax.nn.logsumexp(jnp.stack(logs), axis=0) - jnp.log(float(len(logs)))
         return mean, frames

@@ -8,6 +8,7 @@ beyond it, which is what the next convolution's own zero padding would have been
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -66,16 +67,16 @@ def max_pool(x: types.Features, window: Pair, stride: Pair, padding: Pair) -> ty
         x = jnp.pad(x, ((0, 0), (top, top), (left, left), (0, 0)))
     rows = output_size(x.shape[1], window[0], stride[0], 0)
     columns = output_size(x.shape[2], window[1], stride[1], 0)
-    out = None
-    for i in range(window[0]):
-        for j in range(window[1]):
-            part = x[
-                :,
-                i : i + (rows - 1) * stride[0] + 1 : stride[0],
-                j : j + (columns - 1) * stride[1] + 1 : stride[1],
-            ]
-            out = part if out is None else jnp.maximum(out, part)
-    return out
+    parts = [
+        x[
+            :,
+            i : i + (rows - 1) * stride[0] + 1 : stride[0],
+            j : j + (columns - 1) * stride[1] + 1 : stride[1],
+        ]
+        for i in range(window[0])
+        for j in range(window[1])
+    ]
+    return functools.reduce(jnp.maximum, parts)
 
 
 class RowDropout(nn.Module):

@@ -111,6 +111,7 @@ class RecurrentLayer(nn.Module):
 
         recurrent = recurrent.astype(self.dtype)
         zeros = jnp.zeros((n, batch, hidden), jnp.float32)
+        carry: tuple[Array, ...]
         if self.cell == "lstm":
             carry = (zeros, zeros)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -51,7 +52,7 @@ class Windowed:
         widths = jnp.asarray(widths)
         batch, height, wide, channels = images.shape
         if wide <= self.width:
-            return self.model.apply(variables, images, widths)
+            return self._run(variables, images, widths)
         layers = layers_of(self.model)
         hop, stride = self.width - self.overlap, _stride(layers)
         count = math.ceil((wide - self.width) / hop) + 1
@@ -62,7 +63,7 @@ class Windowed:
         # A window is needed if the one before it does not reach the end of the line.
         needed = (starts[None, :] == 0) | (widths[:, None] > starts[None, :] + self.overlap)
         own = jnp.where(needed, jnp.clip(widths[:, None] - starts[None, :], 0, self.width), 0)
-        logits, frames = self.model.apply(
+        logits, frames = self._run(
             variables, pieces.reshape(-1, height, self.width, channels), own.reshape(-1)
         )
         posteriors = jax.nn.softmax(logits).reshape(batch, count, *logits.shape[1:])
@@ -77,6 +78,12 @@ class Windowed:
             merged = merged.at[:, k * step : k * step + logits.shape[1]].add(weighted[:, k])
         merged = merged[:, : frames_of(layers, wide)]
         return jnp.log(jnp.maximum(merged, 1e-30)), frames_of(layers, widths).astype(jnp.int32)
+
+    def _run(
+        self, variables: types.Variables, images: types.Images, widths: types.Widths
+    ) -> tuple[types.Logits, types.FrameCounts]:
+        outputs: Any = self.model.apply(variables, images, widths)
+        return outputs
 
     def _weights(
         self,

@@ -42,7 +42,7 @@ def places(
       blocks: prefix of every residual block.
       biased: whether convolutions before a normalisation have a bias in PyTorch.
     """
-    keys, blocks = iter(keys), iter(blocks)
+    next_keys, next_block = iter(keys), iter(blocks)
     counts = {"conv": 0, "residual": 0}
     found, depth = [], channels
     for layer in table:
@@ -52,7 +52,7 @@ def places(
         counts[kind] += 1
         name = f"{kind}_{counts[kind]}"
         if isinstance(layer, Conv):
-            conv, norm = next(keys)
+            conv, norm = next(next_keys)
             shape = (features, depth, *layer.kernel)
             found.append(Place(name, conv, norm, shape, biased or norm is None, layer.bias))
         else:
@@ -62,7 +62,7 @@ def places(
             ]
             if depth != features or layer.stride != (1, 1):
                 parts.append(("shortcut", "downsample.0.", "downsample.1.", depth, 1))
-            block = next(blocks)
+            block = next(next_block)
             for part, conv, norm, inputs, size in parts:
                 shape = (features, inputs, size, size)
                 place = Place(f"{name}_{part}", block + conv, block + norm, shape, False, False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import pickletools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from crnn_jax.errors import UserError
@@ -89,7 +90,7 @@ class _Machine:
             stack[-count:] = [tuple(stack[-count:])]
         elif name in ("TUPLE", "LIST", "DICT"):
             items = self._pop_to_mark()
-            stack.append({"TUPLE": tuple, "LIST": list, "DICT": _pairs}[name](items))
+            stack.append(_COLLECTED[name](items))
         elif name in ("APPEND", "APPENDS"):
             items = [stack.pop()] if name == "APPEND" else self._pop_to_mark()
             _of(list, stack[-1]).extend(items)
@@ -170,6 +171,9 @@ def _pairs(items: list[Any]) -> dict[Any, Any]:
     """Returns the dict of keys and values that follow one another."""
     keys = [_of((str, int), key) for key in items[::2]]  # a nested tuple's hash may take for ever
     return dict(zip(keys, items[1::2], strict=True))
+
+
+_COLLECTED: dict[str, Callable[[list[Any]], Any]] = {"TUPLE": tuple, "LIST": list, "DICT": _pairs}
 
 
 def _of(kind: Any, value: Any) -> Any:
