@@ -239,12 +239,21 @@ def load_bundle(path: str | pathlib.Path) -> Bundle:
                 }
             ),
             lineage=tuple(map(Ancestor.from_json, model["lineage"])),
-            metrics=model["metrics"],
+            metrics=_load_metrics(model["metrics"]),
             card=texts.get(_CARD, ""),
             calibration=_load_calibration(model.get("calibration")),
         )
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
+
+
+def _load_metrics(metrics: dict[str, Any]) -> dict[str, Any]:
+    """Returns the metrics of a bundle; raises UserError where they are not by set and by name."""
+    sets, tests = metrics.get("eval", {}), metrics.get("tests", [])
+    by_name = isinstance(sets, dict) and all(isinstance(found, dict) for found in sets.values())
+    if not by_name or not isinstance(tests, list):
+        raise UserError(f"metrics in {_MODEL} are none: {metrics!r:.80}; bundle the run anew")
+    return metrics
 
 
 def _load_calibration(value: Any) -> Calibration | None:

@@ -167,8 +167,7 @@ def unpack_array(path: str, content: bytes, dtype: Any) -> np.ndarray:
             raise ValueError(f"it is stored as {stored}")
         if min(shape, default=1) < 0 or math.prod(shape) * stored.itemsize != len(content) - start:
             raise ValueError(f"its shape {shape} does not fit its {len(content) - start} bytes")
-    # Its header is a Python expression, which NumPy parses and does not run.
-    except (ValueError, TypeError, SyntaxError, OverflowError, RecursionError) as error:
+    except Exception as error:  # NumPy parses a Python expression, which may be anything
         raise UserError(
             f"array {path}: {error!s:.160}; the bundle was not written by crnn_jax.bundle"
         ) from None

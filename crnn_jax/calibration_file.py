@@ -13,6 +13,7 @@ import logging
 import math
 import os
 import pathlib
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -195,9 +196,10 @@ def _number(
     above: bool = False,
 ) -> float:
     found = value[key]
-    if isinstance(found, bool) or not isinstance(found, int | float) or not math.isfinite(found):
+    if isinstance(found, bool) or not isinstance(found, int | float):
         raise _damaged(where, key, found)
-    if not low <= found <= high or (above and found == low):
+    # Whole numbers may be too large for a float, and NaN is in no range.
+    if not low <= found <= min(high, sys.float_info.max) or (above and found == low):
         raise _damaged(where, key, found)
     return float(found)
 

@@ -269,7 +269,10 @@ def from_values(content: dict[str, Any], what: str) -> ConfigDict:
         if isinstance(value, list | tuple) and isinstance(known[key], tuple):
             value = tuple(value)
         try:
-            if value is None and key not in optional:
+            # True is an int to Python, and so to a config.
+            if (value is None and key not in optional) or (
+                isinstance(value, bool) and not isinstance(known[key], bool)
+            ):
                 raise TypeError
             (config[owner] if owner else config)[leaf] = value
         except TypeError:

@@ -16,6 +16,11 @@ from crnn_jax.errors import UserError
 RESULTS, SPEED = "{results}", "{speed}"  # lines of a card that the figures take the place of
 
 
+def _is_number(value: Any) -> bool:
+    """Returns whether a JSON value is a number that can be shown: finite, and no endless int."""
+    return type(value) in (int, float) and abs(value) < 1e15
+
+
 @dataclasses.dataclass(frozen=True)
 class Score:
     """Reading one set.
@@ -55,7 +60,7 @@ class Score:
             not isinstance(value, dict)
             or sorted(value) != sorted(names)
             or any(not isinstance(value[name], str) for name in texts)
-            or any(type(value[name]) not in (int, float) for name in set(names) - set(texts))
+            or not all(_is_number(value[name]) for name in set(names) - set(texts))
         ):
             raise UserError(f"{what}: not a score ({value!r:.80}); it has {', '.join(names)}")
         return cls(**value)
@@ -72,8 +77,8 @@ class Speed:
     def from_json(cls, value: Any, what: str) -> Speed:
         """Returns the speed that JSON values tell; UserError, which names `what`, for others."""
         found = value if isinstance(value, dict) else {}
-        ms, device = found.get("ms"), found.get("device")
-        if type(ms) not in (int, float) or not ms > 0 or not isinstance(device, str):
+        ms, device = found.get("ms", 0), found.get("device")
+        if not _is_number(ms) or not ms > 0 or not isinstance(device, str):
             raise UserError(
                 f'{what}: not a speed; it holds {{"ms": 8.8, "device": "one core ..."}}'
             )

@@ -15,6 +15,8 @@ As a library:
 from __future__ import annotations
 
 import argparse
+import contextlib
+import ctypes
 import dataclasses
 import io
 import json
@@ -49,6 +51,12 @@ logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 class ReadError(ValueError):
     """An image, a model or an option cannot be used: one line that says what to do."""
+
+    def __str__(self) -> str:
+        def shown(char: str) -> str:  # names may hold line breaks, and what terminals obey
+            return repr(char)[1:-1] if unicodedata.category(char) in ("Cc", "Zl", "Zp") else char
+
+        return "".join(map(shown, super().__str__()))
 
 
 class Character(NamedTuple):
@@ -123,15 +131,17 @@ def load_image(image: Any, channels: int) -> Image.Image:
     try:
         if name and os.path.exists(image) and not os.path.isfile(image):  # a pipe would wait
             raise ReadError("no file but a folder, a pipe or a device: give the path of an image")
-        source = io.BytesIO(image) if isinstance(image, bytes) else image
-        with warnings.catch_warnings():
+        with (
+            io.BytesIO(image) if isinstance(image, bytes) else open(image, "rb") as source,
+            warnings.catch_warnings(),
+        ):
             warnings.simplefilter("ignore")  # of damaged metadata, which pixels do without
             with Image.open(source, formats=_FORMATS) as opened:
                 return _flatten(_decoded(opened), channels)
     except ReadError as error:
         raise ReadError(f"{name}{error}") from None
     except FileNotFoundError:
-        raise ReadError(f"{name}no such file") from None
+        raise ReadError(f"{name[:300]}no such file") from None
     except Image.DecompressionBombError:  # Pillow's own limit, above ours
         raise ReadError(f"{name}the image has more than {MAX_PIXELS:,} pixels: crop it") from None
     except Image.UnidentifiedImageError:
@@ -800,6 +810,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--format", default="text", choices=("text", "tsv", "json"))
     parser.add_argument("--threads", type=int, help="for one reading; default: all cores")
     args = parser.parse_args(argv)
+    with contextlib.suppress(OSError, AttributeError):  # libtiff tells what is an error here anyway
+        ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
     try:
         reader = Reader.load(args.model or _default_model(), args.threads)
         lexicon = None

@@ -86,9 +86,11 @@ def open_stream(
     pixels where the format has places.
     """
     from crnn_jax import ensembles
+    from crnn_jax.data.image_file import quiet_libtiff
     from crnn_jax.recognizer import Recognizer
     from crnn_jax.rotations import stream_rotated
 
+    quiet_libtiff()
     model = ensembles.combine([Recognizer.load(name) for name in args.model or [shipped.DEFAULT]])
     decoder = ensembles.decoder_of(model, functools.partial(options.build_decoder, args))
     if not args.squeeze:

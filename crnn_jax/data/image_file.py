@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import io
 import os
 import stat
 from collections.abc import Iterator
 from pathlib import Path
+
+from PIL import Image
 
 from crnn_jax.errors import ImageError
 
@@ -36,24 +39,18 @@ def opened(data: bytes | str | Path) -> Iterator[io.BufferedIOBase]:
             f"a value of type {type(data).__name__} is not an image: give a path, bytes, an array "
             "or a Pillow image"
         )
+    shown = os.fspath(data)
+    shown = f"{shown[:300]}..." if len(shown) > 300 else shown
     try:
-        # Opening a pipe would wait, perhaps for ever, for one who writes into it.
         mode = os.stat(data).st_mode
-        if not stat.S_ISREG(mode):
-            kind = _KINDS.get(stat.S_IFMT(mode), "no file")
-            raise ImageError(f"{data}: the image cannot be opened (it is {kind}): {_ADVICE}")
-        file = open(data, "rb")  # noqa: SIM115  closed below
-    except OSError as error:
-        shown = os.fspath(data)
-        if len(shown) > 300:
-            shown = f"{shown[:300]}..."
-        raise ImageError(
-            f"{shown}: the image cannot be opened ({error.strerror}): {_ADVICE}"
-        ) from error
-    except ValueError as error:  # of NUL characters in the path
-        raise ImageError(
-            f"{os.fspath(data)!r}: the image cannot be opened ({error}): {_ADVICE}"
-        ) from None
+        # Opening a pipe would wait, perhaps for ever, for one who writes into it.
+        file = open(data, "rb") if stat.S_ISREG(mode) else None  # noqa: SIM115  closed below
+    except (OSError, ValueError) as error:  # ValueError: of NUL characters in the path
+        told = error.strerror if isinstance(error, OSError) else error
+        raise ImageError(f"{shown}: the image cannot be opened ({told}): {_ADVICE}") from error
+    if file is None:
+        kind = _KINDS.get(stat.S_IFMT(mode), "no file")
+        raise ImageError(f"{shown}: the image cannot be opened (it is {kind}): {_ADVICE}")
     with file:
         yield file
 
@@ -67,6 +64,15 @@ def named(data: bytes | str | Path) -> Iterator[None]:
         if isinstance(data, bytes):
             raise
         raise ImageError(f"{os.fspath(data)}: {error}") from error
+
+
+def quiet_libtiff() -> None:
+    """Keeps libtiff from writing to stderr about damaged files, of which readers tell anyway.
+
+    It changes all of the process, so programs call it and libraries do not.
+    """
+    with contextlib.suppress(OSError, AttributeError):  # where it is not to be found so
+        ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
 
 
 def first_bytes(file: io.BufferedIOBase, count: int) -> bytes:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import importlib.util
 import json
 import pathlib
 import re
@@ -30,7 +31,7 @@ from fuzz_watch import Event, Limits, watched
 from tqdm import tqdm
 
 _COUNTS = {"images": "images", "reader": "images", PREDICT: "images", "bundles": "bundles",
-           "models": "models"}  # fmt: skip
+           "models": "models", "demo": "requests"}  # fmt: skip
 _SHOWN = 40  # kinds of refusals in the summary
 
 
@@ -67,11 +68,13 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--images", type=int, default=10_000, help="for each target of images")
     parser.add_argument("--bundles", type=int, default=1_000)
     parser.add_argument("--models", type=int, default=500, help="exported ones")
+    parser.add_argument("--requests", type=int, default=500, help="of the demo, with Gradio")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--first", type=int, default=0, help="number of the first input")
     parser.add_argument("--seconds", type=float, default=Limits().seconds)
     parser.add_argument("--megabytes", type=float, default=Limits().megabytes)
-    parser.add_argument("--targets", nargs="+", choices=list(_COUNTS), default=list(_COUNTS))
+    there = [name for name in _COUNTS if name != "demo" or importlib.util.find_spec("gradio")]
+    parser.add_argument("--targets", nargs="+", choices=list(_COUNTS), default=there)
     parser.add_argument("--out", default="fuzz-failures", help="folder for inputs that failed")
     return parser.parse_args(argv)
 
@@ -152,6 +155,10 @@ def _keep(
 
 def _case(target: str, folder: pathlib.Path, rng: Any) -> Any:
     """Returns an input once more; without a target's process, which may have ended with it."""
+    if target == "demo":
+        from fuzz_demo import request_case
+
+        return request_case(rng)
     made = object.__new__(TARGETS[target])
     if target == "bundles":
         from fuzz_targets import SMALL

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import functools
 import hashlib
 import io
 import json
@@ -182,9 +184,9 @@ def _flipped_and_sealed(rng: random.Random, base: bytes) -> tuple[str, bytes]:
 
 def _places(value: Any, path: tuple = ()) -> list[tuple]:
     """Returns the paths of all values in a JSON value."""
-    inner = value.items() if isinstance(value, dict) else enumerate(value)
     if not isinstance(value, dict | list):
         return [path]
+    inner = value.items() if isinstance(value, dict) else enumerate(value)
     return [path, *(place for key, item in inner for place in _places(item, (*path, key)))]
 
 
@@ -216,7 +218,7 @@ def _json(rng: random.Random, base: bytes) -> tuple[str, bytes]:
         # Section by section: the many classes of a charset would else be most of the places.
         key = rng.choice(list(value) or [""])
         inner = [(key, *place) for place in _places(value.get(key))]
-        how, new = rng.randrange(8), rng.choice(VALUES)
+        how, new = rng.randrange(8), copy.deepcopy(rng.choice(VALUES))
         if how == 0:
             value.pop(key, None)
         elif how == 1:
@@ -236,7 +238,7 @@ def _knob(rng: random.Random, base: bytes) -> tuple[str, bytes]:
         for part in owners:
             owner = owner.get(part) if isinstance(owner, dict) else None
         if isinstance(owner, dict):
-            owner[leaf] = rng.choice(NUMBERS if rng.random() < 0.7 else VALUES)
+            owner[leaf] = copy.deepcopy(rng.choice(NUMBERS if rng.random() < 0.7 else VALUES))
     return "knobs", packed([*(members | {"config.json": _dumped(config, rng)}).items()])
 
 
@@ -297,12 +299,25 @@ def _array(rng: random.Random, base: bytes) -> tuple[str, bytes]:
 # The zip itself.
 
 
+@functools.cache
+def _bomb(base: bytes, megabytes: int) -> bytes:
+    """Returns a bundle with a member that unfolds to megabytes or gigabytes."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in members_of(base).items():
+            archive.writestr(name, content)
+        with archive.open("zeros.npy", "w") as member:
+            for _ in range(megabytes):
+                member.write(bytes(10**6))
+        archive.comment = b"0" * _DIGEST
+    return sealed(stream.getvalue())
+
+
 def _zip(rng: random.Random, base: bytes) -> tuple[str, bytes]:
     members = list(members_of(base).items())
     how = rng.randrange(7)
     if how == 0:
-        bomb = ("zeros.npy", bytes(rng.choice((10**7, 10**9))))
-        return "zip bomb", packed([*members, bomb], zipfile.ZIP_DEFLATED)
+        return "zip bomb", _bomb(base, rng.choice((10, 2000)))
     if how == 1:
         return "names", packed([*members, (rng.choice(_NAMES), rng.choice((b"", b"x")))])
     if how == 2:

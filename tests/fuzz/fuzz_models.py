@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import json
 import random
@@ -54,7 +55,7 @@ def _metadata(rng: random.Random, base: bytes) -> tuple[str, bytes]:
     for _ in range(rng.choice((1, 1, 2))):
         key = rng.choice(("format", "charset", "preprocess", "preprocess", "frames", "temperature"))
         places = [(key, *place) for place in _places(value.get(key))]
-        new = rng.choice(NUMBERS if rng.random() < 0.6 else VALUES)
+        new = copy.deepcopy(rng.choice(NUMBERS if rng.random() < 0.6 else VALUES))
         if rng.random() < 0.15:
             value.pop(key, None)
         else:

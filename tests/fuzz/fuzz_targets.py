@@ -230,11 +230,19 @@ class Bundles:
         return told[0] if told else None
 
 
+def demo(folder: pathlib.Path) -> Any:
+    """Returns the target of `fuzz_demo`, which needs Gradio."""
+    from fuzz_demo import Demo
+
+    return Demo(folder)
+
+
 TARGETS: dict[str, Callable[[pathlib.Path], Any]] = {
     "images": Images,
     "reader": Reader,
     "bundles": Bundles,
     "models": Models,
+    "demo": demo,
 }
 
 

@@ -134,6 +134,9 @@ def watched(
             yield from _inputs(process, number, numbers.stop, limits)
             return
         except _EndedError as ended:
+            if not ended.begun:  # before an input, so it is not the input's fault
+                notes = (folder / "stderr.txt").read_text("utf-8", "replace")[-2000:]
+                raise RuntimeError(f"{target}: {ended.event.told}\n{notes}") from None
             number = ended.event.number + 1
             yield ended.event
         finally:
@@ -143,13 +146,13 @@ def watched(
 class _EndedError(Exception):
     """The process has ended, or had to be ended, with an input."""
 
-    def __init__(self, event: Event):
+    def __init__(self, event: Event, begun: bool = True):
         super().__init__(event)
-        self.event = event
+        self.event, self.begun = event, begun
 
 
 def _inputs(process: Process, first: int, stop: int, limits: Limits) -> Iterator[Event]:
-    number, kind = first - 1, "start"
+    number, kind, begun = first - 1, "start", False
 
     def line(seconds: float) -> dict[str, Any]:
         # Twice as much as is allowed is no longer waited for; compiling takes its own time.
@@ -161,12 +164,12 @@ def _inputs(process: Process, first: int, stop: int, limits: Limits) -> Iterator
             if text is not None:
                 return json.loads(text)
             told = f"ends the process with code {process.end()}"
-        raise _EndedError(Event(number, kind, "failed", told, seconds, process.most))
+        raise _EndedError(Event(number, kind, "failed", told, seconds, process.most), begun)
 
     line(_START)
     while number < stop - 1:
-        begun = line(_COMPILING)
-        number, kind = begun["begin"], begun["kind"]
+        begun, told = False, line(_COMPILING)
+        number, kind, begun = told["begin"], told["kind"], True
         process.forget_peak()
         done = line(limits.seconds + _COMPILING)
         process.look()
