@@ -176,8 +176,8 @@ def read_atlas(path: str | os.PathLike[str]) -> AtlasFile:
 def _check(path: Any, atlas: Atlas, faces: int, characters: int) -> None:
     """Raises a UserError for arrays that do not fit one another: reading them would go astray."""
     pair = (faces, characters)
-    shapes = Atlas(atlas.field.shape, *[pair] * 6, (*pair, 4), (*pair, characters), pair,
-                   (faces, 4), (faces, len(TAGS)))  # fmt: skip
+    shapes = (atlas.field.shape, *[pair] * 6, (*pair, 4), (*pair, characters), pair,
+              (faces, 4), (faces, len(TAGS)))  # fmt: skip
     fits = all(
         value.shape == shape and value.dtype == np.dtype(dtype)
         for value, shape, dtype in zip(atlas, shapes, _DTYPES, strict=True)

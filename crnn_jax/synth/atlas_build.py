@@ -220,7 +220,7 @@ def _assemble(built: list[_FaceArrays], wanted: str) -> tuple[AtlasFile, str]:
     has[:, wanted.index(" ")] = True
     best = int(has.sum(1).argmax())
     keep = np.flatnonzero(has[best])
-    none = "".join(c for c, any_face in zip(wanted, has.any(0), strict=True) if not any_face)
+    none = "".join(c for i, c in enumerate(wanted) if not has[:, i].any())
     if none:
         _LOG.warning("no face has %s: left out", _shown(none))
     some = "".join(c for i, c in enumerate(wanted) if has[:, i].any() and not has[best, i])

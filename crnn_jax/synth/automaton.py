@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
+
 from crnn_jax.automata.dfa import explore
 from crnn_jax.automata.nfa import Nfa, alphabet, matching
 from crnn_jax.automata.regex import too_intricate
@@ -20,7 +22,8 @@ def automaton(
       from state 0, the start; the glyphs of each class of characters.
     """
     nfa = Nfa(pattern, longest)
-    sets = {_SPACE: {" "}, **{atom: matching(atom, characters) for atom in nfa.atoms()}}
+    sets: dict[Hashable, set[str]] = {_SPACE: {" "}}
+    sets |= {atom: matching(atom, characters) for atom in nfa.atoms()}
     groups, fits = alphabet(characters, sets)
     space = next(iter(fits[_SPACE]), -1)
 

@@ -116,7 +116,7 @@ class BankSource:
         return {"path": self._path}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["path"])
+        BankSource.__init__(self, state["path"])
 
 
 def make_bank(sources: Sequence[Any], preprocess: Preprocess) -> tuple[Bank, list[str]]:

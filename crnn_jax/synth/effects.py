@@ -6,6 +6,7 @@ does not choose as they are, bit for bit, and with a share of 0 adds nothing to 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from crnn_jax.synth.draws import Draws
@@ -18,7 +19,7 @@ from crnn_jax.synth.effects_sensor import lowres, noise, salt, shot, speckle
 from crnn_jax.synth.staging import settle
 
 # Name of the knobs -> effect, in the order of application.
-EFFECTS = {
+EFFECTS: dict[str, Callable[..., Pictures]] = {
     **{"stains": stains, "rules": rules, "strokes": strokes, "occlusion": occlusion},
     **{"light": light, "shade": shade},
     **{"blur": blur, "motion": motion, "defocus": defocus},

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 
 import jax.numpy as jnp
 import numpy as np
@@ -49,9 +51,12 @@ def light(images: Pictures, draws: Draws, share: float, limits: Limits) -> Pictu
             knots, jnp.asarray(_interpolation(width, columns).T), precision="highest"
         )
         down = _interpolation(height, rows)
-        field = sum(
-            jnp.asarray(down[:, row])[None, :, None] * across[:, row, None, :]
-            for row in range(rows)
+        field = functools.reduce(
+            operator.add,
+            [
+                jnp.asarray(down[:, row])[None, :, None] * across[:, row, None, :]
+                for row in range(rows)
+            ],
         )
         return images * field[..., None]
 

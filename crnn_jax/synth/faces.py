@@ -94,7 +94,7 @@ class Face:
         if 0 in mask.size:
             return None
         pixels = np.frombuffer(bytes(mask), np.uint8).reshape(mask.size[::-1])
-        rows, columns = pixels.any(1).nonzero()[0], pixels.any(0).nonzero()[0]
+        rows, columns = (np.flatnonzero(np.any(pixels, axis=axis)) for axis in (1, 0))
         if not len(rows):
             return None
         trimmed = pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]

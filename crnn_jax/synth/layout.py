@@ -142,15 +142,23 @@ def lay_out(
     frame = fit_frame(points, extents, centre, least_widths, draws, knobs, canvas)
     lines, roll = _lines(atlas, glyphs, lengths, spacing, draws, knobs)
     bins, bin_map = _bins(left, right, has_ink, start, end)
-    glyphs = Glyphs(
-        *_tiles(atlas, faces, lines, (x, y, size, angle), ink),
+    scale, tilt, tile_x, tile_y, offset, tile_size = _tiles(
+        atlas, faces, lines, (x, y, size, angle), ink
+    )
+    laid = Glyphs(
+        scale=scale,
+        tilt=tilt,
+        x=tile_x,
+        y=tile_y,
+        offset=offset,
+        size=tile_size,
         roll=roll,
         spacing=spacing,
         middle=centre[:, 1],
         bins=bins,
         bin_map=bin_map,
     )
-    return glyphs, frame
+    return laid, frame
 
 
 def _pens(atlas, faces, glyphs, entry, size, draws, knobs) -> Float[Array, "B L"]:

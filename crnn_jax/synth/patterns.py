@@ -102,14 +102,24 @@ class PatternCompiler:
             total = sum(weights)
             table = zip(*alias_table([weight / total for weight in weights]), node, strict=True)
             nodes.append((len(arcs), len(node)))
-            for odds, alias, (target, members) in table:
+            for chance, other, (target, members) in table:
                 if members not in lists:
                     lists[members] = len(glyphs)
                     glyphs.extend(members)
-                arcs.append((int(odds), int(alias), target, lists[members], len(members)))
+                arcs.append((int(chance), int(other), target, lists[members], len(members)))
         odds = np.array([arc[0] for arc in arcs], np.uint32)
-        rest = np.array([arc[1:] for arc in arcs], np.int32).T
-        return PatternTables(*np.array(nodes, np.int32).T, odds, *rest, np.array(glyphs, np.int32))
+        alias, targets, glyph_first, glyph_count = np.array([arc[1:] for arc in arcs], np.int32).T
+        first, count = np.array(nodes, np.int32).T
+        return PatternTables(
+            first,
+            count,
+            odds,
+            alias,
+            targets,
+            glyph_first,
+            glyph_count,
+            np.array(glyphs, np.int32),
+        )
 
     def _node(self, arcs: dict[int, list[int]]) -> int:
         key = tuple(sorted((target, tuple(sorted(glyphs))) for target, glyphs in arcs.items()))

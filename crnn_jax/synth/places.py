@@ -42,7 +42,7 @@ def render_with_places(
     least = assets.least_widths[frames_needed(texts.labels, texts.label_lengths)]
     glyphs, frame = lay_out(assets.faces, texts.glyphs, texts.lengths, least, draws, knobs, canvas)
     corners = locate(frame, draws, knobs, canvas)
-    u, v = (sum(_quarters(corner)) / 4 for corner in corners)
+    u, v = (_mean_of_corners(corner) for corner in corners)
     weight = jnp.maximum(sum(strokes(draws, knobs)), 0.0)[:, None, None]
     columns = jnp.arange(canvas.width)[None, :]
     real = columns < frame.widths[:, None]
@@ -60,13 +60,9 @@ def render_with_places(
     return renderer(assets, keys), jnp.moveaxis(found, 0, 1)
 
 
-def _quarters(corners: Float[Array, "B H1 W1"]) -> tuple[Array, ...]:
-    return (
-        corners[:, :-1, :-1],
-        corners[:, :-1, 1:],
-        corners[:, 1:, :-1],
-        corners[:, 1:, 1:],
-    )
+def _mean_of_corners(corners: Float[Array, "B H1 W1"]) -> Array:
+    above = corners[:, :-1, :-1] + corners[:, :-1, 1:]
+    return (above + corners[:, 1:, :-1] + corners[:, 1:, 1:]) / 4
 
 
 @functools.partial(jax.jit, static_argnames="renderer")

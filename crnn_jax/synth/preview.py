@@ -42,7 +42,8 @@ def main(argv: Sequence[str]) -> int:
         columns *= 2
     from crnn_jax.pictures import labelled_grid
 
-    labelled_grid(*zip(*pictures, strict=True), columns).save(args.out)
+    images, texts = zip(*pictures, strict=True)
+    labelled_grid(images, texts, columns).save(args.out)
     print(f"{args.out}: {len(pictures)} pictures, {columns} in a row")
     return cli.DONE
 

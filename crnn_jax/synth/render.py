@@ -91,7 +91,8 @@ def glyph_distance(field, glyphs, slot, u, v, knobs) -> tuple[Array, Array, Arra
         v = v - line * spacing
         # Tables of several lines have the lines of an image one after another.
         entry = settle(slot + (rows * (lines - 1) + 1 + line.astype(jnp.int32)) * columns)
-    scale, tilt = EM, 0.0
+    scale: Array | float = EM
+    tilt: Array | float = 0.0
     x, y = _take(glyphs.x, slot), _take(glyphs.y, entry)
     if knobs.size_jitter or knobs.tilt_jitter:
         scale = settle(_take(glyphs.scale, slot))

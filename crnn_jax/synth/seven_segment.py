@@ -92,8 +92,10 @@ def _polygons(segments: str) -> list[list[tuple[int, int]]]:
         "f": ((left, middle), (left, high)),
         "g": ((left, middle), (right, middle)),
     }
-    squares = {"p": ((_NARROW / 2, 0.6 * _THICK),)}
-    squares["k"] = ((_NARROW / 2, 0.28 * _HEIGHT), (_NARROW / 2, 0.72 * _HEIGHT))
+    squares: dict[str, tuple[tuple[float, float], ...]] = {
+        "p": ((_NARROW / 2, 0.6 * _THICK),),
+        "k": ((_NARROW / 2, 0.28 * _HEIGHT), (_NARROW / 2, 0.72 * _HEIGHT)),
+    }
     polygons = [_segment(*bars[name]) for name in segments if name in bars]
     return polygons + [_square(*at) for name in segments for at in squares.get(name, ())]
 

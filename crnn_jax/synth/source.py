@@ -111,7 +111,7 @@ class SynthSource:
         return {"spec": self._spec}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(state["spec"])
+        SynthSource.__init__(self, state["spec"])
 
 
 @functools.lru_cache(maxsize=8)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import pathlib
 import unicodedata
-from collections import Counter
 
 from crnn_jax.errors import UserError
 
@@ -24,15 +23,16 @@ def read_texts(path: str) -> dict[str, float]:
     except UnicodeDecodeError as error:
         row = data.count(b"\n", 0, error.start) + 1
         raise UserError(f"text_file {path}, line {row}: not UTF-8; save it as UTF-8") from None
-    counts: Counter[str] = Counter()
+    counts: dict[str, float] = {}
     for row, line in enumerate(lines, start=1):
         text, tab, count = line.partition("\t")
         text = " ".join(unicodedata.normalize("NFC", text).split())
         if text:
-            counts[text] += _count(count, f"text_file {path}, line {row}") if tab else 1.0
+            more = _count(count, f"text_file {path}, line {row}") if tab else 1.0
+            counts[text] = counts.get(text, 0.0) + more
     if not counts:
         raise UserError(f"text_file {path} holds no text: give one text per line")
-    return dict(counts)
+    return counts
 
 
 def _count(text: str, where: str) -> float:

@@ -23,8 +23,11 @@ def _days_and_months(day: str, separator: str, month: Callable[[int], str], day_
       day: pattern of what precedes single digits, "0" or nothing.
       month: pattern of the months of 31 (0), 30 (1) or 28 days (2).
     """
-    spans = (rf"(?:{day}[1-9]|[12]\d|3[01])", rf"(?:{day}[1-9]|[12]\d|30)")
-    spans = (*spans, rf"(?:{day}[1-9]|1\d|2[0-8])")
+    spans = (
+        rf"(?:{day}[1-9]|[12]\d|3[01])",
+        rf"(?:{day}[1-9]|[12]\d|30)",
+        rf"(?:{day}[1-9]|1\d|2[0-8])",
+    )
     pairs = [(span, month(i)) if day_first else (month(i), span) for i, span in enumerate(spans)]
     return "(?:" + "|".join(f"{first}{separator}{second}" for first, second in pairs) + ")"
 

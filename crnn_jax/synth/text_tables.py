@@ -109,7 +109,7 @@ class TextPlan:
     test: bool
     line_words: tuple[int, int]
     space: int
-    styles: tuple[float, float, float, float]
+    styles: tuple[float, ...]
     punctuation: float
 
 
@@ -170,10 +170,9 @@ def character_table(charset: Charset, characters: str, allowed: dict[str, int]) 
 
 def mark_table(marks: Sequence[tuple[str, str, int]], glyph_of: dict[str, int]) -> Marks:
     """Returns the table of punctuation: before and after a word, and how often."""
-    before, after = (
-        np.array([glyph_of.get(mark[i], -1) for mark in marks], np.int32) for i in (0, 1)
-    )
-    return Marks(Alias(*alias_table([mark[2] for mark in marks])), before, after)
+    before = np.array([glyph_of.get(mark, -1) for mark, _, _ in marks], np.int32)
+    after = np.array([glyph_of.get(mark, -1) for _, mark, _ in marks], np.int32)
+    return Marks(Alias(*alias_table([count for _, _, count in marks])), before, after)
 
 
 def _other_case(char: str, change: Callable[[str], str]) -> str:

@@ -61,7 +61,8 @@ def _from_photographs(
     except OSError as error:
         raise UserError(f"textures {folder}: cannot be read ({error.strerror})") from None
     paths = [path for path in paths if not path.name.startswith(".")]
-    pictures, skipped = [], []
+    pictures: list[np.ndarray] = []
+    skipped: list[tuple[str, ImageError]] = []
     for index in _generator(seed, count).permutation(len(paths)):
         if len(pictures) == count:
             break
@@ -95,7 +96,7 @@ def _shrunk(picture: np.ndarray, longest: int) -> np.ndarray:
     if scale == 1:
         return picture
     extent = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return _resized(picture, extent, (0, 0, width, height))
+    return _resized(picture, extent, (0.0, 0.0, float(width), float(height)))
 
 
 def _crop(picture: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -104,12 +105,14 @@ def _crop(picture: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarra
     largest = min(height, width)
     side = np.exp(rng.uniform(np.log(min(largest, size // 2)), np.log(largest)))
     left, top = rng.uniform(0, width - side), rng.uniform(0, height - side)
-    box = (left, top, min(left + side, width), min(top + side, height))
+    box = (left, top, min(left + side, float(width)), min(top + side, float(height)))
     tile = _resized(picture, (size, size), box)
     return tile[:, ::-1] if rng.random() < 0.5 else tile
 
 
-def _resized(picture: np.ndarray, extent: tuple[int, int], box: tuple[float, ...]) -> np.ndarray:
+def _resized(
+    picture: np.ndarray, extent: tuple[int, int], box: tuple[float, float, float, float]
+) -> np.ndarray:
     """Returns the box (left, top, right, bottom) of a picture as (width, height) pixels."""
     from PIL import Image
 

@@ -6,7 +6,9 @@ the outline of the ink so mapped, with margins, is the picture. `locate` goes ba
 
 from __future__ import annotations
 
+import functools
 import math
+import operator
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -248,7 +250,8 @@ def _displacement(draws: Draws, knobs: Any, canvas: Canvas) -> tuple[Array, Arra
         knots = some.normal(f"elastic field {axis}", down.shape[1], across.shape[1])
         knots = knots * strength[:, None, None]
         rows = jnp.matmul(knots, across.T, precision="highest")
-        field = settle(sum(down[None, :, i, None] * rows[:, None, i] for i in range(down.shape[1])))
+        parts = [down[None, :, i, None] * rows[:, None, i] for i in range(down.shape[1])]
+        field = settle(functools.reduce(operator.add, parts))
         if chosen < 8:
             groups = field.reshape(-1, chosen, *field.shape[1:])
             groups = jnp.pad(groups, ((0, 0), (0, 8 - chosen), (0, 0), (0, 0)))
