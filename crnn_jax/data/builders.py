@@ -27,7 +27,8 @@ _MJSYNTH = "mnt/ramdisk/max/90kDICT32px"
 _LOG = logging.getLogger("crnn_jax")
 
 
-class _PublishedWords(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+# TFDS loads its modules when they are asked for, which hides the base class from mypy.
+class _PublishedWords(tfds.core.GeneratorBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """A set of which every split is a SPEC below the folder of manual downloads.
 
     Attributes:

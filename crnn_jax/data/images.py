@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, cast
 
 import numpy as np
 from PIL import (
@@ -266,9 +267,9 @@ def _read_header(
     reader = _reader(file)
     try:
         with _quiet():
-            image = reader(file)
+            image = reader(cast(IO[bytes], file))  # typeshed keeps the two apart
             tiff = isinstance(image, TiffImagePlugin.TiffImageFile)
-            if tiff:
+            if isinstance(image, TiffImagePlugin.TiffImageFile):
                 # The reader turns TIFFs itself; whether `size` says so depends on its version.
                 orientation = image.tag_v2.get(_ORIENTATION_TAG, 1)
                 width, height = map(operator.index, (image.tag_v2[t] for t in _SIZE_TAGS))

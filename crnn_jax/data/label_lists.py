@@ -101,7 +101,7 @@ def read_csv(
     delimiter = max(",;\t", key=head.count)
     reader = csv.reader(io.StringIO(content, newline=""), delimiter=delimiter, strict=True)
     columns: list[int] = []
-    if (image or "").isdigit() and (text or "").isdigit():
+    if image and text and image.isdigit() and text.isdigit():
         columns = [int(image) - 1, int(text) - 1]
     number = 1
     try:

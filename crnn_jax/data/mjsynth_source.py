@@ -97,8 +97,8 @@ class _MjsynthSource:
 
     def fingerprint(self, rows: Sequence[int] | np.ndarray | None = None) -> str:
         # Sizes of nine million files would take minutes to ask for: the names are all there is.
-        rows = range(len(self)) if rows is None else map(int, rows)
-        return files_of_rows.fingerprint_rows((self.key(i), self.label(i), 0) for i in rows)
+        chosen = range(len(self)) if rows is None else map(int, rows)
+        return files_of_rows.fingerprint_rows((self.key(i), self.label(i), 0) for i in chosen)
 
 
 class _Annotation:

@@ -204,7 +204,7 @@ def _load_until(load: Callable[[int], Any], stop: int, step: int) -> Any:
 
 
 def _iterate(batches: Iterable[Any], count: int, copy: bool) -> Generator[Any, None, None]:
-    iterator = iter(batches)
+    iterator: Any = iter(batches)  # grain's, which can be closed
     try:
         yield from itertools.islice(map(_plain, iterator) if copy else iterator, count)
     finally:

@@ -186,7 +186,9 @@ class EpochPlan:
         rows = self._rows(epoch)
         rows = rows[_permutation(len(rows), self.seed, _ROWS, epoch)]
         bucket_of = self._bucket_of[rows]
-        buckets, batches, rest = [], [], rows[:0]
+        buckets: list[int] = []
+        batches: list[np.ndarray] = []
+        rest = rows[:0]
         for bucket, size in enumerate(self._rows_of):
             # What is left of the narrower bucket goes first: hardly a row moves up twice.
             pool = np.concatenate([rest, rows[bucket_of == bucket]])
@@ -198,9 +200,9 @@ class EpochPlan:
             bucket = int(bucket_of.max())
             buckets, batches = [bucket], [np.resize(rows, self._rows_of[bucket])]
         order = _permutation(len(batches), self.seed, _BATCHES, epoch)
-        buckets = np.array(buckets, np.int32)[order]
-        sizes = self._rows_of[buckets]
-        return buckets, [batches[i] for i in order], np.cumsum(sizes) - sizes
+        bucket_of_batch = np.array(buckets, np.int32)[order]
+        sizes = self._rows_of[bucket_of_batch]
+        return bucket_of_batch, [batches[i] for i in order], np.cumsum(sizes) - sizes
 
     def __getstate__(self) -> dict[str, object]:
         # A worker process makes its own lock, and its own epochs faster than it would receive them.

@@ -13,7 +13,7 @@ import pathlib
 import pickle
 import signal
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import process
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ _TEMPORARY = ".tmp"
 
 def write_shards(
     source: Source, plan: Plan, numbers: Sequence[int], processes: int, count: Callable[[int], Any]
-) -> Iterator[tuple[int, Shard]]:
+) -> Generator[tuple[int, Shard], None, None]:
     """Writes shards; yields number and content of each as it is finished.
 
     Args:
@@ -84,6 +84,8 @@ def _start(source: bytes, plan: Plan, done: Any, stop: Any) -> None:
     """Makes a process ready to write shards."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it, too, and says stop
     parent = multiprocessing.parent_process()
+
+    assert parent is not None  # this runs in a process that was started
 
     def leave_with_parent() -> None:
         parent.join()

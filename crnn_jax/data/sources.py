@@ -120,7 +120,7 @@ def open_source(spec: str | Spec) -> Source:
     """
     spec = parse_spec(spec) if isinstance(spec, str) else spec
     source = chain.open_all(spec, SOURCES[spec.kind])
-    rows: range | np.ndarray = range(len(source))
+    part = range(len(source))
     if spec.rows is not None:
         start, stop = spec.rows
         if stop > len(source):
@@ -128,11 +128,12 @@ def open_source(spec: str | Spec) -> Source:
                 f"rows={start}:{stop} goes beyond the end of {spec.kind}:{spec.location}, "
                 f"which has {len(source)} rows: write at most rows={start}:{len(source)}"
             )
-        rows = range(start, stop)
+        part = range(start, stop)
+    rows: range | np.ndarray = part
     if spec.split is not None:
-        percents = _percents([source.key(i) for i in rows], spec)
+        percents = _percents([source.key(i) for i in part], spec)
         low, high = spec.split
-        rows = rows.start + np.flatnonzero((low <= percents) & (percents < high)).astype(np.int32)
+        rows = part.start + np.flatnonzero((low <= percents) & (percents < high)).astype(np.int32)
         if not len(rows):
             raise DataError(f"{spec} leaves no rows: widen the split or give more rows")
     rows = rows[: spec.limit]

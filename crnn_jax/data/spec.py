@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from crnn_jax.errors import UserError, unknown_name
 
@@ -184,13 +185,13 @@ def parse_spec(text: str) -> Spec:
     options: dict[str, str | None] = dict.fromkeys(OPTIONS)
     if mark:
         options |= _parse_options(option_text, text)
-    numbers = {
+    values: dict[str, Any] = options | {
         "rows": _parse_range("rows", options["rows"], int),
         "split": _parse_range("split", options["split"], float),
         "limit": _parse_count("limit", options["limit"]),
         "seed": _parse_count("seed", options["seed"]),
     }
-    return Spec(kind=kind, location=location.strip(), **(options | numbers))
+    return Spec(kind=kind, location=location.strip(), **values)
 
 
 def parse_mixture(text: str) -> list[tuple[float | None, Spec]]:
@@ -268,8 +269,10 @@ def _parse_range(option: str, value: str | None, number: type) -> tuple | None:
 
 
 def _parse_count(option: str, value: str | None) -> int | None:
+    if value is None:
+        return None
     try:
-        return None if value is None else int(value)
+        return int(value)
     except ValueError:
         raise _bad_option(option, value, "a whole number") from None
 

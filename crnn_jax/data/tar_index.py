@@ -42,7 +42,7 @@ class TarIndex:
         if found is None:
             found = self._scan()
             block = io.BytesIO()
-            np.savez(block, **found)
+            np.savez(block, allow_pickle=False, **found)
             try:
                 cached.parent.mkdir(parents=True, exist_ok=True)
                 files.write_bytes(cached, block.getvalue())

@@ -38,7 +38,7 @@ def tar_members(path: str | os.PathLike[str]) -> Iterator[Member]:
     ):  # fmt: skip
         try:
             for member in tar:
-                tar.members = []  # type: ignore[assignment]  # it would keep every header
+                tar.members = []  # type: ignore[attr-defined]  # it would keep every header
                 end = member.offset_data + member.size
                 if end > total:
                     raise tarfile.ReadError("unexpected end of data")

@@ -21,7 +21,7 @@ from crnn_jax.data.files_of_rows import fingerprint_rows
 from crnn_jax.errors import DataError, ImageError
 
 # Sets of rendered words and the arguments with which their builder is opened.
-RENDERED_WORDS: dict[str, dict[str, int]] = {
+RENDERED_WORDS: dict[str, dict[str, Any]] = {
     "rendered_words": {},
     "rendered_words/tiny": {"train": 256, "test": 64},  # prepared in seconds, to try things out
 }
@@ -112,7 +112,7 @@ class _TfdsSource:
         return tfds.builder_from_directory(self._folder)
 
     @cached_property
-    def _records(self) -> Sequence[dict[str, Any]]:
+    def _records(self) -> Any:  # a sequence of dicts that also has `__getitems__`
         decoders = {"image": tfds.decode.SkipDecoding()}
         try:
             return self._builder.as_data_source(self._split, decoders=decoders)

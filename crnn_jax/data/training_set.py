@@ -14,7 +14,7 @@ from crnn_jax.charset import Charset, build_charset
 from crnn_jax.data import leaks
 from crnn_jax.data import parts as parts_lib
 from crnn_jax.data.buckets import choose_buckets
-from crnn_jax.data.feeds import Feed, RenderedRows
+from crnn_jax.data.feeds import BankRows, Feed, RenderedRows
 from crnn_jax.data.images import Preprocess
 from crnn_jax.data.index import WIDEN, Index
 from crnn_jax.data.plan import BY_COLUMNS, EpochPlan, apportion
@@ -83,7 +83,7 @@ class TrainingSet:
     def summary(self) -> str:
         """Says in one line what a batch is made of."""
         parts = [f"{part.rows} {part.name} on the device" for part in self.feed.parts]
-        if self.index:
+        if self.index and self.plan:
             widths = self.plan.bucket_widths
             rows = [self.plan.batch_rows(width) for width in widths]
             loaded = f"{rows[0]}" if len(set(rows)) == 1 else " ".join(map(str, rows))
@@ -146,7 +146,11 @@ def open_training_set(
     label_length = _LABEL_STEP
     if sources:
         index = parts_lib.index_rows(config, sources, charset, preprocess)
-        weights = [w for (w, _), device in zip(mixture, on_device, strict=True) if not device]
+        weights = [
+            weight
+            for (weight, _), device in zip(mixture, on_device, strict=True)
+            if weight is not None and not device
+        ]
         rows = sum(r for r, device in zip(shares, on_device, strict=True) if not device)
         # Rendered rows are as wide as can be, so that loaded ones need no widths of their own.
         buckets = (
@@ -159,13 +163,15 @@ def open_training_set(
             rows,
             buckets,
             config.seed,
-            None if weights[0] is None else weights,
+            weights or None,
             config.data.batch_by,
             config.accumulate,
         )
         label_length = -(-index.max_label_length // _LABEL_STEP) * _LABEL_STEP
     knobs = parts_lib.augmentation(config)
-    parts, assets = [], []
+    parts: list[RenderedRows | BankRows] = []
+    assets = []
+    part: RenderedRows | BankRows
     for i, (spec, rows) in enumerate(zip(specs, shares, strict=True)):
         if spec.kind == "synth":
             part, arrays = parts_lib.rendered_rows(config, spec, rows, charset, preprocess)
@@ -220,8 +226,9 @@ def _check_knobs_are_used(config: Any, specs: Sequence[Spec]) -> None:
 def _shares(config: Any, mixture: Sequence[tuple[float | None, Spec]]) -> list[int]:
     """Returns the rows of a batch that come from each set; loaded ones without weights share."""
     specs = [spec for _, spec in mixture]
-    if mixture[0][0] is not None:
-        return apportion(config.batch_size, [weight for weight, _ in mixture])
+    weights = [weight for weight, _ in mixture if weight is not None]  # of all sets, or of none
+    if weights:
+        return apportion(config.batch_size, weights)
     if len(specs) > 1 and any(spec.kind in ON_DEVICE for spec in specs):
         raise UserError(
             f"config.data.train mixes rendered text or a bank with other sets ({specs[0]} + "

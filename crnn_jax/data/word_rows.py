@@ -14,7 +14,7 @@ import os
 import pickle
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import IO
 
 import numpy as np
@@ -72,7 +72,7 @@ def ingredients() -> str:
 
 def render_rows(
     settings: RowSettings, split: str, count: int, workers: int | None = None
-) -> Iterator[tuple[bytes, str]]:
+) -> Generator[tuple[bytes, str], None, None]:
     """Yields the rows 0 to count - 1 of a split, in order.
 
     Args:

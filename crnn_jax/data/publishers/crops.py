@@ -119,14 +119,14 @@ class _CropsSource:
         return f"{self._path.name} rectangle {self.key(i)}"
 
     def fingerprint(self, rows: Sequence[int] | np.ndarray | None = None) -> str:
-        rows = range(len(self)) if rows is None else map(int, rows)
+        chosen = range(len(self)) if rows is None else map(int, rows)
         return files_of_rows.fingerprint_rows(
             (
                 f"{self.key(i)} {self._rows[i].box}",
                 self.label(i),
                 files_of_rows.file_size(self._file(i)),
             )
-            for i in rows
+            for i in chosen
         )
 
 
