@@ -36,6 +36,17 @@ class Line:
 
 
 @dataclass(frozen=True)
+class _Drawable:
+    """What is drawn of a line, whose points are numbers."""
+
+    name: str
+    points: list[tuple[float, float]]
+    dots: bool
+    band: list[tuple[float, float]] | None
+    smooth: bool
+
+
+@dataclass(frozen=True)
 class _Axes:
     """Where numbers are in the plot."""
 
@@ -81,12 +92,11 @@ def curves(
       x_name: of the horizontal axis.
       shares: the horizontal axis is from 0 to 1, and the line of equal values is drawn.
     """
-    lines = [_drawable(line) for line in lines]
-    lines = [line for line in lines if line.points]
-    if not lines:
+    drawn = [line for line in map(_drawable, lines) if line.points]
+    if not drawn:
         return ""
     low = 0.0 if linear and low is None else low
-    axes = _axes(lines, linear or percent, low, high)
+    axes = _axes(drawn, linear or percent, low, high)
     if shares:
         axes = _Axes((0.0, 1.0), axes.y, False)
     shapes = [_grid(axes, percent, x_name)]
@@ -95,28 +105,28 @@ def curves(
         shapes.append(f'<polyline class="guide" points="{ends}"/>')
     if mark is not None and axes.x[0] <= mark <= axes.x[1]:
         shapes.append(_mark(axes, mark))
-    shapes += [_line(axes, line, number % COLOURS, percent) for number, line in enumerate(lines)]
+    shapes += [_line(axes, line, number % COLOURS, percent) for number, line in enumerate(drawn)]
     legend = "".join(
         f'<span class="key s{number % COLOURS}">{escape(line.name)}</span>'
-        for number, line in enumerate(lines)
+        for number, line in enumerate(drawn)
     )
     last = "; ".join(
-        f"{line.name} ends at {_number(line.points[-1][1], percent)}" for line in lines
+        f"{line.name} ends at {_number(line.points[-1][1], percent)}" for line in drawn
     )
     scale = " (logarithmic)" if axes.logarithmic else ""
     return (
         f'<figure class="curve"><figcaption>{escape(title)}{scale}'
-        f'<span class="keys">{legend if len(lines) > 1 else ""}</span></figcaption>'
+        f'<span class="keys">{legend if len(drawn) > 1 else ""}</span></figcaption>'
         f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{escape(title)}: '
         f'{escape(last)}">{"".join(shapes)}</svg></figure>'
     )
 
 
-def _drawable(line: Line) -> Line:
+def _drawable(line: Line) -> _Drawable:
     """Returns a line without points that are no numbers, and not too many of the others."""
-    kept = [i for i, (_, y) in enumerate(line.points) if y is not None and math.isfinite(y)]
-    points = [line.points[i] for i in kept]
-    band = [line.band[i] for i in kept] if line.band else None
+    kept = [(i, x, y) for i, (x, y) in enumerate(line.points) if y is not None and math.isfinite(y)]
+    points = [(x, y) for _, x, y in kept]
+    band = [line.band[i] for i, _, _ in kept] if line.band else None
     if len(points) > _MOST_POINTS:
         size, band = -(-len(points) // _MOST_POINTS), None
         points = [
@@ -124,10 +134,10 @@ def _drawable(line: Line) -> Line:
             for i in range(0, len(points), size)
             if (part := points[i : i + size])
         ]
-    return Line(line.name, points, line.dots, band, line.smooth)
+    return _Drawable(line.name, points, line.dots, band, line.smooth)
 
 
-def _axes(lines: Sequence[Line], linear: bool, low: float | None, high: float | None) -> _Axes:
+def _axes(lines: Sequence[_Drawable], linear: bool, low: float | None, high: float | None) -> _Axes:
     xs = [x for line in lines for x, _ in line.points]
     ys = [y for line in lines for _, y in line.points]
     ys += [end for line in lines for ends in line.band or () for end in ends]
@@ -189,8 +199,8 @@ def _mark(axes: _Axes, at: float) -> str:
     )
 
 
-def _line(axes: _Axes, line: Line, colour: int, percent: bool) -> str:
-    points, shapes = list(line.points), []
+def _line(axes: _Axes, line: _Drawable, colour: int, percent: bool) -> str:
+    points, shapes = line.points, []
     if line.band:
         xs = [x for x, _ in points]
         upper = [(x, high) for x, (_, high) in zip(xs, line.band, strict=True)]

@@ -154,6 +154,8 @@ def _course(folder: pathlib.Path, config: ConfigDict, charset: Charset) -> Cours
     saved = checkpoint.Checkpointer(folder, read_only=True)
     try:
         step = saved.latest_step()
+        if step is None:
+            return None
         state = saved.restore(step, train.abstract_state(config, charset)[1])
         return Course(step, int(state.skipped), int(state.rollbacks))
     except UserError:  # a run that goes on may have replaced it by now
@@ -164,7 +166,8 @@ def _course(folder: pathlib.Path, config: ConfigDict, charset: Charset) -> Cours
 
 def _metrics(path: pathlib.Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Returns the lines of training and those of evaluations; a line that is cut is left out."""
-    train_lines, evals = [], []
+    train_lines: list[dict[str, Any]] = []
+    evals: list[dict[str, Any]] = []
     texts = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
     for text in texts:
         try:

@@ -156,7 +156,7 @@ def worst(run: Run, readings: Readings, pictures: Pictures) -> Section:
     results = [one.result for one in readings.sets]
     pairs = {(pair.set, pair.row): pair for pair in readings.pairs}
     rows = worst_rows(results, run.protocol, _WORST)
-    cards = "".join(card(readings, pairs[tuple(row)], pictures) for row in rows)
+    cards = "".join(card(readings, pairs[row.set, row.row], pictures) for row in rows)
     tools = (
         '<div class="tools" hidden><label>Search <input id="worst-search" type="search" '
         'placeholder="label, reading, file"></label> <label>Order <select id="worst-order">'
@@ -189,7 +189,7 @@ def label_errors(readings: Readings, suspects: Sequence[Finding], pictures: Pict
     parts = []
     for finding in suspects:
         cards = "".join(
-            card(readings, pairs[tuple(row)], pictures, _apart(example.values["nats"]))
+            card(readings, pairs[row.set, row.row], pictures, _apart(example.values["nats"]))
             for example in finding.examples[:_SUSPICIOUS]
             for row in example.rows
         )

@@ -133,7 +133,7 @@ def _replicas(run: Run) -> str:
     for number, summary in enumerate(run.replicas):
         cells = [f"replica {number}" + (" (this report)" if number == run.replica else "")]
         for name in names:
-            value = summary and summary["eval"][name]["word_accuracy"]
+            value = summary["eval"][name]["word_accuracy"] if summary else None
             cells.append("not ended" if value is None else percent(value, 2))
         rows.append(cells)
     if run.together:

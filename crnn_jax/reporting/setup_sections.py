@@ -59,8 +59,10 @@ def environment(run: Run) -> Section:
     ]
     for number, step in enumerate(found.get("lineage", []), start=1):
         rows.append((f"began with, {number}", ", ".join(f"{k} {v}" for k, v in step.items())))
-    times = [(name, duration(seconds), note) for name, seconds, note in _times(run)]
-    times = [tuple(map(escape, row)) for row in times]
+    times = [
+        (escape(name), escape(duration(seconds)), escape(note))
+        for name, seconds, note in _times(run)
+    ]
     return Section(
         "environment",
         "Environment and time",

@@ -54,7 +54,8 @@ def count(pairs: Sequence[Pair], doubtful: Container[tuple[int, int]] = ()) -> S
     kinds: Counter[str] = Counter()
     seen: dict[tuple[str, str], list[Pair]] = defaultdict(list)
     characters: Counter[str] = Counter()
-    wrong, all_of = Counter(), Counter()
+    wrong: Counter[str] = Counter()
+    all_of: Counter[str] = Counter()
     repeats = 0
     for pair in sorted(pairs, key=lambda p: ((p.set, p.row) in doubtful, -p.confidence)):
         characters.update(pair.label)

@@ -28,4 +28,9 @@ def find(run: Run, readings: Readings) -> list[Finding]:
 
 def rows(found: list[Finding]) -> set[tuple[int, int]]:
     """Returns (set, row) of all labels that are suspected."""
-    return {tuple(row) for finding in found for example in finding.examples for row in example.rows}
+    return {
+        (row.set, row.row)
+        for finding in found
+        for example in finding.examples
+        for row in example.rows
+    }

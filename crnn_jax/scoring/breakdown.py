@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -98,7 +99,7 @@ def order(kind: str) -> tuple[str, ...]:
 
 def aspect_ratios(source: Source) -> list[float | None]:
     """Returns width over height of every image, from its header; None for one without."""
-    return [_ratio(lambda i=i: source.image_size(i)) for i in range(len(source))]
+    return [_ratio(functools.partial(source.image_size, i)) for i in range(len(source))]
 
 
 def _ratio(size: Callable[[], tuple[int, int]]) -> float | None:

@@ -188,7 +188,7 @@ def build_report(
     calibrated = np.concatenate([f.checked.confidences(f.temperature) for f in folds])
     raw = np.concatenate([f.checked.confidences(1.0) for f in folds])
     before, after = (_side(c, correct, checked.groups) for c in (raw, calibrated))
-    own = [rows.confidences(t) for t in (1.0, temperature)]
+    own_raw, own = (rows.confidences(t) for t in (1.0, temperature))
     if len(folds) > 1:
         each = ", ".join(f"{fold.temperature:.3f}" for fold in folds)
         remarks = [*remarks, f"temperatures of the halves: {each}"]
@@ -196,12 +196,12 @@ def build_report(
         model,
         protocol,
         temperature,
-        figures(fitted.names, *own, rows.correct),
+        figures(fitted.names, own_raw, own, rows.correct),
         figures(checked.names, raw, calibrated, correct),
         before,
         after,
         correct,
-        tuple(_check(own[1], rows.correct, folds, rate, delta) for rate in error_rates),
+        tuple(_check(own, rows.correct, folds, rate, delta) for rate in error_rates),
         (*remarks, *_remarks(temperature, after)),
     )
 

@@ -81,7 +81,8 @@ def save_misses(
       results: what was read in each.
       protocol: as for `misses_of`.
     """
-    groups, shown = [], 0
+    groups: list[tuple[str, bool, list[pictures.Entry]]] = []
+    shown = 0
     for source, result in zip(sources, results, strict=True):
         misses = misses_of(result, protocol)
         chosen = sample(misses, result)

@@ -155,7 +155,8 @@ def _ours(line: str) -> FileReading:
 
 
 def _tsv(line: str) -> FileReading:
-    return FileReading(*_columns(line, 2))
+    key, text = _columns(line, 2)
+    return FileReading(key, text)
 
 
 def _plain(line: str) -> FileReading:

@@ -238,11 +238,11 @@ def _comparisons(
         parts.append(("all sets", list(range(len(masks)))))
     found = []
     for over, chosen in parts:
-        both = [
+        a_rows, b_rows = (
             significance.join([scores[s].where(masks[s]) for s in chosen])
             for scores in (a_scores, b_scores)
-        ]
-        test = significance.paired_test(*both, over, resamples)
+        )
+        test = significance.paired_test(a_rows, b_rows, over, resamples)
         if test is not None:
             left_out = sum(int((~masks[s]).sum()) for s in chosen)
             found.append(Comparison(over, a.name, b.name, left_out, test))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from crnn_jax.scoring import published
@@ -23,7 +23,7 @@ class Section:
 
     title: str
     head: tuple[str, ...]
-    rows: list[tuple[str, ...]]
+    rows: Sequence[tuple[str, ...]]
     notes: tuple[str, ...] = ()
 
     def text(self) -> str:
@@ -70,9 +70,9 @@ def remarks(result: Result) -> Iterator[str]:
         yield found.remark()
 
 
-def _percent(value: float, interval: Interval | None = None, sign: str = "") -> str:
+def _percent(value: float | None, interval: Interval | None = None, sign: str = "") -> str:
     """Returns a fraction in percent, with its interval."""
-    if value != value:  # nothing was compared
+    if value is None or value != value:  # nothing was compared
         return "-"
     shown = f"{100 * value:{sign}.2f}"
     if interval is None:

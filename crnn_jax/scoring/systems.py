@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from crnn_jax.errors import UserError
@@ -41,8 +41,7 @@ def read_from_file(
         read = []
         for row, reading in zip(rows, readings, strict=True):
             if reading is not None:
-                unknown = reading.confidence is None
-                confidence = math.nan if unknown else reading.confidence
+                confidence = math.nan if reading.confidence is None else reading.confidence
                 row = dataclasses.replace(row, reading=reading.text, confidence=confidence)
             read.append(row)
         results.append(score(set_name, read, protocol, None))
@@ -72,13 +71,14 @@ def load_models(
     from crnn_jax.recognizer import Recognizer
 
     models = [Recognizer.load(argument) for argument in arguments]
-    found = dict(zip(_apart([m.name for m in models], arguments, "--model"), models, strict=True))
+    names = _apart([model.name for model in models], arguments, "--model")
+    found: dict[str, Recognizer | Voters] = dict(zip(names, models, strict=True))
     if together:
         found["ensemble"] = ensembles.combine(models)
     return found if squeeze else {name: model.in_windows() for name, model in found.items()}
 
 
-def common_protocol(models: dict[str, Recognizer]) -> str:
+def common_protocol(models: Mapping[str, Recognizer | Voters]) -> str:
     """Returns the protocol by which all models are judged unless told otherwise.
 
     Raises:

@@ -115,12 +115,13 @@ def _fits(state: State) -> bool:
     if not state.jobs:
         return True
     peaks = [_status(f"/proc/{job.process.pid}/status", "VmHWM") for job in state.jobs]
+    known = [peak for peak in peaks if peak is not None]
     free = _status("/proc/meminfo", "MemAvailable")
-    if free is None or None in peaks:
+    if free is None or len(known) < len(peaks):
         return True
     # What those under way will still take, and one more.
-    need = max(_FIRST_GUESS, *peaks)
-    fits = free > _SPARE * need + sum(max(0, need - peak) for peak in peaks)
+    need = max(_FIRST_GUESS, *known)
+    fits = free > _SPARE * need + sum(max(0, need - peak) for peak in known)
     state.note = "" if fits else f"{free / 1e9:.1f} GB free: no memory for another run"
     return fits
 

@@ -84,8 +84,7 @@ class View:
         caption = self.summary(states) + (f"; {note}" if note else "")
         table = Table(title=self._sweep.question, caption=caption, title_justify="left")
         for name in ("cell", "seed", "", "steps", "images/s", "left"):
-            right = "left" if name in ("cell", "") else "right"
-            table.add_column(name, justify=right)
+            table.add_column(name, justify="left" if name in ("cell", "") else "right")
         for run in self._sweep.runs:
             state = states[run.name]
             if state == WAITING and len(states) > 30:
