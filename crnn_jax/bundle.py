@@ -191,7 +191,7 @@ def main(argv: Sequence[str]) -> int:
     bundle = bundle_of_run(args.run, args.licence, args.name, "", args.average)
     scores = model_card.read_scores(args.results, bundle.name) if args.results else []
     speed = model_card.read_speed(args.speed) if args.speed else None
-    measured = {"tests": [score.to_json() for score in scores]} if scores else {}
+    measured: dict[str, Any] = {"tests": [score.to_json() for score in scores]} if scores else {}
     if speed:
         measured["speed"] = dataclasses.asdict(speed)
     bundle = dataclasses.replace(

@@ -202,7 +202,7 @@ def parse_json(text: str, what: str) -> dict[str, Any]:
 
 def flatten(variables: Mapping[str, Any]) -> dict[str, Any]:
     """Returns leaves (arrays or shapes) by path, as in `params/encoder/conv_1/kernel`."""
-    flat = {}
+    flat: dict[str, Any] = {}
     for key, value in variables.items():
         if isinstance(value, Mapping):
             flat |= {f"{key}/{inner}": leaf for inner, leaf in flatten(value).items()}

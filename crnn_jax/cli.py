@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import io
 import os
 import pathlib
 import re
@@ -35,7 +36,9 @@ class Parser(argparse.ArgumentParser):
         """Raises instead of printing usage and exiting."""
         raise UserError(f"{message} (see {self.prog} --help)")
 
-    def parse_args(self, args: Sequence[str], namespace: Any = None) -> argparse.Namespace:
+    def parse_args(  # type: ignore[override]  # typeshed has overloads; here args are given
+        self, args: Sequence[str], namespace: Any = None
+    ) -> argparse.Namespace:
         """Parses all of `args`; an unknown one is told with the nearest that there is."""
         parsed, extra = self.parse_known_args(args, namespace)
         if extra:
@@ -79,7 +82,8 @@ def run(main: Callable[[Sequence[str]], int]) -> NoReturn:
     """Runs a command's `main(argv)` and exits with its code; mistakes end in one line and 2."""
     settle_process()
     # File names may hold what the terminal's encoding, or any encoding, does not have.
-    sys.stdout.reconfigure(errors="backslashreplace")
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         code = main(sys.argv[1:])
         sys.stdout.flush()
@@ -190,8 +194,10 @@ def find_experiment(name: str) -> tuple[pathlib.Path, str]:
 def load_module(path: pathlib.Path) -> types.ModuleType:
     """Runs an experiment's file and returns what it defines."""
     spec = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)
-    module = importlib.util.module_from_spec(spec)
-    in_experiment(path, lambda: spec.loader.exec_module(module))
+    assert spec is not None  # there is a loader for .py
+    loader, module = spec.loader, importlib.util.module_from_spec(spec)
+    assert loader is not None
+    in_experiment(path, lambda: loader.exec_module(module))
     return module
 
 

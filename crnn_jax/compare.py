@@ -38,8 +38,8 @@ class Change:
         """Returns name, count, recall before, recall after and the difference."""
         if not self.count:
             return self.name, "0", "-", "-", "-"
-        recalls = (f"{right / self.count:.4f}" for right in (self.before, self.after))
-        return self.name, str(self.count), *recalls, f"{self.difference:+.4f}"
+        before, after = (f"{right / self.count:.4f}" for right in (self.before, self.after))
+        return self.name, str(self.count), before, after, f"{self.difference:+.4f}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -184,7 +184,8 @@ def _parse(what: str, text: str, kind: type) -> Any:
         value = text
     if kind is float and type(value) is int:
         value = float(value)
-    if type(value) is not kind or (kind is float and not math.isfinite(value)):
+    finite = not isinstance(value, float) or math.isfinite(value)
+    if type(value) is not kind or not finite:
         expected = {bool: "true or false", int: "a whole number", float: "a number"}
         raise UserError(f"{what} is {text!r}: give {expected.get(kind, kind.__name__)}")
     return value

@@ -63,7 +63,7 @@ def measure(config: ConfigDict) -> Cost:
     loaded = layout.split(_batch(config, data, max(widths)))
     assets = layout.replicate(data.assets)
     start = time.perf_counter()
-    step_fn = train.compile_train_step(model, tx, config, data.feed, layout)
+    step_fn: Any = train.compile_train_step(model, tx, config, data.feed, layout)  # compiled by jit
     step = step_fn.lower(state, loaded, assets).compile()
     compiling = time.perf_counter() - start
     memory = step.memory_analysis()
@@ -109,7 +109,7 @@ def _epochs(data: TrainingSet) -> str:
 
 def _batch(config: ConfigDict, data: TrainingSet, width: int) -> types.Batch | None:
     """Returns noise in the shapes of the loaded rows, if any; their labels are real ones."""
-    if data.index is None:
+    if data.index is None or data.plan is None:
         return None
     rng = np.random.default_rng(0)
     size = data.plan.batch_rows(width)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, TypeVar
@@ -13,6 +14,7 @@ import numpy as np
 from crnn_jax.charset import Charset
 from crnn_jax.decode import Decoder
 from crnn_jax.errors import DataError, UserError
+from crnn_jax.models.crnn import CRNN
 from crnn_jax.models.encoders import frames_of
 from crnn_jax.models.ensemble import Ensemble
 from crnn_jax.models.windows import layers_of
@@ -43,9 +45,9 @@ def combine(models: Sequence[Recognizer]) -> Recognizer | Voters:
         )
     if len({_interface(model) for model in models}) > 1:
         return Voters(tuple(models), name)
-    network = Ensemble(
-        tuple(model.model for model in models), tuple(model.temperature for model in models)
-    )
+    networks = tuple(model.model for model in models if isinstance(model.model, CRNN))
+    assert len(networks) == len(models), "models are combined before they read in windows"
+    network = Ensemble(networks, tuple(model.temperature for model in models))
     return dataclasses.replace(
         models[0],
         model=network,
@@ -130,7 +132,7 @@ class Voters:
         streams = [
             member.stream(
                 copy,
-                lambda item, member=member: _prepared(member, *load(item)),
+                functools.partial(_prepared, member, load),
                 batch_size,
                 each,
                 words=words,
@@ -160,7 +162,8 @@ def decoder_of(
     return build(model.charset)
 
 
-def _prepared(member: Recognizer, image: Any, rotation: int) -> np.ndarray:
+def _prepared(member: Recognizer, load: Callable[[T], Any], item: T) -> np.ndarray:
+    image, rotation = load(item)
     return member.preprocess(image, rotation=rotation)
 
 
@@ -169,16 +172,18 @@ def vote(readings: Sequence[Reading | DataError]) -> Reading | DataError:
 
     Of texts that weigh the same, that of the first model is taken.
     """
+    votes: list[Reading] = []
     for reading in readings:
         if isinstance(reading, DataError):
             return reading
+        votes.append(reading)
     weights: dict[str, float] = {}
-    for reading in readings:
+    for reading in votes:
         for text, confidence in ((reading.text, reading.confidence), *reading.alternatives):
             weights[text] = weights.get(text, 0.0) + confidence
     ranked = sorted(weights.items(), key=lambda item: -item[1])  # stable
-    best, *others = [Alternative(text, weight / len(readings)) for text, weight in ranked]
-    shown = next((r for r in readings if r.text == best.text), None)
+    best, *others = [Alternative(text, weight / len(votes)) for text, weight in ranked]
+    shown = next((r for r in votes if r.text == best.text), None)
     return Reading(
         best.text,
         best.confidence,

@@ -10,7 +10,7 @@ import functools
 import pathlib
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from crnn_jax import cli, files
 from crnn_jax import decoder_options as options
@@ -36,6 +36,30 @@ _EXAMPLE = """example:
   python -m crnn_jax.evaluate --model=runs/mine --data=tsv:svt_test --protocol=36 --published \\
       --against=tesseract_out --out=results.md --plot=results.png
   python -m crnn_jax.evaluate --readings=predicts.txt:paddle --data=tsv:svt_test --protocol=36"""
+
+
+@overload
+def evaluate_source(
+    recognizer: Recognizer | Voters,
+    source: Source,
+    protocol: str,
+    decoder: str | Decoder | tuple[Decoder, ...] = "greedy",
+    batch_size: int = 32,
+    progress: bool = True,
+) -> Result: ...
+
+
+@overload
+def evaluate_source(
+    recognizer: Recognizer | Voters,
+    source: Source,
+    protocol: str,
+    decoder: str | Decoder | tuple[Decoder, ...] = "greedy",
+    batch_size: int = 32,
+    progress: bool = True,
+    *,
+    interrupted: Callable[[], bool],
+) -> Result | None: ...
 
 
 def evaluate_source(
@@ -64,6 +88,9 @@ def evaluate_source(
 
     from crnn_jax import processes
 
+    def load(i: int) -> Any:  # of a model pixels, of voters what each of them makes pixels of
+        return recognizer.preprocess(source.image_bytes(i))
+
     process, count = processes.place()
     mine = range(process, len(source), count)
     found: dict[int, Row] = {}
@@ -74,7 +101,7 @@ def evaluate_source(
     with bar:
         for position, reading in recognizer.stream(
             mine,
-            lambda i: recognizer.preprocess(source.image_bytes(i)),
+            load,
             batch_size,
             decoder,
             label=source.label,

@@ -109,8 +109,8 @@ def _export_onnx(
         from crnn_jax import runtime
 
         reader = path.with_name(f"{path.stem}_reader.py")
-        source = pathlib.Path(runtime.__file__).read_text(encoding="utf-8")
-        files.write_text(reader, source)
+        code = pathlib.Path(runtime.__file__).read_text(encoding="utf-8")
+        files.write_text(reader, code)
         yield f"{reader}: python {reader} IMAGE; needs numpy, Pillow and onnxruntime alone"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import pathlib
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -60,7 +60,7 @@ class Origin:
     def read(self, config: ConfigDict, data: TrainingSet, folders: Sequence[pathlib.Path]) -> None:
         """Reads the validation sets before anything is learnt, and keeps that in folders."""
         results = _evaluate(self._bundle.recognizer(), config, data)
-        kept = {"charset": list(self.charset.classes), "sets": {}}
+        kept: dict[str, Any] = {"charset": list(self.charset.classes), "sets": {}}
         for result in results:
             _LOG.info(
                 "before  %s: word accuracy %.4f on %d images",
@@ -87,7 +87,10 @@ def finish(config: ConfigDict, data: TrainingSet, folder: pathlib.Path) -> None:
         for result in _evaluate(found.recognizer(), config, data):
             if result.name not in kept["sets"]:
                 continue
-            rows = [evaluate.Row(*row, confidence=0.0) for row in kept["sets"][result.name]["rows"]]
+            rows = [
+                evaluate.Row(key, label, reading, 0.0)
+                for key, label, reading in kept["sets"][result.name]["rows"]
+            ]
             before = evaluate.Result(result.name, kept["sets"][result.name]["metrics"], rows)
             changes = compare.compare(before, result, old, _protocol(config, data))
             path = folder / f"characters_{result.name.replace('/', '_')}.tsv"
@@ -116,9 +119,11 @@ def finish(config: ConfigDict, data: TrainingSet, folder: pathlib.Path) -> None:
 def _evaluate(
     recognizer: Recognizer, config: ConfigDict, data: TrainingSet
 ) -> Iterable[evaluate.Result]:
-    return evaluate.evaluate_sources(
+    results = evaluate.evaluate_sources(
         recognizer, data.eval_sources, _protocol(config, data), config.eval_batch_size
-    ).values()
+    )
+    assert results is not None  # nothing interrupts it
+    return results.values()
 
 
 def _protocol(config: ConfigDict, data: TrainingSet) -> str:

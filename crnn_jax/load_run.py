@@ -28,6 +28,7 @@ def load(workdir: pathlib.Path) -> Recognizer:
     # Replicas may be calibrated alone; together they are calibrated anew.
     members = [dataclasses.replace(load_run(f)[0], temperature=1.0) for f in folders]
     together = ensembles.combine(members)
+    assert isinstance(together, Recognizer)  # replicas have one config, and frames of one meaning
     temperature = calibration_file.temperature_of(workdir, together.variables)
     return dataclasses.replace(together, name=workdir.name, temperature=temperature)
 

@@ -51,13 +51,18 @@ class Member:
         else:
             self._writer.rewind(step)
 
+    @property
+    def _started(self) -> writers.MetricWriter:
+        assert self._writer is not None, "nothing is written before `start`"
+        return self._writer
+
     def has_evaluation(self, step: int) -> bool:
         """Returns whether the evaluation of a step has been written."""
-        return processes.agree(self._writer.has_evaluation(step))
+        return processes.agree(self._started.has_evaluation(step))
 
     def log(self, step: int, sums: dict[str, Any], learning_rate: float, pace: Pace) -> None:
         """Writes a log line, see `writers.MetricWriter.write_train`."""
-        self._writer.write_train(step, sums, learning_rate, pace)
+        self._started.write_train(step, sums, learning_rate, pace)
 
     def evaluate(
         self, recognizer: Recognizer, interrupted: Callable[[], bool] = lambda: False
@@ -75,18 +80,19 @@ class Member:
 
     def judge(self, step: int, state: TrainState) -> tuple[TrainState, float | None]:
         """Writes the last evaluation; returns the state that it leads to, and the score."""
-        data = self._data
-        self._writer.write_eval(
-            step, self.results, data.eval_sources, data.preprocess, self._config.grid_images
+        data, results = self._data, self.results
+        assert results is not None, "the last evaluation was cut short"
+        self._started.write_eval(
+            step, results, data.eval_sources, data.preprocess, self._config.grid_images
         )
-        first = next(iter(self.results.values())).metrics
+        first = next(iter(results.values())).metrics
         score = first["word_accuracy"] if first["count"] else None
         return control.judge(state, score, self._config), score
 
     def summarise(self, step: int, state: TrainState) -> dict[str, Any]:
         """Writes and returns `summary.json`."""
         images = self._data.images_before(step)
-        seconds = self._writer.seconds
+        seconds = self._started.seconds
         return self.run.summarise(step, seconds, images, state.params, self.results or {})
 
     def close(self) -> None:

@@ -102,14 +102,16 @@ def read_scores(path: str, model: str) -> list[Score]:
                 found["name"],
                 found["count"],
                 found["word_accuracy"],
-                *found["intervals"]["word_accuracy_wilson"],
+                low,
+                high,
                 found["cer"],
                 results["protocol"],
                 results["decoder"],
             )
             for found in results["sets"]
+            for low, high in [found["intervals"]["word_accuracy_wilson"]]
         ]
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, ValueError):
         scores = []
     if not scores or len({score.set for score in scores}) < len(scores):
         raise UserError(

@@ -126,9 +126,12 @@ def gallery(groups: Sequence[tuple[str, bool, Sequence[Entry]]]) -> Image.Image:
                 draw.text((left, top + 16), "unreadable image", _WRONG, _font(_TEXT))
             top += _IMAGE[1] - 14
             blocks = metrics.differences(row.label, row.reading)
-            for side in (0, 1):
+            for runs in (
+                [(label, right) for label, _, right in blocks],
+                [(reading, right) for _, reading, right in blocks],
+            ):
                 top += 16
-                _draw_runs(draw, (left, top), [(b[side], b[2]) for b in blocks])
+                _draw_runs(draw, (left, top), runs)
         start += height
     return picture
 
@@ -142,7 +145,8 @@ def _draw_runs(
         unicodedata.bidirectional(c) in ("R", "AL", "NSM") for c in text
     ):  # parts would not join
         runs = [(text, all(right for _, right in runs))]
-    x, top = start
+    x: float = start[0]
+    top = start[1]
     for part, right in runs:
         part = part if right else part.replace(" ", _BLANK)  # a wrong blank would not be seen
         draw.text((x, top), part, _INK if right else _WRONG, _font(_TEXT))
@@ -214,7 +218,7 @@ def save_readings(
     path: pathlib.Path, source: Source, rows: Sequence[Row], preprocess: Preprocess
 ) -> None:
     """Writes the grid of a source's first rows, images as the model sees them."""
-    images = []
+    images: list[np.ndarray | None] = []
     for i in range(len(rows)):
         try:
             images.append(preprocess(source.image_bytes(i)))

@@ -111,9 +111,9 @@ def score_candidates(
 def _score(
     logits: types.Logits,
     frames: types.FrameCounts,
-    ids: Int[AnyArray, "B N T"],
-    lengths: Int[AnyArray, "B N"],
-    wanted: Bool[AnyArray, "B N"],
+    ids: Int[Array, "B N T"],
+    lengths: Int[Array, "B N"],
+    wanted: Bool[Array, "B N"],
     temperature: Float[AnyArray, ""] | np.float32,
     columns: int,
 ) -> Scores:

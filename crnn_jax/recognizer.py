@@ -27,6 +27,7 @@ from crnn_jax.models.windows import Windowed, layers_of
 from crnn_jax.reading import (
     NOTHING,
     Alternative,
+    Character,
     Reading,
     Scores,
     place_characters,
@@ -58,7 +59,8 @@ def predict_step(
     tables: Any,
 ) -> _Outputs:
     """Reads a batch and scores its labels; compiled once per model, decoder and shape."""
-    logits, frames = model.apply(variables, batch.images, batch.widths)
+    outputs: Any = model.apply(variables, batch.images, batch.widths)
+    logits, frames = outputs
     losses, feasible = ctc_loss(logits, frames, batch.labels, batch.label_lengths)
     return _Outputs(logits, frames, decode(logits, frames, tables), losses, feasible)
 
@@ -187,13 +189,13 @@ class Recognizer:
         Raises:
           DataError: for the first image that cannot be read; `stream` goes on instead.
         """
-        readings: list[Reading | None] = [None] * len(images)
+        readings: dict[int, Reading] = {}
         stream = self.stream(images, self.preprocess, batch_size, decoder, characters=True)
         for position, reading in stream:
             if isinstance(reading, DataError):
                 raise DataError(f"image {position}: {reading}")
             readings[position] = reading.in_pixels(width_of(images[position]))
-        return readings
+        return [readings[position] for position in range(len(images))]
 
     def stream(
         self,
@@ -220,8 +222,7 @@ class Recognizer:
         lexica: dict[int, Sequence[str]] = {}  # of items under way
         columns = 1 if label is None else self._frames()
 
-        def encode(item: T) -> list[int]:
-            text = label(item)
+        def encode(text: str) -> list[int]:
             ids = [] if self.charset.unknown(text) else self.charset.encode(text)
             return ids if len(ids) <= columns else []
 
@@ -232,7 +233,12 @@ class Recognizer:
                 yield item
 
         batches = stream_batches(
-            noted(items), load, self.preprocess, batch_size, label and encode, columns
+            noted(items),
+            load,
+            self.preprocess,
+            batch_size,
+            None if label is None else lambda item: encode(label(item)),
+            columns,
         )
         # The device stays ahead of the host, which decodes one batch while the next is computed.
         coming: _UnderWay | None = None  # its candidates are not known yet
@@ -248,7 +254,7 @@ class Recognizer:
                 outputs = predict_step(
                     self.model, self.variables, placed, decoder.on_device, decoder.tables
                 )
-                following = _UnderWay(positions, batch.widths, outputs)
+                following = _UnderWay(positions, np.asarray(batch.widths), outputs)
             if coming is not None:
                 self._decode(coming, decoder, lexica)
                 coming.scores = score_candidates(
@@ -284,7 +290,7 @@ class Recognizer:
                 Alternative(candidate.text, probability(log))
                 for candidate, log in zip(own, logs, strict=True)
             ]
-            placed = ()
+            placed: tuple[Character, ...] = ()
             if scores is not None and scores.alignment is not None:
                 placed = place_characters(
                     own[0].ids, self.charset, scores.characters[row], scores.alignment, row,

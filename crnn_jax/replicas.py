@@ -247,6 +247,7 @@ def _summarise(workdir: pathlib.Path, summaries: Sequence[dict[str, Any]]) -> di
 
 
 def _spread(values: Sequence[float | None]) -> dict[str, float | None]:
-    if None in values:  # no row could be scored
+    known = [value for value in values if value is not None]
+    if len(known) < len(values):  # no row could be scored
         return {"mean": None, "std": None}
-    return {"mean": statistics.fmean(values), "std": statistics.stdev(values)}
+    return {"mean": statistics.fmean(known), "std": statistics.stdev(known)}

@@ -44,7 +44,9 @@ def stream_rotated(
 
 
 def _surest(readings: list[Reading | DataError]) -> Reading | DataError:
-    errors = [reading for reading in readings if isinstance(reading, DataError)]
-    if errors:
-        return errors[0]
-    return max(readings, key=lambda r: (bool(r.text), r.confidence, -r.rotation))
+    found: list[Reading] = []
+    for reading in readings:
+        if isinstance(reading, DataError):
+            return reading
+        found.append(reading)
+    return max(found, key=lambda r: (bool(r.text), r.confidence, -r.rotation))

@@ -345,10 +345,10 @@ class Lexicon:
         self._groups: dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
         for length in sorted({len(ids) for ids in self.ids}):
             rows = np.array([row for row, ids in enumerate(self.ids) if len(ids) == length])
-            ids = np.array([self.ids[row] for row in rows])
-            letters = np.sort(ids, axis=1)
+            strings = np.array([self.ids[row] for row in rows])
+            letters = np.sort(strings, axis=1)
             letters[:, 1:][letters[:, 1:] == letters[:, :-1]] = -1
-            self._groups[length] = rows, ids, letters
+            self._groups[length] = rows, strings, letters
 
     def best(self, p: np.ndarray, count: int) -> list[tuple[tuple[int, ...], str, float]]:
         """Returns (class ids, word, log p) of the best words, best first.
@@ -682,11 +682,11 @@ class Reader:
         """
         if decoder not in DECODERS:
             raise ReadError(f"unknown decoder {decoder!r}: valid: {', '.join(DECODERS)}")
+        known: Lexicon | None = None
         if decoder == "lexicon":
             if lexicon is None:
                 raise ReadError("decoder 'lexicon' needs words: give lexicon=[...]")
-            if not isinstance(lexicon, Lexicon):
-                lexicon = Lexicon(lexicon, self.charset)
+            known = lexicon if isinstance(lexicon, Lexicon) else Lexicon(lexicon, self.charset)
         pixels, sizes = [], []
         for number, image in enumerate(images):
             try:
@@ -702,7 +702,7 @@ class Reader:
             for row, logits in zip(rows, self.logits([pixels[i] for i in rows]), strict=True):
                 width = pixels[row].shape[1]
                 readings[row] = self._reading(
-                    logits, decoder, lexicon, sizes[row] / width, width, characters
+                    logits, decoder, known, sizes[row] / width, width, characters
                 )
         return [readings[i] for i in range(len(images))]
 
@@ -717,7 +717,7 @@ class Reader:
     ) -> Reading:
         """Returns the reading of a row; `scale` is pixels of the image per pixel read."""
         p = posteriors(logits, 1.0)
-        if decoder == "lexicon":
+        if lexicon is not None:
             found = [(ids, text) for ids, text, _ in lexicon.best(p, count=5)]
         else:
             strings = [greedy(p)] if decoder == "greedy" else beam(p)

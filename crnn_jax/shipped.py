@@ -60,7 +60,7 @@ def describe() -> list[str]:
     from crnn_jax import model_card
     from crnn_jax.bundle_file import load_bundle
 
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, path in shipped().items():
         try:
             _check(name, path)

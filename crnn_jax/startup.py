@@ -51,7 +51,7 @@ class Compilations:
     @property
     def programs(self) -> int:
         """How many."""
-        return _totals["programs"] - self._programs
+        return int(_totals["programs"] - self._programs)
 
     @property
     def seconds(self) -> float:
@@ -67,10 +67,10 @@ def _listen() -> None:
         jax.monitoring.register_event_duration_secs_listener(_heard)
 
 
-def _heard(event: str, seconds: float, **_: Any) -> None:
+def _heard(event: str, duration_secs: float, **_: Any) -> None:
     if event == _COMPILED:
         _totals["programs"] += 1
-        _totals["seconds"] += seconds
+        _totals["seconds"] += duration_secs
 
 
 class Trace:

@@ -197,10 +197,10 @@ def _check_shapes(
     classes = {_HEAD + "kernel": 1, _HEAD + "bias": 0}  # the axis that may differ
     for found, charset, whose in ((before, old, "model"), (after, new, "new network")):
         count = charset.num_classes
-        shape = np.shape(found.get(_HEAD + "bias", np.zeros(0)))
-        if shape != (count,):
+        bias = np.shape(found.get(_HEAD + "bias", np.zeros(0)))
+        if bias != (count,):
             raise UserError(
-                f"the {whose} has a classifier of {shape} and not ({count},), which its charset of "
+                f"the {whose} has a classifier of {bias} and not ({count},), which its charset of "
                 f"{len(charset.classes)} characters and the blank needs: give the charset that "
                 "belongs to it"
             )

@@ -101,7 +101,7 @@ def loaded_batches(
     data: TrainingSet, config: ConfigDict, start: int, stop: int, layout: Layout
 ) -> Iterator[types.Batch | None]:
     """Yields what the host contributes to every step: a batch on its way to the device, or None."""
-    if data.index is None:
+    if data.index is None or data.plan is None:
         return itertools.repeat(None)
     batches = train_batches(
         data.index, data.plan, data.preprocess, start, stop, data.label_length,
@@ -195,7 +195,7 @@ def train_and_evaluate(
         stop = stack.enter_context(StopSignal())
         vote = parallel.Vote(layout)
         here = layout.local()  # evaluation: every process reads its share on its own devices
-        stopping = False
+        stopping, early = False, control.exhausted(states[0], config)
         pending: tuple[int, Any] | None = None  # metrics are fetched while the next step runs
 
         def recognizer(state: TrainState) -> Recognizer:
@@ -233,7 +233,6 @@ def train_and_evaluate(
                 group.save(step, group.split(state), scores, replace)
 
         under_way: collections.deque[Any] = collections.deque()  # sums of calls not waited for
-        early = control.exhausted(states[0], config)
         if is_evaluated(step) and step and not group.has_evaluation(step):
             evaluate_and_save(replace=True)  # what a signal had cut short
         first_step = step + each

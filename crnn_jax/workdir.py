@@ -192,11 +192,14 @@ def _provenance(data: TrainingSet) -> dict[str, Any]:
 
 def _commit() -> str | None:
     """Returns the checkout's commit, "+" after it when files have changed; None without git."""
-    git = ["git", "-C", str(pathlib.Path(__file__).parent)]
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(pathlib.Path(__file__).parent), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+        return done.stdout.strip()
+
     try:
-        run = {"capture_output": True, "text": True, "check": True, "timeout": 10}
-        head = subprocess.run([*git, "rev-parse", "HEAD"], **run).stdout.strip()
-        dirty = subprocess.run([*git, "status", "--porcelain", "-uno"], **run).stdout.strip()
+        head, dirty = git("rev-parse", "HEAD"), git("status", "--porcelain", "-uno")
     except (OSError, subprocess.SubprocessError):
         return None
     return head + ("+" if dirty else "")

@@ -9,7 +9,7 @@ import pathlib
 import shutil
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import IO, Any
 
 from crnn_jax import evaluate, files, pictures
 from crnn_jax.data.images import Preprocess
@@ -49,7 +49,8 @@ class MetricWriter:
         self._images = images
         self._active = active
         self._name = f"{name}: " if name else ""
-        self._file = self._events = None
+        self._file: IO[str] | None = None
+        self._events: Any = None
         self._before = self._open(start)
         self._began = time.perf_counter()
         if active:
@@ -75,6 +76,7 @@ class MetricWriter:
         return seconds
 
     def _write(self, line: dict[str, Any]) -> None:
+        assert self._file is not None  # only the process that opened it writes
         line |= {"seconds": round(self.seconds, 2)}
         try:
             self._file.write(json.dumps(files.finite(line)) + "\n")
@@ -184,7 +186,7 @@ class MetricWriter:
 
     def close(self) -> None:
         """Flushes and closes everything."""
-        if self._active:
+        if self._file is not None:
             self._file.close()
             self._events.close()
 
