@@ -218,16 +218,6 @@ def test_command(folder, smoke_run, recognizer, run_command):
     assert [plain[i] for i in range(1, 8)] == [reading.text for reading in expected]
 
 
-@pytest.mark.slow
-def test_labels_of_which_nothing_counts_choose_nothing(tmp_path, mistake):
-    write_words(tmp_path, ["??", "!"])
-    (tmp_path / "words.txt").write_text("\n".join(WORDS), encoding="utf-8")
-    argv = ["--model=quickstart", f"--data=tsv:{tmp_path}/labels.tsv", "--protocol=36",
-            f"--lm={tmp_path}/words.txt", "--order=2", "--alphas=0.5", "--bonuses=1",
-            "--width=1"]  # fmt: skip
-    assert "protocol 36 leaves nothing of any label" in mistake(tune.main, *argv)
-
-
 def _source(folder):
     from crnn_jax.data.sources import open_source
 

@@ -90,11 +90,8 @@ def main(argv: Sequence[str]) -> int:
     none = scores[search_lib.NONE]
     crossed = paired_test(none, tuning.crossed(_halves(groups)), source.name)
     chosen = paired_test(none, scores[best], source.name)
-    if crossed is None or chosen is None:
-        raise UserError(
-            f"{spec}: protocol {protocol} leaves nothing of any label, so weights cannot be told "
-            "apart: give other images, or another --protocol"
-        )
+    assert crossed is not None  # `tune` refuses labels of which nothing counts
+    assert chosen is not None
     print(_grid(tuning, best).text())
     print(_told(tuning, best, chosen, crossed))
     widths = [
