@@ -13,7 +13,7 @@ help:
 	@echo "make train     train the quickstart experiment into runs/quickstart"
 	@echo "make test      the core tests"
 	@echo "make test-all  the slow tests, too"
-	@echo "make lint      formatting and lint"
+	@echo "make lint      formatting, lint and types"
 	@echo "make docs      the documentation, into build/docs"
 	@echo "make dist      source archive and wheel, into dist/"
 	@echo "make fonts     free fonts of Debian, installed and drawn into build/fonts.npz (root)"
@@ -41,6 +41,7 @@ test-all: $(VENV)/.ready-dev
 lint: $(VENV)/.ready-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
+	$(BIN)/mypy
 
 FONTS := experiments/fonts_debian.txt
 TAB := $(shell printf '\t')
