@@ -68,6 +68,7 @@ def test_words_of_a_field() -> None:
         ("GET", "/gradio_api/proxy=http://elsewhere.invalid/", None, 404),
         ("POST", "/gradio_api/process_recording", 10, 404),
         ("POST", "/gradio_api/call/read", 100, 200),
+        ("POST", "/gradio_api/call/other", 100, 404),
         ("POST", "/gradio_api/upload", 101, 413),
         ("POST", "/gradio_api/upload", None, 411),
     ],
@@ -82,9 +83,12 @@ def test_the_gate(method: str, path: str, length: int | None, status: int) -> No
     async def send(message) -> None:
         sent.append(message)
 
+    async def receive() -> dict:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
     headers = [] if length is None else [(b"content-length", str(length).encode())]
     scope = {"type": "http", "method": method, "path": path, "headers": headers}
-    asyncio.run(Gate(behind, 100)(scope, None, send))
+    asyncio.run(Gate(behind, 100)(scope, receive, send))
     assert sent[0]["status"] == status
     assert (b"content-security-policy" in dict(sent[0]["headers"])) == (status == 200)
     assert status == 200 or len(json.loads(sent[1]["body"])["detail"].splitlines()) == 1
@@ -171,8 +175,8 @@ def test_lexicon_and_pattern(url: str) -> None:
     image = data_uri((_EXAMPLES / "uniform.png").read_bytes())
     for lexicon, pattern, wanted in (
         ("", "", "uniform"),
-        ("unicorn, uniforms\nperform", "", "uniforms"),
-        ("unicorn, uniforms\nperform", "[a-z]{7}", "unicorn"),
+        ("unicorn, uniforms\nquick", "", "uniforms"),
+        ("unicorn, uniforms\nquick", "[a-z]{7}", "unicorn"),
         ("", "[A-Z][a-z]+", "Uniform"),
     ):
         event, (text, _, values) = ask(url, image, lexicon, pattern)
@@ -189,7 +193,7 @@ def test_lexicon_and_pattern(url: str) -> None:
 
 
 @pytest.mark.slow
-def test_what_cannot_be_read_is_refused_in_a_line(url: str, monkeypatch) -> None:
+def test_what_cannot_be_read_is_refused_in_a_line(url: str) -> None:
     whole = (_EXAMPLES / "uniform.png").read_bytes()
     large = png(Image.new("1", (desks.MOST_PIXELS // 1000 + 1, 1000)))
     for image, told in (
@@ -199,14 +203,15 @@ def test_what_cannot_be_read_is_refused_in_a_line(url: str, monkeypatch) -> None
         (data_uri(whole[: len(whole) // 2]), "damaged or truncated"),
         (data_uri(large), "30,001 x 1,000 pixels"),
         (data_uri(bytes(desks.MOST_BYTES + 1)), "at most 12 MiB"),
-        ({"url": "data:image/png;base64,?"}, "neither uploaded nor a data URI"),
-        ({"url": "http://elsewhere.invalid/x.png"}, "neither uploaded nor a data URI"),
-        ("text", ""),
-        (7, ""),
+        ({"url": "data:image/png;base64,?"}, "neither an upload nor a data URI"),
+        ({"url": "http://elsewhere.invalid/x.png"}, "neither an upload nor a data URI"),
+        ("text", "neither an upload"),
+        (7, "neither an upload"),
     ):
         assert told in refused(url, image, "", "")
+    assert "three inputs" in refused(url, image)
     body = {"data": [data_uri(bytes(2 * desks.MOST_BYTES)), "", ""]}
-    answer = httpx.post(f"{url}/gradio_api/call/read", json=body)
+    answer = httpx.post(f"{url}/gradio_api/call/read", json=body, timeout=60)
     assert answer.status_code == 413
     assert "too large" in answer.json()["detail"]
 

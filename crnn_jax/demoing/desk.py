@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.special
 
 from crnn_jax import types
 from crnn_jax.charset import Charset
@@ -25,7 +26,7 @@ from crnn_jax.decode.pattern import compile_pattern
 from crnn_jax.decode.words import encoded_words
 from crnn_jax.errors import ImageError, UserError
 from crnn_jax.models.windows import Windowed
-from crnn_jax.reading import Reading
+from crnn_jax.reading import Reading, score_candidates
 from crnn_jax.recognizer import Recognizer
 from crnn_jax.reporting import alignment
 
@@ -73,8 +74,15 @@ class Desk:
         """Compiles what readings need, so that the first one is quick."""
         for model in self._models:
             image = np.full((model.preprocess.height, model.preprocess.widest, 3), 255, np.uint8)
-            for lexicon, pattern in (("", ""), (model.charset.classes[0], ""), ("", ".+")):
-                self._read(image, self._decoder(lexicon, pattern))
+            for lexicon, pattern in (("", ""), (self.charset.classes[0], ""), ("", ".+")):
+                search = _Search(self._decoder(lexicon, pattern))
+                self._read(image, search)
+            logits, frames = search.seen
+            for length in (1, logits.shape[1] // 4 + 1, logits.shape[1] // 2 + 1):
+                text = Candidate("", (1,) * length, 0.0)
+                for count in (1, ALTERNATIVES + 1):
+                    score_candidates(logits, frames, [[text] * count], 1.0, True)
+                alignment.paths(logits, frames, [list(text.ids)])
 
     def read(self, content: bytes, lexicon: str = "", pattern: str = "") -> Seen:
         """Reads an encoded image.
@@ -94,17 +102,16 @@ class Desk:
             )
         pixels = decode_image(content, 3, MOST_PIXELS)
         with self._lock:
-            return self._read(pixels, self._decoder(lexicon, pattern))
+            return self._read(pixels, _Search(self._decoder(lexicon, pattern)))
 
-    def _read(self, pixels: Pixels, decoder: Decoder) -> Seen:
+    def _read(self, pixels: Pixels, search: _Search) -> Seen:
         image = self._preprocess(pixels)
         model = next(m for m in self._models if m.preprocess.widest >= image.shape[1])
-        search = _Search(decoder)
         [(_, reading)] = model.stream([image], lambda image: image, 1, search, characters=True)
         ids = self.charset.encode_known(reading.text)
         [path] = alignment.paths(*search.seen, [ids])
         logits, frames = jax.device_get(search.seen)
-        posteriors = np.asarray(jax.nn.softmax(logits[0].astype(np.float32), axis=-1))
+        posteriors = scipy.special.softmax(logits[0].astype(np.float32), axis=-1)
         return Seen(pixels, reading, alignment.Look(image, posteriors[: frames[0]], path, None))
 
     def _decoder(self, lexicon: str, pattern: str) -> Decoder:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -11,11 +12,13 @@ Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 App = Callable[[MutableMapping[str, Any], Receive, Send], Awaitable[None]]
 
+_LOG = logging.getLogger("crnn_jax")
+
 # Gradio answers on many more: it fetches from other hosts, records video, edits code.
 _PATHS = re.compile(
     r"/|/(?:config|theme\.css|favicon\.ico|manifest\.json|robots\.txt)/?|/(?:assets|static|svelte)/.*"
     r"|/gradio_api/(?:info|openapi\.json|config|app_id|upload|upload_progress|startup-events|cancel"
-    r"|reset|theme\.css|queue/join|queue/data|heartbeat/[\w-]+|call/(?:v2/)?\w+(?:/\w+)?)/?"
+    r"|reset|theme\.css|queue/join|queue/data|heartbeat/[\w-]+|call/(?:v2/)?read(?:/\w+)?)/?"
     r"|/gradio_api/file=(?!https?:).*"
 )
 _POLICY = (
@@ -24,6 +27,9 @@ _POLICY = (
     "font-src 'self' data:; connect-src 'self' data: blob:; worker-src 'self' blob:; "
     "object-src 'none'; base-uri 'self'; form-action 'self'; frame-ancestors 'none'"
 )
+# Bytes of a refused request that are read: who is still sending would not see the answer.
+_TAKEN = 256 * 2**20
+_UNKNOWN = b'event: error\ndata: {"error": "there is no such reading"}\n\n'
 _HEADERS = [
     (b"content-security-policy", _POLICY.encode()),
     (b"x-content-type-options", b"nosniff"),
@@ -57,17 +63,35 @@ class Gate:
                 await _answer(send, 411, "say how long the request is: Content-Length")
                 return
             if int(length) > self._most_bytes:
-                await _answer(
-                    send, 413, f"the request is too large: at most {self._most_bytes:,} bytes"
-                )
+                if int(length) <= _TAKEN:
+                    await _take(receive)
+                line = f"the request is too large: at most {self._most_bytes:,} bytes"
+                await _answer(send, 413, line)
                 return
 
+        complete = False
+
         async def send_with_headers(message: MutableMapping[str, Any]) -> None:
+            nonlocal complete
+            complete = message["type"] == "http.response.body" and not message.get("more_body")
             if message["type"] == "http.response.start":
                 message = {**message, "headers": [*message.get("headers", []), *_HEADERS]}
             await send(message)
 
-        await self._app(scope, receive, send_with_headers)
+        try:
+            await self._app(scope, receive, send_with_headers)
+        except Exception as error:  # Gradio's way to say that it knows no such reading or file
+            _LOG.warning("%s: %s", scope["path"], " ".join(str(error).split()))
+            if not complete:
+                await send({"type": "http.response.body", "body": _UNKNOWN})
+
+
+async def _take(receive: Receive) -> None:
+    """Reads the rest of a request and forgets it."""
+    while True:
+        message = await receive()
+        if message["type"] != "http.request" or not message.get("more_body"):
+            return
 
 
 async def _answer(send: Send, status: int, line: str) -> None:

@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 
 import fastapi
 import gradio as gr
+import pydantic
 from gradio import utils as gradio_utils
+from gradio.data_classes import ImageData
 
 from crnn_jax.decode.pattern import PATTERNS
 from crnn_jax.demoing import shown
@@ -26,8 +28,13 @@ _STYLE = """
 .gradio-container { max-width: 1180px !important; margin: 0 auto !important }
 #text textarea { font-size: 22px; font-weight: 600 }
 #examples .container { width: auto; height: auto; border: 0; border-radius: 3px }
-#examples img { width: auto; height: 32px; max-width: 140px; object-fit: contain }
+#examples img { width: auto; height: 32px; max-width: 180px; object-fit: contain }
+#examples .table-wrap { overflow-x: auto; contain: inline-size }
 #examples td { padding: 4px 10px }
+@media (max-width: 600px) {
+  #examples img { max-width: 110px } #examples td, #examples th { padding: 4px 6px }
+  #examples th { font-size: 12px; white-space: normal }
+}
 """
 
 
@@ -68,7 +75,7 @@ def build(desk: Desk) -> gr.Blocks:
                 raise UserError("there is no image: give one")
             return _results(desk, image, lexicon, pattern)
         except UserError as error:
-            raise gr.Error(_line(error), print_exception=False) from None
+            raise _refused(_line(error)) from None
 
     with gr.Blocks(
         title="crnn_jax", analytics_enabled=False, delete_cache=(_SWEPT, _KEPT)
@@ -127,7 +134,8 @@ def build(desk: Desk) -> gr.Blocks:
             read, fields, results, api_name="read", concurrency_limit=1, concurrency_id="desk"
         )
     _keep_to_uploads([image, lexicon, pattern])
-    image.preprocess = _content
+    image.preprocess, image.data_model = _content, _Image
+    blocks.validate_inputs = _three_inputs
     blocks.queue(max_size=MOST_WAITING, api_open=False)
     return blocks
 
@@ -148,6 +156,29 @@ def _line(error: UserError) -> str:
     return " ".join(str(error).split())
 
 
+class _Image(ImageData):
+    """What stands for an image in a request; one line tells what does not."""
+
+    model_config = pydantic.ConfigDict(title="ImageData")
+
+    @classmethod
+    def model_validate(cls, value: Any, **options: Any) -> Any:
+        """Returns the values, checked; anything else is an error of one line."""
+        try:
+            return super().model_validate(value, **options)
+        except pydantic.ValidationError:
+            raise _refused("the image is neither an upload nor a data URI in base64") from None
+
+
+def _three_inputs(_: Any, inputs: Sequence[Any]) -> None:
+    if len(inputs) < 3:
+        raise _refused("a request has three inputs: image, lexicon, pattern; the last may be empty")
+
+
+def _refused(line: str) -> gr.Error:
+    return gr.Error(line, print_exception=False)
+
+
 def _keep_to_uploads(components: Sequence[Any]) -> None:
     """Makes components refuse links, and files that were not uploaded.
 
@@ -156,9 +187,7 @@ def _keep_to_uploads(components: Sequence[Any]) -> None:
 
     async def uploaded(path: Any) -> str:
         if not _is_upload(path):
-            raise gr.Error(
-                "only uploaded files are read: upload the image first", print_exception=False
-            )
+            raise _refused("only uploaded files are read: upload the image first")
         return str(path)
 
     for component in components:
@@ -181,19 +210,13 @@ def _content(payload: Any) -> bytes | None:
                 raise ValueError
             return base64.b64decode(data, validate=True)
         except (ValueError, binascii.Error):
-            raise gr.Error(
-                "the image is neither uploaded nor a data URI in base64", print_exception=False
-            ) from None
+            raise _refused("the image is neither an upload nor a data URI in base64") from None
     if not _is_upload(payload.path):
-        raise gr.Error(
-            "only uploaded files are read: upload the image first", print_exception=False
-        )
+        raise _refused("only uploaded files are read: upload the image first")
     try:
         return pathlib.Path(payload.path).read_bytes()
     except OSError:
-        raise gr.Error(
-            "the image is not here any more: upload it again", print_exception=False
-        ) from None
+        raise _refused("the image is not here any more: upload it again") from None
 
 
 def application(desk: Desk, host: str, port: int) -> Gate:
@@ -218,4 +241,5 @@ def application(desk: Desk, host: str, port: int) -> Gate:
         theme=theme,
         css=_STYLE + shown.STYLE,
     )
+    _results(desk, (_EXAMPLES / EXAMPLES[0].file).read_bytes(), "", "")  # fonts are loaded now
     return Gate(app, MOST_BYTES * 4 // 3 + 2**16)  # as a data URI, with all that is around it

@@ -16,6 +16,7 @@ from crnn_jax.reporting import alignment
 from crnn_jax.reporting.style import FRAMES
 
 _PICTURE = (1200, 160)  # pixels that the image may take
+_FEW = 40  # frames whose heat map may shrink to a phone's width; one of more scrolls
 
 # Gradio sets `.dark` on the body and the variables that are used here.
 STYLE = (
@@ -38,7 +39,8 @@ STYLE = (
 .seen th { color: var(--soft); font-size: 13px }
 .seen td.number, .seen th.number { text-align: right; font-variant-numeric: tabular-nums }
 .seen .boxes { display: block; max-width: 100%; height: auto; border-radius: 4px; margin: 0 }
-.seen svg.frames { max-width: none; height: auto } .seen svg.frames text { fill: var(--soft);
+.seen svg.frames { max-width: none; height: auto } .seen .few svg.frames { max-width: 100% }
+.seen svg.frames text { fill: var(--soft);
   font: 11px system-ui, "DejaVu Sans", sans-serif }
 .seen svg.frames text.char { fill: var(--ink); font-size: 13px }
 .refusal { border-left: 4px solid #b3261e; padding: 10px 14px; border-radius: 4px;
@@ -61,10 +63,11 @@ def as_html(seen: Seen, charset: Charset) -> str:
     parts = [_sure(reading), _alternatives(reading)]
     if reading.characters:
         parts.append(_boxes(seen))
+    few = ' class="few"' if len(seen.look.posteriors) <= _FEW else ""
     parts.append(
         "<h3>Frame by frame</h3><p>What the network says from left to right: the stronger the "
         "colour, the likelier. Outlined is where it reads each character.</p>"
-        + alignment.heat_map(seen.look, charset, f"frames of {reading.text}")
+        f"<div{few}>{alignment.heat_map(seen.look, charset, f'frames of {reading.text}')}</div>"
     )
     return f'<div class="seen">{"".join(parts)}</div>'
 

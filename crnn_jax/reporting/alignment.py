@@ -28,7 +28,7 @@ _ROW, _GUTTER = 15, 46  # pixels of a class, of the names beside
 _LEAST = 0.02  # probability of a cell that is drawn
 _RIVAL, _RIVALS = 0.1, 4  # probability of a class that neither text holds, and how many at most
 _TALLEST = 110.0  # pixels of the image
-_COLUMNS = 16  # texts are padded to a multiple of it: few shapes, for each is compiled
+_SHARES = (4, 2, 1)  # of the frames, to which texts are padded: few shapes, for each is compiled
 
 
 class Path(NamedTuple):
@@ -97,7 +97,8 @@ def paths(logits: Any, frames: Any, texts: Sequence[list[int]]) -> list[Path | N
       texts: class ids of one text per row.
     """
     longest = max(len(ids) for ids in texts)
-    columns = _COLUMNS * max(1, -(-longest // _COLUMNS))
+    sizes = [-(-logits.shape[1] // share) for share in _SHARES]
+    columns = next((size for size in sizes if size >= longest), longest)
     padded = np.zeros((len(texts), columns), np.int32)
     for row, ids in enumerate(texts):
         padded[row, : len(ids)] = ids

@@ -19,33 +19,9 @@ from fuzz_images import ODD_PATHS, Case, mutate, seeds
 
 _DIGEST = 64
 _DEEP = "@deep@"  # stands for lists in lists, which `json.dumps` would not write
-NUMBERS = (
-    0,
-    -1,
-    1,
-    2,
-    3,
-    7,
-    31,
-    33,
-    100,
-    4096,
-    2**16 + 1,
-    2**31,
-    2**63,
-    10**9,
-    10**12,
-    10**40,
-    10**400,
-    1.0,
-    1.5,
-    -0.0,
-    1e308,
-    1e-308,
-    float("nan"),
-    float("inf"),
-    -float("inf"),
-)
+_INTS = (0, -1, 1, 2, 3, 7, 31, 33, 100, 4096, 2**16 + 1, 2**31, 2**63, 10**9, 10**12, 10**40)
+_FLOATS = (1.0, 1.5, -0.0, 1e308, 1e-308, float("nan"), float("inf"), -float("inf"))
+NUMBERS = (*_INTS, 10**400, *_FLOATS)
 _TEXTS = (
     "",
     " ",
@@ -84,47 +60,16 @@ VALUES = (
     {"a": _DEEP},
 )
 _KNOBS = (
-    "data.height",
-    "data.width",
-    "data.channels",
-    "data.fit",
-    "data.min_width",
-    "data.max_width",
-    "model.encoder",
-    "model.hidden",
-    "model.layers",
-    "model.projection",
-    "model.recurrence",
-    "model.bidirectional",
-    "model.dtype",
-    "model.dropout",
-    "model.name",
-    "model.standardize",
-    "model.auxiliary",
-    "replicas",
-    "data",
-    "model",
-    "charset",
-)
+    "data.height", "data.width", "data.channels", "data.fit", "data.min_width", "data.max_width",
+    "model.encoder", "model.hidden", "model.layers", "model.projection", "model.recurrence",
+    "model.bidirectional", "model.dtype", "model.dropout", "model.name", "model.standardize",
+    "model.auxiliary", "replicas", "data", "model", "charset",
+)  # fmt: skip
 _NAMES = (
-    "../../x.npy",
-    "/etc/x.npy",
-    "C:\\x.npy",
-    "a\nb.npy",
-    "a\nb",
-    "\x00.npy",
-    ".npy",
-    "",
-    "/",
-    "params.npy",
-    "params/x/../y.npy",
-    "model.json/x",
-    "params/" * 3000 + "x.npy",
-    "é.npy",
-    "folder/",
-    "params//x.npy",
-    "a\rb\x85c.npy",
-)
+    "../../x.npy", "/etc/x.npy", "C:\\x.npy", "a\nb.npy", "a\nb", "\x00.npy", ".npy", "", "/",
+    "params.npy", "params/x/../y.npy", "model.json/x", "params/" * 3000 + "x.npy", "é.npy",
+    "folder/", "params//x.npy", "a\rb\x85c.npy",
+)  # fmt: skip
 
 
 def sealed(content: bytes) -> bytes:

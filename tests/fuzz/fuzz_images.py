@@ -20,40 +20,13 @@ from PIL import Image, ImageDraw
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".PNG")
 MODES = (
-    "1",
-    "L",
-    "LA",
-    "La",
-    "P",
-    "PA",
-    "RGB",
-    "RGBA",
-    "RGBa",
-    "RGBX",
-    "CMYK",
-    "YCbCr",
-    "LAB",
-    "HSV",
-    "I",
-    "F",
-    "I;16",
-    "I;16B",
-    "I;16L",
-)
+    "1", "L", "LA", "La", "P", "PA", "RGB", "RGBA", "RGBa", "RGBX", "CMYK", "YCbCr", "LAB", "HSV",
+    "I", "F", "I;16", "I;16B", "I;16L",
+)  # fmt: skip
 ODD_PATHS = (
-    "fifo",
-    "folder",
-    "loop",
-    "broken link",
-    "/dev/zero",
-    "/dev/null",
-    "/dev/full",
-    "/proc/self/mem",
-    "missing",
-    "long name",
-    "NUL in the name",
-    "below a file",
-)
+    "fifo", "folder", "loop", "broken link", "/dev/zero", "/dev/null", "/dev/full",
+    "/proc/self/mem", "missing", "long name", "NUL in the name", "below a file",
+)  # fmt: skip
 _NUMBERS = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 _PAGES = {
     "text": b"this is a text\n" * 20,
