@@ -108,6 +108,7 @@ class Desk:
         image = self._preprocess(pixels)
         model = next(m for m in self._models if m.preprocess.widest >= image.shape[1])
         [(_, reading)] = model.stream([image], lambda image: image, 1, search, characters=True)
+        assert isinstance(reading, Reading)  # what is no image has been told by now
         ids = self.charset.encode_known(reading.text)
         [path] = alignment.paths(*search.seen, [ids])
         logits, frames = jax.device_get(search.seen)
@@ -208,7 +209,8 @@ class _Search:
 
     def __init__(self, decoder: Decoder):
         self._decoder = decoder
-        self.seen: tuple[Any, Any] = ()  # logits and frames of the last row, (1, T, K) and (1,)
+        # Logits and frames of the last row, (1, T, K) and (1,).
+        self.seen: tuple[Any, Any] = None, None
 
     def read(self, found: Any, row: int, charset: Charset, words: Sequence[str]) -> list[Candidate]:
         """Returns the other decoder's readings; see `crnn_jax.decode.Decoder`."""
