@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import importlib.util
 import io
 import json
 import pathlib
@@ -29,6 +30,12 @@ from crnn_jax.errors import UserError
 _EXAMPLES = pathlib.Path(demo.__file__).parent / "demoing" / "examples"
 
 
+def skip_without_gradio() -> None:
+    """Skips the test; importing Gradio to find out would take seconds."""
+    if importlib.util.find_spec("gradio") is None:
+        pytest.skip("Gradio is not installed: pip install 'crnn_jax[demo]'")
+
+
 # Without a server.
 
 
@@ -43,7 +50,7 @@ _EXAMPLES = pathlib.Path(demo.__file__).parent / "demoing" / "examples"
     ],
 )
 def test_mistakes(mistake: Callable, argv: list[str], messages: list[str]) -> None:
-    pytest.importorskip("gradio")
+    skip_without_gradio()
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         line = mistake(demo.main, *(part.format(taken=port) for part in argv))
@@ -113,7 +120,7 @@ def serving(*argv: str) -> Iterator[tuple[str, subprocess.Popen]]:
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    pytest.importorskip("gradio")
+    skip_without_gradio()
     with serving() as (url, _):
         yield url
 
@@ -231,7 +238,7 @@ def test_no_file_but_uploads_is_read_or_served(url: str, tmp_path: pathlib.Path)
 
 @pytest.mark.slow
 def test_it_ends_when_told_to_and_leaves_nothing(tmp_path: pathlib.Path, monkeypatch) -> None:
-    pytest.importorskip("gradio")
+    skip_without_gradio()
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     with serving() as (url, process):
         files = {"files": ("x.png", (_EXAMPLES / "uniform.png").read_bytes())}
