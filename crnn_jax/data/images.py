@@ -80,7 +80,7 @@ _ORIENTATION_TAG, _SIZE_TAGS = 0x0112, (0x0100, 0x0101)  # width and height
 _LARGE = MAX_PIXELS // 4  # pixels of images of which one at a time is decoded
 _MOST_VISITS = 100 * MAX_PIXELS  # of pixels by the scans of a JPEG; others make 10 scans or so
 
-_quiet_lock, _large_lock = threading.Lock(), threading.Lock()
+_quiet_lock, _large_lock = threading.Lock(), threading.RLock()
 # Pillow logs what it also raises; without a handler of the caller's that would go to stderr.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
@@ -209,7 +209,7 @@ def image_size(
     Raises:
       ImageError: not an image, empty, too large, no such file.
     """
-    with opened(data) as file, named(data):
+    with opened(data) as file, named(data), _alone(file, max_pixels):
         _, orientation, size = _read_header(file, max_pixels)
     return size[::-1] if orientation in _SIDEWAYS and not upright else size
 
@@ -226,7 +226,7 @@ def width_of(image: bytes | str | Path | np.ndarray | Image.Image) -> int:
 def _decode(
     data: bytes | str | Path, channels: int, max_pixels: int, upright: bool = True
 ) -> Image.Image:
-    with opened(data) as file, named(data):
+    with opened(data) as file, named(data), _alone(file, max_pixels):
         image, orientation, (width, height) = _read_header(file, max_pixels)
         if isinstance(image, JpegImagePlugin.JpegImageFile):
             _check_scans(file, width * height)
@@ -317,6 +317,18 @@ def _exif_orientation(image: Image.Image) -> int:
         return int(Image.Image.getexif(image).get(_ORIENTATION_TAG, 1))
     except Exception:  # the pixels are fine, and viewers show such images as they are stored
         return 1
+
+
+@contextlib.contextmanager
+def _alone(file: io.BufferedIOBase, max_pixels: int) -> Iterator[None]:
+    """Lets one large WebP at a time be opened: its reader takes 16 bytes a pixel to begin with."""
+    start = first_bytes(file, 30)
+    width = height = 1
+    if start[:4] == b"RIFF" and start[8:16] == b"WEBPVP8X" and len(start) == 30:
+        width, height = (1 + int.from_bytes(start[i : i + 3], "little") for i in (24, 27))
+    check_size(width, height, max_pixels)
+    with _large_lock if width * height > _LARGE else contextlib.nullcontext():
+        yield
 
 
 @contextlib.contextmanager

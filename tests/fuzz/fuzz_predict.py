@@ -73,7 +73,8 @@ def predicted(folder: pathlib.Path, seed: int, numbers: range, limits: Limits) -
     if seen != expected or code != 1:
         wrong = f"{seen} of {expected} lines, exit code {code}: {lines[-3:]}"
     elif len(lines) != len(refused) + 1 or lines[-1] != last:
-        strange = [line for line in lines if line not in set(refused)]
+        known = set(refused)
+        strange = [line for line in lines if line not in known]
         wrong = f"{len(lines)} lines on stderr for {len(refused)} refusals: {strange[:5]}"
     elif peak > limits.megabytes:
         wrong = f"takes {peak:.0f} MB"
