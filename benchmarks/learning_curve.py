@@ -45,7 +45,7 @@ def points(run: pathlib.Path) -> list[Point]:
 
 def draw(curves: dict[str, list[Point]], sets: list[str], out: pathlib.Path) -> None:
     """Draws a panel for images and one for hours; a colour for every run, a dash for every set."""
-    figure, axes = plt.subplots(1, 2, figsize=(10, 4.2), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4.2), sharey=True, layout="constrained")
     dashes = ("-", "--", ":", "-.")
     for colour, (name, curve) in enumerate(curves.items()):
         for number, of in enumerate(sets):
@@ -60,7 +60,9 @@ def draw(curves: dict[str, list[Point]], sets: list[str], out: pathlib.Path) -> 
         axis.set_xlabel(title)
         axis.grid(alpha=0.3, which="both")
     axes[0].set_ylabel("word accuracy, %")
-    axes[1].legend(fontsize=8)
+    axes[1].xaxis.set_major_formatter("{x:g}")
+    axes[1].xaxis.set_minor_formatter("")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right", fontsize=8)
     figure.savefig(out, dpi=110)
 
 

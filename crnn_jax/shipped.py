@@ -10,7 +10,7 @@ from crnn_jax.errors import UserError, unknown_name
 
 FOLDER = pathlib.Path(__file__).parent / "shipped"  # of the bundles; installed with the package
 SUFFIX = ".crnn"
-DEFAULT = "tiny-latin"  # what reads where no model is named
+DEFAULT = "small-94"  # what reads where no model is named
 _TITLES = ("shipped model", "characters", "weights", "word accuracy", "ms a word", "MB", "licence")
 
 _PATHS = (
