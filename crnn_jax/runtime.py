@@ -26,7 +26,7 @@ import pathlib
 import sys
 import unicodedata
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -324,8 +324,25 @@ class Charset:
         return "".join(turned + marks)
 
 
+def spellings(word: str, encode: Callable[[str], Iterable[int]]) -> list[tuple[int, ...]]:
+    """Returns the class ids of a word as it is, in small letters, in capitals, and capitalised.
+
+    Of these, those that have the fewest characters which the model lacks, as it is first.
+
+    Args:
+      word: to be written.
+      encode: class ids of the characters of a text that the model knows.
+    """
+    written = (word, word.lower(), word.upper(), word[:1].upper() + word[1:].lower())
+    found = [(len(text) - len(ids), ids) for text in written for ids in [tuple(encode(text))]]
+    fewest = min(lost for lost, _ in found)
+    return list(dict.fromkeys(ids for lost, ids in found if ids and lost == fewest))
+
+
 class Lexicon:
     """Words that a reading is chosen from: exactly those with the best CTC scores.
+
+    Where the model tells capitals from small letters, an image may show a word in either.
 
     Args:
       words: in any order; those of which the charset knows no character are left out.
@@ -333,11 +350,13 @@ class Lexicon:
     """
 
     def __init__(self, words: Iterable[str], charset: Charset):
+        texts = [charset.normalise(word.strip()) for word in words]
+        encoded = [(text, spellings(text, charset.encode_known)) for text in texts]
         found: dict[tuple[int, ...], str] = {}
-        for word in words:
-            text = charset.normalise(word.strip())
-            if ids := charset.encode_known(text):
-                found.setdefault(ids, text)
+        for part in (slice(0, 1), slice(1, None)):  # words as they are given come first
+            for text, own in encoded:
+                for ids in own[part]:
+                    found.setdefault(ids, text)
         if not found:
             raise ReadError("the lexicon has no word that the model can read")
         self.words, self.ids = list(found.values()), list(found)
@@ -365,9 +384,10 @@ class Lexicon:
         with np.errstate(divide="ignore"):
             first, last, lengths, occurs = map(np.log, (first, last, lengths, occurs))
         best: list[tuple[float, int]] = []
+        kept = 4 * count  # a word's other spellings may stand before the next word
 
         def hopeless(bound: float) -> bool:
-            few = len(best) < count
+            few = len(best) < kept
             limit = best[0][0] - _FAR if best else -np.inf
             return bool(bound + _SLACK < (limit if few else max(limit, best[-1][0])))
 
@@ -385,9 +405,13 @@ class Lexicon:
                 few = rows[order[start : start + size]]
                 scores = log_probabilities(p, [self.ids[row] for row in few])
                 best += [(float(s), -int(r)) for s, r in zip(scores, few, strict=True)]
-                best = sorted(best, reverse=True)[:count]
+                best = sorted(best, reverse=True)[:kept]
                 start, size = start + size, min(2 * size, 1024)
-        return [(self.ids[-r], self.words[-r], s) for s, r in best if np.isfinite(s)]
+        found: dict[str, tuple[tuple[int, ...], str, float]] = {}
+        for score, row in best:
+            if np.isfinite(score):
+                found.setdefault(self.words[-row], (self.ids[-row], self.words[-row], score))
+        return list(found.values())[:count]
 
 
 def _places(p: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
@@ -604,7 +628,8 @@ class Reader:
             self.temperature = float(self.metadata["temperature"])
             frames = self.metadata["frames"]
             self._frames = float(frames["step"]), float(frames["start"])
-            if not 0 < self.temperature < np.inf or not np.isfinite(self._frames).all():
+            step, start = self._frames
+            if not (0 < self.temperature < np.inf and 0 < step < 1e6 and abs(start) < 1e6):
                 raise ValueError("its temperature or its frames are no numbers")
         except (
             AttributeError, IndexError, KeyError, TypeError, ValueError, OverflowError,
@@ -628,7 +653,7 @@ class Reader:
           ReadError: it cannot be read.
         """
         if not os.path.isfile(path):
-            raise ReadError(f"{path}: no such model")
+            raise ReadError(f"{os.fspath(path)[:300]}: no such model")
         try:
             session = open_session(os.fspath(path), threads)
         except Exception as error:  # its errors have no common class

@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable
 
@@ -310,6 +311,100 @@ def test_a_model_file_of_another_make_is_refused(file, tmp_path, values, message
     with pytest.raises(UserError, match=message) as caught:
         load_bundle(path)
     assert str(caught.value).count(str(path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"metrics": {"eval": {"words": 1}}}, "metrics in model.json are none"),
+        ({"metrics": {"tests": 7}}, "metrics in model.json are none"),
+        ({"charset": {"x" * 9999: 1}}, "not a charset"),
+        ({"lineage": [{"name": "a\nb"}]}, "not an ancestor"),
+    ],
+)
+def test_values_of_other_types_are_refused_in_one_line(file, tmp_path, values, message):
+    with pytest.raises(UserError, match=message) as caught:
+        load_bundle(edited(file, tmp_path / "x.crnn", **values))
+    assert len(str(caught.value).splitlines()) == 1
+    assert len(str(caught.value)) < 1300
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value", "message"),
+    [
+        ("data", "width", True, "data.width is True, which is of another type"),
+        ("data", "width", 10**9, "at most 4,194,304 pixels can be read"),
+        ("data", "height", 10**40, "at most 4,194,304 pixels can be read"),
+        ("data", "height", -1, "write at least 1 pixel"),
+        ("model", "hidden", 0, "describes no network"),
+        ("model", "hidden", -5, "describes no network"),
+        ("model", "hidden", 10**30, "describes no network"),
+        ("model", "layers", 10**9, "give 0, 1, 2 or 3"),
+        ("model", "encoder", "vg", "did you mean 'vgg'"),
+    ],
+)
+def test_sizes_that_no_network_has_are_refused(file, tmp_path, section, key, value, message):
+    def change(members: dict[str, bytes]) -> None:
+        config = json.loads(members["config.json"])
+        config[section][key] = value
+        members["config.json"] = json.dumps(config).encode()
+
+    with pytest.raises(UserError, match=message) as caught:
+        Recognizer.load(remade(file, tmp_path / "x.crnn", change))
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize("depth", [900, 100_000])
+def test_a_config_without_a_bottom_is_refused(file, tmp_path, depth):
+    def change(members: dict[str, bytes]) -> None:
+        members["config.json"] = b'{"data":' * depth + b"1" + b"}" * depth
+
+    with pytest.raises(UserError, match=r"config.json in it"):
+        load_bundle(remade(file, tmp_path / "x.crnn", change))
+
+
+def test_weights_that_are_not_finite_are_refused(file, tmp_path):
+    def change(members: dict[str, bytes]) -> None:
+        members["params/classifier/bias.npy"] = (
+            members["params/classifier/bias.npy"][:-4] + np.float32(np.nan).tobytes()
+        )
+
+    with pytest.raises(UserError, match="bias holds weights that are not finite"):
+        load_bundle(remade(file, tmp_path / "x.crnn", change))
+
+
+@pytest.mark.parametrize("shape", ["(", "('a',)", "(1.5,)", "None"])
+def test_a_header_that_is_none_is_refused(file, tmp_path, shape):
+    def change(members: dict[str, bytes]) -> None:
+        text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': {shape}}}".encode()
+        members["params/classifier/bias.npy"] = (
+            b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text
+        )
+
+    with pytest.raises(UserError, match="array params/classifier/bias"):
+        load_bundle(remade(file, tmp_path / "x.crnn", change))
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_member_that_is_there_twice_is_refused(file, tmp_path):
+    path = shutil.copy(file, tmp_path / "x.crnn")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("model.json", b"{}")
+        archive.comment = b"0" * 64
+    path.write_bytes(resealed(path.read_bytes()))
+    with pytest.raises(UserError, match="members of the same name"):
+        load_bundle(path)
+
+
+def test_gigabytes_of_nothing_are_refused_at_once(tmp_path):
+    path = tmp_path / "sparse.crnn"
+    with open(path, "wb") as sparse:
+        sparse.write(b"PK\x03\x04")
+        sparse.truncate(2**31 - 1)
+    start = time.process_time()
+    with pytest.raises(UserError, match="damaged"):
+        load_bundle(path)
+    assert time.process_time() - start < 0.5
 
 
 @pytest.mark.parametrize("name", ["model.json", "config.json"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import struct
 import threading
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from crnn_jax.data import pixels
 from crnn_jax.data.images import Preprocess, decode_image, image_size
 from crnn_jax.errors import ImageError, UserError
 
@@ -292,6 +294,77 @@ def test_what_is_no_image_is_an_error(tmp_path):
         image_size(str(tmp_path))
     with pytest.raises(UserError, match="channels=4"):
         decode_image(encode(RGB), 4)
+
+
+@pytest.mark.parametrize("name", ["pipe", "folder", "loop", "/dev/zero", "/proc/self/mem"])
+def test_what_is_no_file_is_refused_at_once(tmp_path, name):
+    path = tmp_path / name
+    if name == "pipe":
+        os.mkfifo(path)  # to open it would wait for its writer
+    elif name == "folder":
+        path.mkdir()
+    elif name == "loop":
+        path.symlink_to(path)
+    elif not path.exists():
+        pytest.skip(f"no {name} on this system")
+    for read in (decode_image, Preprocess()):
+        with pytest.raises(ImageError, match=r"cannot be (opened|read) \(") as error:
+            read(path, 1) if read is decode_image else read(path)
+        assert one_line(error).startswith(str(path))
+
+
+def test_names_that_no_file_has_are_refused(tmp_path):
+    with pytest.raises(ImageError, match="embedded null byte"):
+        decode_image("a\0.png", 1)
+    with pytest.raises(ImageError, match="File name too long") as error:
+        decode_image("a" * 100_000, 1)
+    assert len(one_line(error)) < 500
+    with pytest.raises(ImageError) as error:
+        decode_image(str(tmp_path / "a\nb\x1b[31m.png"), 1)
+    assert r"a\nb\x1b[31m.png: the image cannot be opened" in one_line(error)
+
+
+def test_large_images_are_converted_strip_by_strip(monkeypatch):
+    rng = np.random.default_rng(3)
+    images = [
+        Image.fromarray(rng.integers(0, 256, (37, 53, 4), np.uint8), mode)
+        for mode in ("RGBA", "CMYK")
+    ]
+    images += [Image.fromarray(rng.integers(0, 65536, (37, 53), np.uint16))]
+    images += [Image.fromarray(rng.integers(0, 65536, (37, 53), np.int32))]
+    images += [Image.fromarray(rng.random((37, 53), np.float32))]
+    images += [images[0].convert(mode) for mode in ("1", "L", "LA", "P", "RGB", "LAB")]
+    for image in images:
+        for channels in (1, 3):
+            whole = np.asarray(pixels.flatten(image, channels))
+            for count in (7, 53, 400):  # parts of rows, rows, several
+                monkeypatch.setattr(pixels, "_STRIP", count)
+                np.testing.assert_array_equal(pixels.flatten(image, channels), whole)
+            monkeypatch.undo()
+
+
+def test_a_row_without_end_is_refused():
+    with pytest.raises(ImageError, match="1,000,000 on a side"):
+        decode_image(png_header(64_000_000, 1), 1)
+
+
+def test_a_jpeg_of_thousands_of_scans_is_refused():
+    data = encode(GREY, "JPEG", progressive=True)
+    at = data.index(b"\xff\xda")
+    wide = data.index(b"\xff\xc2") + 5
+    scans = data[at:-2] * 500
+    data = data[:wide] + struct.pack(">HH", 8000, 8000) + data[wide + 4 : at] + scans
+    with pytest.raises(ImageError, match=r"scans, which takes minutes: save it anew"):
+        decode_image(data + b"\xff\xd9", 1)
+
+
+def test_pillows_own_log_stays_silent(capfd):
+    tiff = bytearray(encode(RGB, "TIFF"))
+    at = tiff.index(struct.pack("<HH", 277, 3))  # samples per pixel
+    tiff[at + 8 : at + 12] = struct.pack("<I", 278)
+    with pytest.raises(ImageError, match="damaged"):
+        decode_image(bytes(tiff), 1)
+    assert capfd.readouterr().err == ""
 
 
 def test_damaged_files_give_image_errors_or_agreeing_sizes_and_no_warning():

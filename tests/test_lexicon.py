@@ -19,6 +19,7 @@ from crnn_jax.ctc.score import score_strings
 from crnn_jax.decode import lexicon as lexicon_lib
 from crnn_jax.decode import make_decoder
 from crnn_jax.decode.lexicon import Lexicon, LexiconDecoder
+from crnn_jax.decode.words import encoded_words
 from crnn_jax.errors import UserError
 from crnn_jax.recognizer import Recognizer
 
@@ -115,6 +116,39 @@ def test_letters_outside_the_charset_do_not_count(caplog):
         Lexicon(["!", "?"], ALNUM)
     with pytest.raises(UserError, match="no word that the model can read: give a text file"):
         Lexicon([], ALNUM)
+
+
+@pytest.mark.parametrize(
+    ("charset", "words", "expected"),
+    [
+        ("latin94", ["Hotel"], {"Hotel": "Hotel", "HOTEL": "Hotel", "hotel": "Hotel"}),
+        # What a lexicon holds itself is read as it stands there.
+        ("latin94", ["abba", "Abba"], {"abba": "abba", "Abba": "Abba", "ABBA": "abba"}),
+        ("latin94", ["iOS"], {"iOS": "iOS", "ios": "iOS", "IOS": "iOS", "Ios": "iOS"}),
+        ("chars:ABCD", ["abc"], {"ABC": "abc"}),  # no spelling with letters lost
+        ("alnum36", ["It's"], {"its": "it's"}),
+    ],
+)  # fmt: skip
+def test_words_are_read_in_capitals_and_small_letters(charset, words, expected):
+    from crnn_jax import runtime
+
+    charset = build_charset(charset)
+    found = encoded_words(words, charset)
+    assert {charset.decode(ids): text for ids, text in found.items()} == expected
+    alone = runtime.Lexicon(words, runtime.Charset(charset.classes, charset.case))
+    assert dict(zip(alone.ids, alone.words, strict=True)) == found
+
+
+def test_a_word_stands_once_among_the_alternatives():
+    charset = build_charset("latin94")
+    logits = np.full((9, charset.num_classes), -9.0, np.float32)
+    for frame, char in enumerate("Hotel"):
+        logits[2 * frame if frame < 4 else 8, charset.encode(char)[0]] = 5.0
+    logits[1:8:2, 0] = 5.0
+    log_probs = np.asarray(jax.nn.log_softmax(logits))
+    best = Lexicon(["hotel", "motel"], charset).best(log_probs, 9, charset.encode("Hotel"), 5)
+    assert [candidate.text for candidate in best] == ["hotel", "motel"]
+    assert charset.decode(best[0].ids) == "Hotel"
 
 
 def test_lexicon_files(tmp_path):

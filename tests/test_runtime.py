@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import itertools
 import json
+import os
 import pathlib
 import shutil
 import subprocess
@@ -305,3 +306,82 @@ def test_reads_in_an_environment_without_jax(tmp_path, exported, images) -> None
     )
     (expected,) = Recognizer.load(MODEL).read(images[:1])
     assert done.stdout.startswith(f"word.png: {expected.text}  ("), done.stderr
+
+
+# What is refused.
+
+
+def test_what_is_no_image_is_refused_at_once(reader, tmp_path: pathlib.Path) -> None:
+    pipe = tmp_path / "pipe.png"
+    os.mkfifo(pipe)  # to open it would wait for its writer
+    for image, told in (
+        (pipe, "no file but a folder, a pipe or a device"),
+        (tmp_path, "no file but a folder"),
+        ("a\0.png", "embedded null byte"),
+        (None, "a value of type NoneType is no image"),
+        (7, "a value of type int is no image"),
+    ):
+        with pytest.raises(runtime.ReadError, match=told) as error:
+            reader.read([image])
+        assert len(str(error.value).splitlines()) == 1
+
+
+class Session:
+    """Has the metadata of a model, and says something else than it should."""
+
+    def __init__(self, metadata: dict, logits: object = None):
+        self.custom_metadata_map = {"crnn_jax.model": json.dumps(metadata)}
+        self._logits = logits
+
+    def get_modelmeta(self) -> Session:
+        return self
+
+    def run(self, names: list[str], inputs: dict) -> list:
+        if isinstance(self._logits, Exception):
+            raise self._logits
+        return [self._logits, np.array([4])]
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("preprocess", "width", 10**9),
+        ("preprocess", "width", "x"),
+        ("preprocess", "height", 0),
+        ("preprocess", "height", True),
+        ("preprocess", "channels", 2),
+        ("preprocess", "fit", "none"),
+        ("charset", "classes", [1, 2]),
+        ("charset", "classes", []),
+        ("charset", "case", None),
+        ("frames", "step", None),
+        ("frames", "start", float("nan")),
+        ("", "temperature", 0),
+        ("", "temperature", 10**400),
+        ("", "format", 2),
+        ("", "charset", []),
+    ],
+)
+def test_metadata_of_another_kind_are_refused(reader, section, key, value) -> None:
+    metadata = json.loads(json.dumps(reader.metadata))
+    (metadata[section] if section else metadata)[key] = value
+    with pytest.raises(runtime.ReadError, match=r"not a model of crnn_jax|take the reader") as error:
+        runtime.Reader(Session(metadata))
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_a_graph_of_another_kind_is_refused(reader) -> None:
+    classes = len(reader.charset.classes) + 1
+    image = np.zeros((32, 64), np.uint8)
+    for logits, told in (
+        (np.zeros((1, 4, classes), np.float32), ""),
+        (np.zeros((1, 4, classes + 1), np.float32), "does not tell"),
+        (np.full((1, 4, classes), np.nan, np.float32), "does not tell"),
+        (RuntimeError("one\ntwo"), r"the model cannot read \(one two\): export it again"),
+    ):
+        broken = runtime.Reader(Session(reader.metadata, logits))
+        if not told:
+            assert broken.read([image])[0].text == ""
+            continue
+        with pytest.raises(runtime.ReadError, match=told):
+            broken.read([image])

@@ -185,12 +185,13 @@ class Lexicon:
                 for start in range(0, len(rows), _MOST)
             ]
         )
-        order = np.argsort(-scores, kind="stable")[:count]
-        return [
-            Candidate(self.words[rows[i]], self._of(rows[i]), float(scores[i]))
-            for i in order.tolist()
-            if np.isfinite(scores[i])
-        ]
+        found: dict[str, Candidate] = {}  # of a word its best spelling
+        for i in np.argsort(-scores, kind="stable").tolist():
+            if len(found) == count or not np.isfinite(scores[i]):
+                break
+            text = self.words[rows[i]]
+            found.setdefault(text, Candidate(text, self._of(rows[i]), float(scores[i])))
+        return list(found.values())
 
     def _of(self, row: np.integer) -> tuple[int, ...]:
         return tuple(self._ids[row, : self._lengths[row]].tolist())

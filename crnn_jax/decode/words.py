@@ -8,6 +8,7 @@ from collections.abc import Iterable
 
 from crnn_jax.charset import Charset
 from crnn_jax.errors import UserError
+from crnn_jax.runtime import spellings
 
 _LOG = logging.getLogger("crnn_jax")
 
@@ -18,7 +19,8 @@ def encoded_words(
     """Returns class ids -> word, in the order in which they come.
 
     Letters that the charset lacks do not count: with 36 characters "it's" is looked for as "its".
-    Words that are the same by this are kept once, as the first is written.
+    Where it tells capitals from small letters, an image may show a word in either (see
+    `runtime.spellings`). Words that are the same by this are kept once, as the first is written.
 
     Args:
       words: in any order; blank ones are left out.
@@ -29,13 +31,20 @@ def encoded_words(
       UserError: no word is left.
     """
     found: dict[tuple[int, ...], str] = {}
+    others: list[tuple[tuple[int, ...], str]] = []  # spellings of words
     lost = 0
     for word in words:
         text = charset.normalise(word.strip())
-        ids = tuple(charset.encode_known(text))
+        if charset.case == "fold":  # all spellings are one
+            ids = [own] if (own := tuple(charset.encode_known(text))) else []
+        else:
+            ids = spellings(text, charset.encode_known)
         lost += bool(text) and not ids
         if ids:
-            found.setdefault(ids, text)
+            found.setdefault(ids[0], text)
+            others += [(own, text) for own in ids[1:]]
+    for own, text in others:
+        found.setdefault(own, text)
     if not found:
         raise UserError(
             f"{name} has no word that the model can read"
