@@ -38,6 +38,7 @@ def main(argv: list[str]) -> None:
     target.warm_up()
     compiled = _compilations()
     warnings.simplefilter("always")  # a user would see each of them once, and so must we
+    warnings.simplefilter("ignore", DeprecationWarning)  # of packages: Python hides it from users
     tell(ready=True)
     for number in range(first, stop):
         rng = random_of(seed, name, number)
