@@ -22,7 +22,7 @@ import pytest
 from browser import Browser
 from PIL import Image
 
-from crnn_jax import demo
+from crnn_jax import demo, shipped
 from crnn_jax.demoing import desk as desks
 from crnn_jax.demoing.gate import Gate
 from crnn_jax.errors import UserError
@@ -161,7 +161,7 @@ def test_the_endpoint_reads_as_the_library_does(url: str) -> None:
     from crnn_jax.recognizer import Recognizer
 
     client = client_library.Client(url, verbose=False, analytics_enabled=False)
-    recognizer = Recognizer.load("tiny-latin")
+    recognizer = Recognizer.load(shipped.DEFAULT)
     for path in sorted(_EXAMPLES.glob("*.png")):
         [wanted] = recognizer.read([path], decoder="beam")
         text, html, values = client.predict(
