@@ -12,6 +12,7 @@ import json
 import math
 import os
 import pathlib
+import stat
 import struct
 import zipfile
 from collections.abc import Mapping
@@ -104,7 +105,10 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, str], dict[str, bytes]
 def _checked_content(path: pathlib.Path) -> bytes:
     advice = "copy or download it again"
     try:
-        size = path.stat().st_size
+        state = path.stat()
+        if not stat.S_ISREG(state.st_mode):  # a pipe would wait, a device has no end
+            raise UserError(f"{path}: cannot be read (it is no file); give the path of a bundle")
+        size = state.st_size
         if size > _MOST_BYTES:
             raise UserError(
                 f"{path}: has {size} bytes; a bundle has at most {_MOST_BYTES}: is it another file?"
@@ -117,8 +121,11 @@ def _checked_content(path: pathlib.Path) -> bytes:
             whole = file.read().startswith(b"PK\x05\x06")
             file.seek(0)
             content = file.read() if whole else start
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path") from None
+    except UserError:
+        raise
+    except (OSError, ValueError) as error:  # ValueError: of NUL characters in the path
+        told = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"{path!s:.300}: cannot be read ({told}); check the path") from None
     if not content.startswith(b"PK\x03\x04"):
         raise UserError(
             f"{path}: not a bundle, which is a file that python -m crnn_jax.bundle has written; "

@@ -327,17 +327,17 @@ def test_names_that_no_file_has_are_refused(tmp_path):
 def test_large_images_are_converted_strip_by_strip(monkeypatch):
     rng = np.random.default_rng(3)
     images = [
-        Image.fromarray(rng.integers(0, 256, (37, 53, 4), np.uint8), mode)
+        Image.fromarray(rng.integers(0, 256, (9, 13, 4), np.uint8), mode)
         for mode in ("RGBA", "CMYK")
     ]
-    images += [Image.fromarray(rng.integers(0, 65536, (37, 53), np.uint16))]
-    images += [Image.fromarray(rng.integers(0, 65536, (37, 53), np.int32))]
-    images += [Image.fromarray(rng.random((37, 53), np.float32))]
+    images += [Image.fromarray(rng.integers(0, 65536, (9, 13), np.uint16))]
+    images += [Image.fromarray(rng.integers(0, 65536, (9, 13), np.int32))]
+    images += [Image.fromarray(rng.random((9, 13), np.float32))]
     images += [images[0].convert(mode) for mode in ("1", "L", "LA", "P", "RGB", "LAB")]
     for image in images:
         for channels in (1, 3):
             whole = np.asarray(pixels.flatten(image, channels))
-            for count in (7, 53, 400):  # parts of rows, rows, several
+            for count in (5, 13, 40):  # parts of rows, rows, several
                 monkeypatch.setattr(pixels, "_STRIP", count)
                 np.testing.assert_array_equal(pixels.flatten(image, channels), whole)
             monkeypatch.undo()
