@@ -276,7 +276,7 @@ def from_values(content: dict[str, Any], what: str) -> ConfigDict:
             ):
                 raise TypeError
             (config[owner] if owner else config)[leaf] = value
-        except TypeError:
+        except (TypeError, OverflowError):  # a whole number may be too large for a float
             raise UserError(f"{what}: {key} is {value!r:.80}, which is of another type") from None
     return config
 

@@ -245,7 +245,7 @@ class Preprocess:
     max_width: int
 
     def __post_init__(self) -> None:
-        sizes = (self.height, self.width, self.min_width, self.max_width)
+        sizes = (self.height, self.width, self.min_width, self.max_width, self.channels)
         widest = self.width if self.fit == "squash" else self.max_width
         if (
             any(type(size) is not int or size < 1 for size in sizes)
@@ -591,7 +591,10 @@ def open_session(model: str | bytes, threads: int | None = None) -> Any:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = 3
-    return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    # Else it prints that it tries the same again.
+    return onnxruntime.InferenceSession(
+        model, options, providers=["CPUExecutionProvider"], enable_fallback=0
+    )
 
 
 def run_session(
@@ -614,8 +617,8 @@ class Reader:
 
     def __init__(self, session: Any):
         self._session = session
-        found = session.get_modelmeta().custom_metadata_map
         try:
+            found = session.get_modelmeta().custom_metadata_map
             self.metadata = json.loads(found[PREFIX + "model"])
             if self.metadata["format"] != FORMAT:
                 raise ReadError(
@@ -629,8 +632,8 @@ class Reader:
             frames = self.metadata["frames"]
             self._frames = float(frames["step"]), float(frames["start"])
             step, start = self._frames
-            if not (0 < self.temperature < np.inf and 0 < step < 1e6 and abs(start) < 1e6):
-                raise ValueError("its temperature or its frames are no numbers")
+            if not (1e-3 < self.temperature < 1e3 and 0 < step < 1e6 and abs(start) < 1e6):
+                raise ValueError("its temperature or its frames cannot be")
         except (
             AttributeError, IndexError, KeyError, TypeError, ValueError, OverflowError,
             RecursionError,

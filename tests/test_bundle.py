@@ -337,6 +337,7 @@ def test_values_of_other_types_are_refused_in_one_line(file, tmp_path, values, m
         ("data", "width", 10**9, "at most 4,194,304 pixels can be read"),
         ("data", "height", 10**40, "at most 4,194,304 pixels can be read"),
         ("data", "height", -1, "write at least 1 pixel"),
+        ("model", "dropout", 10**400, "model.dropout is 1000.*of another type"),
         ("model", "hidden", 0, "describes no network"),
         ("model", "hidden", -5, "describes no network"),
         ("model", "hidden", 10**30, "describes no network"),

@@ -352,6 +352,7 @@ class Session:
         ("preprocess", "height", 0),
         ("preprocess", "height", True),
         ("preprocess", "channels", 2),
+        ("preprocess", "channels", 1.0),
         ("preprocess", "fit", "none"),
         ("charset", "classes", [1, 2]),
         ("charset", "classes", []),
@@ -359,6 +360,8 @@ class Session:
         ("frames", "step", None),
         ("frames", "start", float("nan")),
         ("", "temperature", 0),
+        ("", "temperature", 1e-300),
+        ("frames", "step", 1e308),
         ("", "temperature", 10**400),
         ("", "format", 2),
         ("", "charset", []),
@@ -388,3 +391,13 @@ def test_a_graph_of_another_kind_is_refused(reader) -> None:
             continue
         with pytest.raises(runtime.ReadError, match=told):
             broken.read([image])
+
+
+def test_a_damaged_model_is_one_line(exported, tmp_path: pathlib.Path, capfd) -> None:
+    path, content = tmp_path / "x.onnx", exported.read_bytes()
+    for damaged in (content[:-9], content.replace(b"crnn_jax.model", b"\xffrnn_jax.model"), b""):
+        path.write_bytes(damaged)
+        with pytest.raises(runtime.ReadError, match=r"export it again|can be opened") as error:
+            runtime.Reader.load(path)
+        assert len(str(error.value).splitlines()) == 1
+    assert capfd.readouterr() == ("", "")
