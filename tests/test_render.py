@@ -217,6 +217,25 @@ def test_characters_that_overlap_are_both_drawn():
     assert 0.8 < ratio < 1.01
 
 
+def test_pieces_of_words_beside_come_after_a_gap_and_leave_the_text_as_it_is():
+    settings = knobs(beside_share=1.0)
+    faces, glyphs, frame, draws = lay(TEXTS, settings)
+    drawn, alone = (
+        np.asarray(cover(faces.field, laid, frame, draws, settings, CANVAS))
+        for laid in (glyphs, glyphs._replace(beside=None))
+    )
+    corners = np.asarray(locate(frame, draws, settings, CANVAS)[0])
+    u = (corners[:, 1:, 1:] + corners[:, :-1, :-1]) / 2
+    gap, left, _, right, _ = (np.asarray(part)[:, None, None] for part in glyphs.beside)
+    text = (u > left + gap / 2) & (u < right - gap / 2)
+    np.testing.assert_array_equal(drawn[text], alone[text])
+    assert alone[~text].max() == 0  # what is beyond half of the gap is no part of the text
+    inside = np.arange(CANVAS.width) < np.asarray(frame.widths)[:, None, None]
+    piece = inside & ((u < left) | (u > right))
+    assert drawn[inside & ~text & (u > left + 0.05) & (u < right - 0.05)].max() < 0.05
+    assert np.mean((drawn * piece).max(axis=(1, 2)) > 0.5) > 0.5  # others show the gap alone
+
+
 # The whole renderer
 
 

@@ -94,6 +94,8 @@ def plain_knobs() -> ConfigDict:
     synth.ink_texture = (0.1, 0.5)  # strength
     synth.neighbours_share = 0.0  # parts of the lines above and below
     synth.neighbours = (0.9, 1.4)  # distance of the lines, em
+    synth.beside_share = 0.0  # pieces of the words beside
+    synth.beside = (0.2, 0.5)  # distance of the words, em
     synth.rolling_share = 0.0  # digits between two positions, as counters show them
     synth.rolling = (0.0, 0.3)  # of the way to the next digit
 
@@ -153,7 +155,7 @@ _NOT_NEGATIVE = (
     "words", "random", "numbers", "prices", "dates", "codes", "patterns", "temper", "lower",
     "title", "upper", "mixed", "spacing_jitter", "baseline_jitter", "size_jitter", "tilt_jitter",
     "wave", "perspective", "elastic", "contrast", "saturation", "gradient", "outline", "shadow",
-    "shadow_offset", "glow", "bevel", "texture", "ink_texture", "neighbours", "rolling", "strokes",
+    "shadow_offset", "glow", "bevel", "texture", "ink_texture", "neighbours", "beside", "rolling", "strokes",
     "stains", "occlusion", "light", "shade", "blur", "noise", "shot", "speckle", "salt", "tone",
 )  # fmt: skip
 _AT_MOST_ONE = (

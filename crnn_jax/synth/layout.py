@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int, Int32
 
 from crnn_jax.synth.assets import Faces
 from crnn_jax.synth.atlas import EM, KERNING_UNITS
+from crnn_jax.synth.beside import Beside, choose
 from crnn_jax.synth.draws import Draws
 from crnn_jax.synth.staging import settle
 from crnn_jax.synth.warp import Canvas, Frame, fit_frame, sometimes
@@ -37,6 +38,7 @@ class Glyphs(NamedTuple):
     middle: Float[Any, " B"]  # v of the middle of the text
     bins: Int32[Any, "B bins"]  # character at a place + 256 * its nearer neighbour
     bin_map: Float[Any, "B 2"]  # bin = u * bin_map[0] + bin_map[1]
+    beside: Beside | None = None
 
 
 def choose_faces(
@@ -128,7 +130,10 @@ def lay_out(
     # The outline of the ink: corners of every character's box, and of the line at its ends.
     corners_u = jnp.stack([left, left, right, right], axis=2)
     corners_v = jnp.stack([top, bottom, top, bottom], axis=2)
-    ends_u = jnp.stack([start, start, end, end, centre[:, 0], centre[:, 0]], axis=1)
+    first, last, beside = start, end, None
+    if knobs.beside_share:
+        beside, (first, last) = choose((left, right), has_ink, (start, end), draws, knobs)
+    ends_u = jnp.stack([first, first, last, last, centre[:, 0], centre[:, 0]], axis=1)
     ends_v = jnp.stack([upper, lower] * 3, axis=1)
     here = has_ink[:, :, None]
     points_u = jnp.where(here, corners_u, start[:, None, None]).reshape(len(start), -1)
@@ -157,6 +162,7 @@ def lay_out(
         middle=centre[:, 1],
         bins=bins,
         bin_map=bin_map,
+        beside=beside,
     )
     return laid, frame
 

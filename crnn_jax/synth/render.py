@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from crnn_jax.synth.atlas import EM, SPREAD
+from crnn_jax.synth.beside import look
 from crnn_jax.synth.contrast import survive
 from crnn_jax.synth.draws import Draws
 from crnn_jax.synth.layout import BINS, Glyphs, strokes
@@ -46,6 +47,9 @@ def sample(
     """
     u, du_dx, du_dy = (settle(x) for x in _centres(u))
     v, dv_dx, dv_dy = (settle(x) for x in _centres(v))
+    away: Array | float = 0.0
+    if glyphs.beside is not None:
+        u, away = (settle(x) for x in look(glyphs.beside, u))
     rows = jnp.arange(len(u), dtype=jnp.int32)[:, None, None]
     scale, start = (glyphs.bin_map[:, i][:, None, None] for i in (0, 1))
     place = jnp.clip(u * scale + start, 0, BINS - 1).astype(jnp.int32)
@@ -61,7 +65,7 @@ def sample(
     # The fields are unions of shapes: the larger distance, in pixels, is the nearer ink.
     nearer = first[0] * second[1] >= second[0] * first[1]
     em, pixel, x, y = (jnp.where(nearer, a, b) for a, b in zip(first, second, strict=True))
-    return Distance(settle(em), settle(pixel), x / pixel, y / pixel)
+    return Distance(settle(em - away), settle(pixel), x / pixel, y / pixel)
 
 
 def _centres(corners: Array) -> tuple[Array, Array, Array]:

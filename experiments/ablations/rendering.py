@@ -26,10 +26,11 @@ def get_config(arg: str = "") -> ConfigDict:
 
 
 def sweep(add) -> None:
-    """The preset scene, with one group of its effects left out at a time."""
+    """The preset scene, with one group of its effects left out at a time, or one put in."""
     scene = {"data.train": "synth:scene"}
     add("scene", scene)
     for name, shares in OFF.items():
         add(name, scene | {f"synth.{share}_share": 0.0 for share in shares.split()})
+    add("pieces of words beside", scene | {"synth.beside_share": 0.4})
     add("all words equally often", scene | {"synth.temper": 0.0})
     add.seeds(3)
