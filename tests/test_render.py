@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from crnn_jax.charset import build_charset
 from crnn_jax.data import pillow_render
-from crnn_jax.synth import assets, presets, renderer, warp
+from crnn_jax.synth import assets, presets, render, renderer, warp
 from crnn_jax.synth.atlas import load_atlas
 from crnn_jax.synth.draws import Draws
 from crnn_jax.synth.layout import lay_out, strokes
@@ -270,6 +270,35 @@ def test_same_keys_same_bits_and_rows_on_their_own():
         np.testing.assert_array_equal(a[8:], c[:8])
     assert not np.array_equal(first.images[:8], other.images[8:])
     assert first.images.std(axis=(1, 2, 3)).min() > 2  # every picture shows something
+
+
+def test_no_two_stages_share_a_draw_unknowingly(monkeypatch):
+    """Only the contrast that must survive looks at the draws of the effects that follow."""
+    names: dict[str, set[str]] = {"painted": set(), "survive": set(), "degrade": set()}
+    stages = ["painted"]
+    bits = Draws.bits
+
+    def record(self, name, *shape):
+        names[stages[-1]].add(name)
+        return bits(self, name, *shape)
+
+    def staged(stage, function):
+        def run(*args):
+            stages.append(stage)
+            result = function(*args)
+            stages.pop()
+            return result
+
+        return run
+
+    monkeypatch.setattr(Draws, "bits", record)
+    monkeypatch.setattr(render, "survive", staged("survive", render.survive))
+    monkeypatch.setattr(renderer, "degrade", staged("degrade", renderer.degrade))
+    program, arrays, _ = small()
+    jax.eval_shape(program, arrays, keys_of(range(8)))
+    assert all(names.values())
+    assert not names["painted"] & names["degrade"]
+    assert names["survive"] <= names["degrade"]
 
 
 @pytest.mark.slow

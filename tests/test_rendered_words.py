@@ -116,6 +116,7 @@ def test_every_face_draws_every_character_otherwise_than_a_missing_one():
     for face in pillow_render.FACES:
         assert [char for char in ALNUM if not pillow_render.has_glyph(face, char)] == []
         assert not pillow_render.has_glyph(face, "\U000f0000")  # of a private plane
+        assert pillow_render.has_glyph(face, " ")
         font = pillow_render.load_font(face, 48)
         assert len({(font.getmask(c).size, bytes(font.getmask(c))) for c in ALNUM}) == len(ALNUM)
 

@@ -65,7 +65,12 @@ def load_font(face: str, size: int) -> ImageFont.FreeTypeFont:
 
 @functools.cache
 def has_glyph(face: str, char: str) -> bool:
-    """Returns whether the face draws the character otherwise than as its sign for missing ones."""
+    """Returns whether the face draws the character otherwise than as its sign for missing ones.
+
+    That sign is empty in some faces, as a space is, which all of them have.
+    """
+    if char == " ":
+        return True
     font = load_font(face, 32)
     glyph, missing = font.getmask(char), font.getmask("\uffff")  # U+FFFF is never a character
     return (glyph.size, bytes(glyph)) != (missing.size, bytes(missing))

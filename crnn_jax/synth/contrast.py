@@ -34,11 +34,11 @@ def survive(
     """
     dimmed = 1 - sometimes(draws, "light", knobs.light_share, knobs.light)
     dimmed = dimmed * (1 - sometimes(draws, "shade", knobs.shade_share, knobs.shade))
-    exponent = _drawn_factor(draws, "gamma", knobs)
+    exponent = _drawn_factor(draws, "gamma", "gamma", knobs)
     wanted = least + 2 * sum(
         sometimes(draws, name, knobs[f"{name}_share"], knobs[name]) for name in _SPREAD_BY
     )
-    wanted = wanted / jnp.minimum(_drawn_factor(draws, "tone", knobs), 1.0)
+    wanted = wanted / jnp.minimum(_drawn_factor(draws, "tone", "tone factor", knobs), 1.0)
 
     def finished(painted: Array) -> Array:
         return (painted * dimmed) ** exponent
@@ -56,9 +56,9 @@ def survive(
     )
 
 
-def _drawn_factor(draws: Draws, name: str, knobs: Any) -> Array:
-    """Returns what an effect draws for its images, 1 for the others."""
-    share = knobs[f"{name}_share"]
+def _drawn_factor(draws: Draws, effect: str, name: str, knobs: Any) -> Array:
+    """Returns what an effect draws by a name for its images, 1 for the others."""
+    share = knobs[f"{effect}_share"]
     if not share:
         return jnp.ones(draws.seeds.shape[:1])
-    return jnp.where(draws.chosen(name, share), draws.between(name, knobs[name]), 1.0)
+    return jnp.where(draws.chosen(effect, share), draws.between(name, knobs[effect]), 1.0)

@@ -80,7 +80,7 @@ def tone(images: Pictures, draws: Draws, share: float, limits: Limits) -> Pictur
     """
 
     def effect(images: Pictures, draws: Draws) -> Pictures:
-        factor = draws.uniform("tone", *limits)
+        factor = draws.uniform("tone factor", *limits)  # "tone" is that of the ink
         mean = images.mean(axis=(1, 2, 3))
         darkest = mean + factor * (images.min(axis=(1, 2, 3)) - mean)
         brightest = mean + factor * (images.max(axis=(1, 2, 3)) - mean)
