@@ -5,7 +5,8 @@
 #
 # The run lies in RUNS (default runs/, on the machine's own disk): the next piece must find it there.
 # OUT receives NAME.crnn (weights in bfloat16; in parts above 15 MiB), metrics.jsonl, log.txt and,
-# given a folder with iiit5k_train, scores.json. Draws with build/fonts.npz where that is there (`make fonts`).
+# given a folder with iiit5k_train, scores.json. Draws with build/fonts.npz where that is there (`make fonts`),
+# tiny_latin with build/fonts_latin.npz (benchmarks/GPU.md).
 # best94_real goes on from MODEL (default OUT/best94.crnn) with REAL/real.npz, and is judged on
 # REAL/held_out.npz; both are made by `bash benchmarks/real_words.sh DIR_OF_REAL_SETS REAL 160`.
 # To try it on a CPU: MINUTES=2 SMOKE=,smoke bash benchmarks/gpu_models.sh OUT tiny_latin
@@ -15,7 +16,9 @@ name=${2:?give the name of a model: paper36, best94, tiny_latin or best94_real}
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
 run="${RUNS:-runs}/$name"
-atlas=$(test -f build/fonts.npz && echo build/fonts.npz || true)
+atlas=build/fonts.npz
+if [ "$name" = tiny_latin ]; then atlas=build/fonts_latin.npz; fi
+test -f "$atlas" || atlas=
 config="$name:atlas=$atlas${SMOKE:-}"
 args=(--config.steps_per_dispatch="${DISPATCH:-1}")
 case $name in tiny_latin) args+=(--config.batch_size="${BATCH:-512}") ;; esac

@@ -10,7 +10,7 @@ import sys
 
 COMMANDS = (
     "main", "evaluate", "predict", "sweep", "report", "audit", "calibrate", "align", "bundle",
-    "convert", "demo", "decode.lm", "decode.tune", "synth.preview", "synth.atlas", "synth.bank",
+    "convert", "export", "demo", "decode.lm", "decode.tune", "synth.preview", "synth.atlas", "synth.bank",
     "data.prepare",
 )  # fmt: skip
 # What users of the library call, in the order in which data flows.
@@ -29,6 +29,7 @@ MODULES = {
     "Evaluation": ("evaluate", "metrics", "scoring.significance", "scoring.calibration"),
     "Sweeps": ("sweeps.cells", "sweeps.runs", "sweeps.table"),
     "Bundles": ("bundle", "bundle_file", "shipped", "model_card"),
+    "Exported models": ("runtime",),
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The best of the family for printable ASCII and space, on rendered text; for an accelerator.
+"""The largest of the family for printable ASCII and space, on rendered text; for an accelerator.
 
     python -m crnn_jax.main --config=best94 --workdir=runs/best94
     bash benchmarks/gpu_models.sh OUT best94      # in pieces of nine minutes, on one GPU

@@ -4,7 +4,7 @@
 
 As `tiny_latin`, with a larger encoder and fewer characters. On rendered text alone, drawn with the
 faces of `make fonts`; without `atlas=` with 16 faces. One core renders and learns about 60 images/s
-(`taskset -c 0`), and the second is free for something else. `small-94` is `images=736000`
+where the other is idle (`taskset -c 0`), 37 beside another run. `small-94` is `images=736000`
 (docs/models.md).
 """
 
