@@ -34,6 +34,10 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--seeds", type=cli.positive_int, default=0, help="of every cell")
     parser.add_argument("--dry_run", action="store_true", help="shows runs and times, and stops")
     parser.add_argument("--collect", action="store_true", help="writes the table, runs nothing")
+    parser.add_argument(
+        "--baseline", default="", metavar="CELL",
+        help="what the others are compared with; default: the first cell",
+    )  # fmt: skip
     overrides, others = cli.split_overrides(argv)
     args = parser.parse_args(others)
     if args.launcher not in LAUNCHERS:
@@ -48,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
     whole = True
     if not args.collect:
         whole = _launch(sweep, args.launcher, args.jobs)
-    if not _write(sweep) and args.collect:
+    if not _write(sweep, args.baseline) and args.collect:
         raise UserError(f"{args.workdir}: no run is done yet; run the sweep without --collect")
     return cli.DONE if whole else cli.FAILED
 
@@ -73,11 +77,11 @@ def _launch(sweep: runs.Sweep, launcher: str, jobs: int) -> bool:
         return len(state.done) == len(sweep.runs)
 
 
-def _write(sweep: runs.Sweep) -> bool:
+def _write(sweep: runs.Sweep, baseline: str) -> bool:
     """Writes and prints the table, as far as there is one; returns whether there is."""
     from crnn_jax.sweeps import table
 
-    found = table.collect(sweep)
+    found = table.collect(sweep, baseline)
     if found is None:
         return False
     from crnn_jax.sweeps import plot

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import shutil
 
 import matplotlib
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 from sweep_files import finish, write_experiment
 
 from crnn_jax import sweep as command
+from crnn_jax.errors import UserError
 from crnn_jax.scoring import significance
 from crnn_jax.scoring.results import Row
 from crnn_jax.sweeps import runs, table
@@ -46,6 +48,41 @@ def test_lines_hold_means_and_deviations(sweep):
     assert base.minutes == 2.5
     assert found.sets == {"a": 100, "b": 300}
     assert found.missing == ("GRU, seed 1",)
+
+
+def test_any_cell_may_be_the_baseline(sweep):
+    gru, base = table.collect(sweep, "GRU").lines
+    assert (gru.cell, gru.difference) == ("GRU", None)
+    value, (low, high) = base.difference
+    assert value == pytest.approx(94 / 400 - 130 / 400)
+    assert low < value < high < 0
+    with pytest.raises(UserError, match="unknown cell of this sweep 'GRUU'"):
+        table.collect(sweep, "GRUU")
+
+
+def test_without_a_run_of_the_baseline_no_line_is_called_so(sweep):
+    shutil.rmtree(sweep.runs[0].folder)
+    shutil.rmtree(sweep.runs[2].folder)
+    text = table.to_markdown(table.collect(sweep)).splitlines()[4]
+    assert text.startswith("| GRU | 70.0 | 20.0 | 32.5 |  | 1.00")
+
+
+@pytest.mark.parametrize("changed", ["label", "count", "name", "protocol"])
+def test_runs_judged_by_other_images_are_refused(sweep, changed):
+    run = sweep.runs[1]
+    sets = {"a": readings(70), "b": readings(60, 300)}
+    if changed == "label":
+        sets["a"][5] = ("other", "x")
+    elif changed == "count":
+        sets["a"] = sets["a"][:-1]
+    elif changed == "name":
+        sets["c"] = sets.pop("b")
+    finish(run.folder, sets)
+    if changed == "protocol":
+        figures = run.folder / runs.FIGURES
+        figures.write_text(figures.read_text().replace('"36"', '"exact"'))
+    with pytest.raises(UserError, match="judged by other images"):
+        table.collect(sweep)
 
 
 def test_markdown_and_csv_say_the_same(sweep):

@@ -23,11 +23,12 @@ def save(path: str | os.PathLike[str], table: Table) -> None:
         low, high = (100 * end for end in line.interval)
         axis.errorbar(
             mean, y, xerr=[[max(0, mean - low)], [max(0, high - mean)]],
-            fmt="o", color="C0" if y else "C1", capsize=3,
+            fmt="o", color="C1" if line.cell == table.baseline else "C0", capsize=3,
         )  # fmt: skip
         seeds = [100 * value for value in line.accuracies[ALL]]
         axis.plot(seeds, [y] * len(seeds), "|", color="0.4", markersize=9)
-    axis.axvline(100 * lines[0].mean(ALL), color="C1", linewidth=0.8, linestyle="--")
+    if lines[0].cell == table.baseline:  # it may have no run yet
+        axis.axvline(100 * lines[0].mean(ALL), color="C1", linewidth=0.8, linestyle="--")
     axis.set_yticks(range(len(lines)), [line.cell for line in lines])
     axis.set_ylim(len(lines) - 0.5, -0.5)
     axis.grid(axis="x", alpha=0.3)

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from crnn_jax.errors import UserError, unknown_name
 from crnn_jax.scoring import significance
 from crnn_jax.scoring.readings_files import open_readings
 from crnn_jax.scoring.results import Row
 from crnn_jax.scoring.significance import Interval, RowScores
-from crnn_jax.sweeps.runs import Run, Sweep, figures, readings_file
+from crnn_jax.sweeps.runs import FIGURES, Run, Sweep, figures, readings_file
 
 ALL = "all images"  # of all sets together
 
@@ -29,7 +30,8 @@ class Line:
       seeds: of its finished runs.
       accuracies: word accuracy of every set, and of ALL, a number per seed.
       interval: 95 %, of the mean word accuracy of ALL over its images and seeds.
-      difference: of that to the baseline, and its interval; None for the baseline itself.
+      difference: of that to the baseline, and its interval; None for the baseline itself, and
+        where no run of that is done.
       parameters: of the network.
       megaflops: of reading an image.
       images_per_second: trained on, mean over seeds.
@@ -60,6 +62,7 @@ class Line:
 class Table:
     """The lines of a sweep, the baseline first, and what the runs were judged by."""
 
+    baseline: str  # the cell that the others are compared with
     question: str
     experiment: str
     protocol: str
@@ -68,33 +71,66 @@ class Table:
     missing: tuple[str, ...]  # runs that are not done
 
 
-def collect(sweep: Sweep) -> Table | None:
-    """Returns the table of what is done; None where nothing is."""
+def collect(sweep: Sweep, baseline: str = "") -> Table | None:
+    """Returns the table of what is done; None where nothing is.
+
+    Args:
+      sweep: its runs.
+      baseline: the cell that the others are compared with; empty: the first.
+
+    Raises:
+      UserError: no cell of that name; runs that were judged by other images than the first one.
+    """
+    names = [cell.name for cell in sweep.cells]
+    baseline = baseline or names[0]
+    if baseline not in names:
+        raise unknown_name("cell of this sweep", baseline, names)
     done = [run for run in sweep.runs if run.is_done]
     missing = tuple(run.name for run in sweep.runs if not run.is_done)
     if not done:
         return None
+    _check_alike(done)
     protocol = figures(done[0])["protocol"]
     scores = {run: scores_of(run, protocol) for run in done}
     sets = {name: int(s.compared.sum()) for name, s in scores[done[0]].items()}
     by_cell = {cell.name: [run for run in done if run.cell == cell] for cell in sweep.cells}
-    baseline = by_cell[sweep.cells[0].name]
-    lines = [
-        _line(runs, baseline if runs != baseline else [], scores)
-        for runs in by_cell.values()
-        if runs
-    ]
-    return Table(sweep.question, sweep.experiment, protocol, sets, tuple(lines), missing)
+    base = by_cell.pop(baseline)
+    lines = [_line(base, [], scores)] if base else []
+    lines += [_line(runs, base, scores) for runs in by_cell.values() if runs]
+    question, experiment = sweep.question, sweep.experiment
+    return Table(baseline, question, experiment, protocol, sets, tuple(lines), missing)
 
 
 def scores_of(run: Run, protocol: str) -> dict[str, RowScores]:
     """Returns the scores of a finished run's readings, by set; for `significance.paired_test`."""
+    return {name: significance.score_rows(rows, protocol) for name, rows in _readings(run).items()}
+
+
+def _readings(run: Run) -> dict[str, list[Row]]:
+    """Returns what a finished run has read, by set."""
     found = {}
     for name in figures(run)["sets"]:
         rows = open_readings(f"{readings_file(run.folder, name)}:crnn_jax").rows
-        read = [Row(row.key, row.label or "", row.text, row.confidence or 0.0) for row in rows]
-        found[name] = significance.score_rows(read, protocol)
+        found[name] = [Row(r.key, r.label or "", r.text, r.confidence or 0.0) for r in rows]
     return found
+
+
+def _check_alike(runs: Sequence[Run]) -> None:
+    """Raises UserError where runs were not judged in the same way by the same images."""
+
+    def judged(run: Run) -> Any:
+        rows = _readings(run)
+        images = {name: [(row.key, row.label) for row in rows[name]] for name in rows}
+        return figures(run)["protocol"], images
+
+    first = judged(runs[0])
+    for run in runs[1:]:
+        if judged(run) != first:
+            raise UserError(
+                f"{run.folder} was judged by other images, or by another protocol, than "
+                f"{runs[0].folder}: delete {FIGURES} in whichever is out of date and run the sweep "
+                "again, which judges it anew"
+            )
 
 
 def _line(
@@ -137,7 +173,7 @@ def to_markdown(table: Table) -> str:
     for line in table.lines:
         cells = [line.cell, *(_told(line, of) for of in columns)]
         if line.difference is None:
-            cells.append("baseline")
+            cells.append("baseline" if line.cell == table.baseline else "")
         else:
             value, (low, high) = line.difference
             cells.append(f"{100 * value:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]")
@@ -152,10 +188,10 @@ def to_markdown(table: Table) -> str:
     images = ", ".join(f"{name} ({count:,})" for name, count in table.sets.items())
     notes = [
         f"Word accuracy in %, protocol {table.protocol}, of {images}; mean +- standard deviation "
-        f"over {seeds} seed{'s' * (seeds > 1)}. Differences are those of `{judged}` to the first "
-        "line, with 95 % intervals over images and seeds (bootstrap, the same images in both). "
-        "MFLOP: of reading one image of the widest kind; minutes: of training, evaluations "
-        "included."
+        f"over {seeds} seed{'s' * (seeds > 1)}. Differences are those of `{judged}` to "
+        f"`{table.baseline}`, with 95 % intervals over images and seeds (bootstrap, the same "
+        "images in both). MFLOP: of reading one image of the widest kind; minutes: of training, "
+        "evaluations included."
     ]
     if table.missing:
         notes.append(f"Not done yet: {'; '.join(table.missing)}.")
