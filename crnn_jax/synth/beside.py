@@ -50,7 +50,7 @@ def choose(
     # Where the text is spaced out, so is the gap: else the piece would be its next character.
     spaced = jnp.maximum(draws.between("tracking", knobs.tracking), 0.0)
     gap = draws.between("beside", knobs.beside) + spaced
-    seen = gap + draws.between("beside seen", _SEEN)
+    seen = jnp.maximum(gap + draws.between("beside seen", _SEEN), 0.0)  # never into the text
     (start, end), places, edges = ends, [], []
     for name, box, here, edge, sign in (
         ("left", boxes[1], shown & (side != 1), start, -1.0),
