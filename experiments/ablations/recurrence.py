@@ -1,6 +1,9 @@
 """What is the recurrence worth, in one direction and in both?
 
 python -m crnn_jax.sweep --config=ablations/recurrence --workdir=runs/recurrence
+
+18 runs in 33 minutes on two cores. GRUs in both directions read most; both directions are worth
+five to six points over one (experiments/README.md).
 """
 
 from ml_collections import ConfigDict
