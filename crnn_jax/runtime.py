@@ -380,9 +380,13 @@ class Lexicon:
         longest = max(self._groups)
         first, lengths = _places(p, longest)
         last, _ = _places(p[::-1], longest)
-        occurs = np.append(1 - np.prod(1 - p, axis=0), 1.0)
-        with np.errstate(divide="ignore"):
-            first, last, lengths, occurs = map(np.log, (first, last, lengths, occurs))
+        with np.errstate(divide="ignore"):  # of a class that is certain
+            # Not 1 - prod(1 - p), which is 0 for what is less likely than rounding.
+            occurs = np.append(-np.expm1(np.log1p(-p).sum(axis=0)), 1.0)
+        # No lower than what may have underflowed.
+        first, last, lengths, occurs = (
+            np.log(np.maximum(bound, _TINY)) for bound in (first, last, lengths, occurs)
+        )
         best: list[tuple[float, int]] = []
         kept = 4 * count  # a word's other spellings may stand before the next word
 
@@ -428,7 +432,12 @@ def _places(p: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
     blank[0], seen = 1.0, np.zeros((most, p.shape[1]))
     for frame in p:
         either = blank + char.sum(axis=1)
-        begun = (either[:-1, None] - char[:-1]) * frame
+        # Texts that end in another class: summed from both sides, since the difference of all and
+        # of this class's own is rounded away where these are nearly all.
+        others = np.zeros((most, p.shape[1]))
+        others[:, 1:] = np.cumsum(char[:-1, :-1], axis=1)
+        others[:, :-1] += np.cumsum(char[:-1, :0:-1], axis=1)[:, ::-1]
+        begun = (blank[:-1, None] + others) * frame
         begun[:, 0] = 0.0
         seen += begun
         blank, char = either * frame[0], char * frame

@@ -118,6 +118,23 @@ def test_lexicon_search_is_exact(seed: int) -> None:
     assert word == lexicon.words[int(scores.argmax())]
 
 
+@pytest.mark.parametrize("scale", [5, 10, 20, 40, 60])
+@pytest.mark.parametrize(("letters", "longest"), [(3, 12), (5, 3), (12, 3), (12, 6)])
+def test_lexicon_search_is_exact_however_sure_the_network_is(scale, letters, longest) -> None:
+    alphabet = "abcdefghijkl"[:letters]
+    charset = runtime.Charset(alphabet, "keep")
+    for seed, (frames, count) in enumerate(itertools.product((8, 24), (5, 60) * 3)):
+        rng = np.random.default_rng(seed)
+        words = {
+            "".join(rng.choice(list(alphabet), rng.integers(1, longest + 1))) for _ in range(count)
+        }
+        lexicon = runtime.Lexicon(sorted(words), charset)
+        p = runtime.posteriors(scale * rng.normal(size=(frames, letters + 1)), 1.0)
+        best = runtime.log_probabilities(p, lexicon.ids).max()
+        if np.isfinite(best):  # else no word fits the frames
+            assert lexicon.best(p, count=3)[0][2] == pytest.approx(best)
+
+
 # Arithmetic of CTC, against every path and against the package.
 
 
