@@ -159,7 +159,7 @@ def _told(error: Exception) -> str:
 
 def _decoded(image: Image.Image) -> Image.Image:
     _check_size(*image.size)
-    if image.format == "JPEG":
+    if image.format in ("JPEG", "MPO"):  # MPO: a JPEG that says it has others behind it
         _check_scans(image)
     image.load()
     _check_size(*image.size)
@@ -224,7 +224,10 @@ def _flatten(image: Image.Image, channels: int) -> Image.Image:
 
 def _flattened(image: Image.Image, mode: str) -> Image.Image:
     if image.mode.startswith("I;16"):
-        image = Image.fromarray(_to_8_bits(np.asarray(image).astype(np.uint16)))
+        values = np.asarray(image).astype(np.uint16)
+        if isinstance(clear := image.info.get("transparency"), int):
+            values[values == clear] = 65535
+        image = Image.fromarray(_to_8_bits(values))
     elif image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))

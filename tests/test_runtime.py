@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import io
 import itertools
 import json
 import os
@@ -206,6 +207,16 @@ def test_images_come_out_as_in_the_package(tmp_path, mode, suffix, channels) -> 
     np.testing.assert_array_equal(theirs(runtime.load_image(content, channels)), ours(content))
 
 
+def test_a_grey_value_of_16_bits_may_be_clear(tmp_path) -> None:
+    values = np.zeros((32, 100), np.uint16)
+    values[8:24, 20:80] = 9
+    path = tmp_path / "clear.png"
+    Image.fromarray(values).save(path, transparency=0)
+    theirs = runtime.Preprocess(32, 1, "squash", 100, 16, 1024)(runtime.load_image(path, 1))
+    np.testing.assert_array_equal(theirs, Preprocess()(path))
+    assert set(np.unique(theirs)) == {0, 255}
+
+
 def test_turned_photographs_and_arrays(tmp_path) -> None:
     values = np.random.default_rng(0).integers(0, 256, (23, 61, 3), np.uint8)
     exif = Image.Exif()
@@ -238,6 +249,27 @@ def test_bombs_are_not_decoded(tmp_path) -> None:
         Image.new("1", (size, size)).save(tmp_path / "bomb.png")
         with pytest.raises(runtime.ReadError, match=f"bomb.png: the image has {told}"):
             runtime.load_image(tmp_path / "bomb.png", 1)
+
+
+def encoded(form: str, **options) -> bytes:
+    stream = io.BytesIO()
+    Image.new("L", (40, 30)).save(stream, form, **options)
+    return stream.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "MPO"])
+def test_jpegs_of_very_many_scans_are_not_decoded(kind) -> None:
+    content = encoded("JPEG", progressive=True)
+    sides, scans = content.index(b"\xff\xc2") + 5, content.index(b"\xff\xda")
+    content = content[:sides] + b"\x1f\x40\x1f\x40" + content[sides + 4 :]  # 8,000 x 8,000
+    content = content[:scans] + content[scans:-2] * 100 + content[-2:]
+    if kind == "MPO":  # with the header of a file that holds several pictures
+        header = encoded("MPO", save_all=True, append_images=[Image.new("L", (40, 30))])
+        header = header[header.index(b"\xff\xe2") :]
+        content = content[:2] + header[: 2 + int.from_bytes(header[2:4], "big")] + content[2:]
+    assert Image.open(io.BytesIO(content)).format == kind
+    with pytest.raises(runtime.ReadError, match=r"has [\d,]+ scans, which takes minutes"):
+        runtime.load_image(content, 1)
 
 
 # Models.

@@ -122,7 +122,16 @@ def many_scans(rng: random.Random) -> bytes:
     side = rng.choice((1000, 8000))
     data = _patched(data, data.index(b"\xff\xc2") + 5, struct.pack(">HH", side, side))
     scans = data[data.index(b"\xff\xda") : -2]
-    return data[: data.index(b"\xff\xda")] + scans * rng.choice((10, 1000)) + b"\xff\xd9"
+    data = data[: data.index(b"\xff\xda")] + scans * rng.choice((10, 1000)) + b"\xff\xd9"
+    return _of_several(data) if rng.random() < 0.5 else data
+
+
+def _of_several(data: bytes) -> bytes:
+    """Returns a JPEG with the header of one that holds several pictures: it has another reader."""
+    several = _saved("MPO", "L", save_all=True, append_images=[Image.new("L", (40, 30))])
+    start = several.index(b"\xff\xe2")
+    size = 2 + int.from_bytes(several[start + 2 : start + 4], "big")
+    return data[:2] + several[start : start + size] + data[2:]
 
 
 def thin(rng: random.Random) -> bytes:
