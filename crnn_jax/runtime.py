@@ -26,7 +26,7 @@ import pathlib
 import sys
 import unicodedata
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -327,17 +327,23 @@ class Charset:
         return "".join(turned + marks)
 
 
-def spellings(word: str, encode: Callable[[str], Iterable[int]]) -> list[tuple[int, ...]]:
+def spellings(word: str, charset: Any) -> list[tuple[int, ...]]:
     """Returns the class ids of a word as it is, in small letters, in capitals, and capitalised.
 
-    Of these, those that have the fewest characters which the model lacks, as it is first.
+    Of these, those that have the fewest characters which the model lacks, as it is first. Where the
+    model folds case there is one way to write it.
 
     Args:
       word: to be written.
-      encode: class ids of the characters of a text that the model knows.
+      charset: of the model: that of this file or of the package.
     """
-    written = (word, word.lower(), word.upper(), word[:1].upper() + word[1:].lower())
-    found = [(len(text) - len(ids), ids) for text in written for ids in [tuple(encode(text))]]
+    written = [word]
+    if charset.case != "fold":
+        written += [word.lower(), word.upper(), word[:1].upper() + word[1:].lower()]
+    found = []
+    for text in map(charset.normalise, written):
+        ids = tuple(charset.encode_known(text))
+        found.append((len(text) - sum(len(charset.classes[i - 1]) for i in ids), ids))
     fewest = min(lost for lost, _ in found)
     return list(dict.fromkeys(ids for lost, ids in found if ids and lost == fewest))
 
@@ -354,7 +360,7 @@ class Lexicon:
 
     def __init__(self, words: Iterable[str], charset: Charset):
         texts = [charset.normalise(word.strip()) for word in words]
-        encoded = [(text, spellings(text, charset.encode_known)) for text in texts]
+        encoded = [(text, spellings(text, charset)) for text in texts]
         found: dict[tuple[int, ...], str] = {}
         for part in (slice(0, 1), slice(1, None)):  # words as they are given come first
             for text, own in encoded:

@@ -13,7 +13,7 @@ from rapidfuzz.distance import Levenshtein
 from small import write_words
 
 from crnn_jax import evaluate, predict
-from crnn_jax.charset import build_charset
+from crnn_jax.charset import Charset, build_charset
 from crnn_jax.ctc.loss import string_log_probability
 from crnn_jax.ctc.score import score_strings
 from crnn_jax.decode import lexicon as lexicon_lib
@@ -127,12 +127,16 @@ def test_letters_outside_the_charset_do_not_count(caplog):
         ("latin94", ["iOS"], {"iOS": "iOS", "ios": "iOS", "IOS": "iOS", "Ios": "iOS"}),
         ("chars:ABCD", ["abc"], {"ABC": "abc"}),  # no spelling with letters lost
         ("alnum36", ["It's"], {"its": "it's"}),
+        ("alnum36", ["Straße"], {"strae": "straße"}),  # and not "strasse", its capitals
+        # Characters count, not classes: one of them may be several characters long.
+        (("ch", *"aCHt"), ["chat"], {"chat": "chat"}),
+        (("ch", *"aCht"), ["chat"], {"chat": "chat", "Chat": "chat"}),
     ],
 )  # fmt: skip
 def test_words_are_read_in_capitals_and_small_letters(charset, words, expected):
     from crnn_jax import runtime
 
-    charset = build_charset(charset)
+    charset = build_charset(charset) if isinstance(charset, str) else Charset(charset, "keep")
     found = encoded_words(words, charset)
     assert {charset.decode(ids): text for ids, text in found.items()} == expected
     alone = runtime.Lexicon(words, runtime.Charset(charset.classes, charset.case))

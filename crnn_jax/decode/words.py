@@ -35,10 +35,7 @@ def encoded_words(
     lost = 0
     for word in words:
         text = charset.normalise(word.strip())
-        if charset.case == "fold":  # all spellings are one
-            ids = [own] if (own := tuple(charset.encode_known(text))) else []
-        else:
-            ids = spellings(text, charset.encode_known)
+        ids = spellings(text, charset)
         lost += bool(text) and not ids
         if ids:
             found.setdefault(ids[0], text)
