@@ -44,6 +44,7 @@ _TINY = 1e-300
 _RESCALED = 4  # frames after which probabilities are made large again
 _FAR = 14.0  # nats below the best word, a millionth of its probability
 _SLACK = 1e-6  # rounding must not put a bound below a score
+_ESCAPED = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})  # a row of TSV stays one line
 
 # Pillow logs what it also raises; without a handler of the caller's that would go to stderr.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
@@ -53,10 +54,16 @@ class ReadError(ValueError):
     """An image, a model or an option cannot be used: one line that says what to do."""
 
     def __str__(self) -> str:
-        def shown(char: str) -> str:  # names may hold line breaks, and what terminals obey
-            return repr(char)[1:-1] if unicodedata.category(char) in ("Cc", "Zl", "Zp") else char
+        return _printable(super().__str__())
 
-        return "".join(map(shown, super().__str__()))
+
+def _printable(text: str) -> str:
+    """Returns a text as one line: names may hold line breaks, and what terminals obey."""
+
+    def shown(char: str) -> str:
+        return repr(char)[1:-1] if unicodedata.category(char) in ("Cc", "Zl", "Zp") else char
+
+    return "".join(map(shown, text))
 
 
 class Character(NamedTuple):
@@ -710,7 +717,7 @@ class Reader:
         self,
         images: Sequence[Any],
         batch_size: int = 32,
-        decoder: str = "greedy",
+        decoder: str | None = None,
         lexicon: Lexicon | Sequence[str] | None = None,
         characters: bool = True,
     ) -> list[Reading]:
@@ -719,13 +726,18 @@ class Reader:
         Args:
           images: what to read.
           batch_size: most images per step.
-          decoder: one of DECODERS; "lexicon" reads the best of the words of `lexicon`.
+          decoder: one of DECODERS; "lexicon" reads the best of the words of `lexicon`. None: that,
+            where there are words, else "greedy".
           lexicon: words, for the decoder "lexicon".
           characters: whether to look at the characters, which takes longer than greedy decoding.
 
         Raises:
-          ReadError: for the first image that cannot be read.
+          ReadError: for the first image that cannot be read, or an option that cannot be.
         """
+        if batch_size < 1:
+            raise ReadError(f"batch_size={batch_size}: give a number of images, 1 or more")
+        if decoder is None:
+            decoder = "greedy" if lexicon is None else "lexicon"
         if decoder not in DECODERS:
             raise ReadError(f"unknown decoder {decoder!r}: valid: {', '.join(DECODERS)}")
         known: Lexicon | None = None
@@ -733,6 +745,8 @@ class Reader:
             if lexicon is None:
                 raise ReadError("decoder 'lexicon' needs words: give lexicon=[...]")
             known = lexicon if isinstance(lexicon, Lexicon) else Lexicon(lexicon, self.charset)
+        elif lexicon is not None:
+            raise ReadError(f"decoder {decoder!r} uses no lexicon: leave one of them out")
         pixels, sizes = [], []
         for number, image in enumerate(images):
             try:
@@ -807,15 +821,25 @@ class Reader:
 
 _EXAMPLE = """example:
   python reader.py word.png photos/
-  python reader.py --decoder=lexicon --lexicon=words.txt --format=json photos/"""
+  python reader.py --lexicon=words.txt --format=json photos/"""
 
 
 def _find(paths: Sequence[str]) -> Iterator[pathlib.Path]:
-    for path in map(pathlib.Path, paths):
-        if path.is_dir():
-            yield from sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
-        else:
-            yield path
+    """Yields files as they are, and the images of folders, in order.
+
+    Raises:
+      ReadError: a folder has none.
+    """
+    for path in paths:
+        if not os.path.isdir(path):
+            yield pathlib.Path(path)
+            continue
+        images = [p for p in pathlib.Path(path).rglob("*") if p.suffix.lower() in SUFFIXES]
+        # macOS leaves ._NAME.png beside NAME.png
+        images = [p for p in images if p.is_file() and not p.name.startswith(".")]
+        if not images:
+            raise ReadError(f"{path}: no images in this folder ({' '.join(SUFFIXES)})")
+        yield from sorted(images)
 
 
 def _default_model() -> pathlib.Path:
@@ -843,7 +867,7 @@ def record(path: str, reading: Reading) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs the command line; returns 0, or 1 where an image could not be read, or 2."""
+    """Returns 0; 1 where an image could not be read; 2 where nothing is read, with one line."""
     parser = argparse.ArgumentParser(
         description="Reads the text in images with an exported model.",
         epilog=_EXAMPLE,
@@ -851,26 +875,33 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("paths", nargs="+", metavar="PATH", help="image or folder")
     parser.add_argument("--model", help="ONNX file; default: the only one beside this file")
-    parser.add_argument("--decoder", default="greedy", choices=DECODERS)
+    parser.add_argument(
+        "--decoder", choices=DECODERS, help="default: lexicon where there is one, else greedy"
+    )
     parser.add_argument("--lexicon", help="text file with a word per line")
     parser.add_argument("--format", default="text", choices=("text", "tsv", "json"))
     parser.add_argument("--threads", type=int, help="for one reading; default: all cores")
     args = parser.parse_args(argv)
     with contextlib.suppress(OSError, AttributeError):  # libtiff tells what is an error here anyway
         ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may be of any bytes
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
+        if args.decoder == "lexicon" and args.lexicon is None:
+            raise ReadError("--decoder=lexicon needs --lexicon=FILE, a word per line")
+        if args.decoder not in (None, "lexicon") and args.lexicon is not None:
+            raise ReadError(f"--decoder={args.decoder} uses no lexicon: leave one of them out")
+        paths = list(_find(args.paths))
         reader = Reader.load(args.model or _default_model(), args.threads)
         lexicon = None
-        if args.lexicon:
+        if args.lexicon is not None:
             words = pathlib.Path(args.lexicon).read_text(encoding="utf-8-sig").splitlines()
             lexicon = Lexicon(words, reader.charset)
-        elif args.decoder == "lexicon":
-            raise ReadError("--decoder=lexicon needs --lexicon=FILE, a word per line")
     except (ReadError, OSError, UnicodeDecodeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     failed = 0
-    for path in _find(args.paths):
+    for path in paths:
         try:
             (reading,) = reader.read(
                 [path],
@@ -886,11 +917,14 @@ def main(argv: Sequence[str] | None = None) -> int:
                 print(json.dumps({"path": str(path), "error": told}), flush=True)
             continue
         if args.format == "json":
-            line = json.dumps(record(str(path), reading), ensure_ascii=False)
+            # The escapes of another encoding's output are not those of JSON.
+            plain = (sys.stdout.encoding or "").lower() != "utf-8"
+            line = json.dumps(record(str(path), reading), ensure_ascii=plain)
         elif args.format == "tsv":
-            line = f"{path}\t{reading.text}\t{reading.confidence:.6f}"
+            cells = str(path), reading.text, f"{reading.confidence:.6f}"
+            line = "\t".join(cell.translate(_ESCAPED) for cell in cells)
         else:
-            line = f"{path}: {reading.text}  ({reading.confidence:.2f})"
+            line = _printable(f"{path}: {reading.text}  ({reading.confidence:.2f})")
         print(line, flush=True)
     return 1 if failed else 0
 

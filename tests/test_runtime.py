@@ -359,7 +359,81 @@ def test_reads_in_an_environment_without_jax(tmp_path, exported, images) -> None
     assert done.stdout.startswith(f"word.png: {expected.text}  ("), done.stderr
 
 
+# The command line, in this process.
+
+
+def run(capsys, *argv: object) -> tuple[int, list[str], list[str]]:
+    """Returns the exit code, and the lines of both streams."""
+    code = runtime.main([str(part) for part in argv])
+    told = capsys.readouterr()
+    return code, told.out.splitlines(), told.err.splitlines()
+
+
+def test_names_do_not_break_rows(tmp_path, exported, images, capsys) -> None:
+    path = tmp_path / "a\tb\nc\x1b[31m.png"
+    path.write_bytes(images[0])
+    argv = f"--model={exported}", path
+    code, (line,), _ = run(capsys, *argv)
+    assert (code, line.startswith(f"{tmp_path}/a\\tb\\nc\\x1b[31m.png: ")) == (0, True)
+    code, (line,), _ = run(capsys, *argv, "--format=tsv")
+    assert line.split("\t")[0] == f"{tmp_path}/a\\tb\\nc\x1b[31m.png"
+    assert line.count("\t") == 2
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
+def test_names_that_the_output_cannot_encode(tmp_path, exported, images, encoding) -> None:
+    names = [b"a\xff.png", "ü.png".encode(), b"z.png"]
+    for name in names:
+        pathlib.Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name)).write_bytes(images[0])
+    command = [sys.executable, "-P", runtime.__file__, f"--model={exported}"]
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run(
+        [*command, "--format=json", tmp_path], capture_output=True, timeout=60, env=environment
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    found = [json.loads(line)["path"] for line in done.stdout.decode(encoding).splitlines()]
+    assert [os.path.basename(path) for path in found] == ["a\udcff.png", "z.png", "ü.png"]
+
+
+def test_a_lexicon_is_used_or_refused(tmp_path, reader, exported, images, capsys) -> None:
+    image, words = tmp_path / "x.png", tmp_path / "words.txt"
+    image.write_bytes(images[0])
+    words.write_text("xylophone\nzebra\n")
+    argv = f"--model={exported}", f"--lexicon={words}", image
+    code, (line,), _ = run(capsys, *argv)
+    assert (code, line.split(": ")[1].split("  (")[0] in ("xylophone", "zebra")) == (0, True)
+    assert reader.read([image], lexicon=["zebra"])[0].text == "zebra"
+    for decoder in ("greedy", "beam"):
+        code, lines, (error,) = run(capsys, *argv, f"--decoder={decoder}")
+        assert (code, lines) == (2, [])
+        assert error == f"error: --decoder={decoder} uses no lexicon: leave one of them out"
+        with pytest.raises(runtime.ReadError, match=f"decoder '{decoder}' uses no lexicon"):
+            reader.read([image], decoder=decoder, lexicon=["zebra"])
+    assert run(capsys, argv[0], image, "--decoder=lexicon")[0] == 2
+
+
+def test_folders(tmp_path, exported, images, capsys) -> None:
+    (tmp_path / "photos" / "folder.png").mkdir(parents=True)
+    (tmp_path / "photos" / "._x.png").write_bytes(b"of macOS")
+    (tmp_path / "photos" / "notes.txt").write_bytes(b"")
+    argv = f"--model={exported}", tmp_path / "photos"
+    code, lines, (error,) = run(capsys, *argv)
+    assert (code, lines) == (2, [])
+    assert error.startswith(f"error: {tmp_path}/photos: no images in this folder (.png .jpg")
+    (tmp_path / "photos" / "folder.png" / "x.PNG").write_bytes(images[0])
+    code, (line,), _ = run(capsys, *argv)
+    assert (code, line.startswith(f"{tmp_path}/photos/folder.png/x.PNG: ")) == (0, True)
+    code, _, (error,) = run(capsys, argv[0], "a" * 5000)
+    assert (code, "File name too long" in error) == (1, True)
+
+
 # What is refused.
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_batches_of_nothing_are_refused(reader, images, size) -> None:
+    with pytest.raises(runtime.ReadError, match=f"batch_size={size}: give a number of images"):
+        reader.read(images[:1], batch_size=size)
 
 
 def test_what_is_no_image_is_refused_at_once(reader, tmp_path: pathlib.Path) -> None:
