@@ -14,7 +14,7 @@ import types
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from crnn_jax.errors import UserError, unknown_name
+from crnn_jax.errors import UserError, printable, unknown_name
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -79,7 +79,10 @@ def check_output(path: str | None) -> None:
 
 
 def run(main: Callable[[Sequence[str]], int]) -> NoReturn:
-    """Runs a command's `main(argv)` and exits with its code; mistakes end in one line and 2."""
+    """Runs a command's `main(argv)` and exits with its code.
+
+    Mistakes end in one line and 2, files that cannot be read or written in one line and 1.
+    """
     settle_process()
     # File names may hold what the terminal's encoding, or any encoding, does not have.
     if isinstance(sys.stdout, io.TextIOWrapper):
@@ -94,9 +97,25 @@ def run(main: Callable[[Sequence[str]], int]) -> NoReturn:
         print("interrupted", file=sys.stderr)
         code = FAILED
     except BrokenPipeError:  # the reader of our output has gone, as in `... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
+        _drop_output()
+        code = FAILED
+    except OSError as error:
+        if not error.strerror:  # not of the system
+            raise
+        file = "" if error.filename is None else f"{error.filename}: "
+        told = f"{file}{error.strerror}; check the path, its permissions and the room on its disk"
+        print(f"error: {printable(told)}", file=sys.stderr)
+        _drop_output()
         code = FAILED
     sys.exit(code)
+
+
+def _drop_output() -> None:
+    """Keeps the flush at exit from failing, too, where what was printed cannot be written."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def aligned(rows: Sequence[Sequence[str]], first: int = 0) -> list[str]:

@@ -56,24 +56,31 @@ def tail(path: str | os.PathLike[str]) -> list[str]:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Writes a UTF-8 text file so that readers see the old one or the new one, whole."""
+    """Writes a UTF-8 text file as `write_bytes` does."""
     write_bytes(path, text.encode())
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
-    """Writes a file so that readers see the old one or the new one, whole."""
+    """Writes a file so that readers see the old one or the new one, whole.
+
+    Raises:
+      OSError: it cannot be written, as on a full disk; it names the file.
+    """
     path = pathlib.Path(path)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)  # mkstemp's is 0600
-        os.replace(temporary, path)
-    except BaseException:
-        pathlib.Path(temporary).unlink(missing_ok=True)
-        raise
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)  # mkstemp's is 0600
+            os.replace(temporary, path)
+        except BaseException:
+            pathlib.Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:  # which would name the temporary file, or none
+        raise OSError(error.errno, error.strerror, str(path)) from None
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:

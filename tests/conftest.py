@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import shutil
@@ -89,6 +90,43 @@ def slurm_conf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield started.stdout.strip()
     finally:
         subprocess.run([*script, "stop", str(folder)], check=True)
+
+
+@pytest.fixture(scope="session")
+def bulk_folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """Nine words, one of them damaged, as files, in a list and in a tar."""
+    import tarfile
+
+    from crnn_jax.data.sources import open_source
+
+    folder = tmp_path_factory.mktemp("bulk")
+    source = open_source("tfds:rendered_words/tiny/test::limit=8")
+    (folder / "words").mkdir()
+    for i in range(8):
+        (folder / "words" / f"{i}.png").write_bytes(source.image_bytes(i))
+    (folder / "words" / "5b.png").write_bytes(source.image_bytes(0)[:50])
+    names = [str(path) for path in sorted((folder / "words").iterdir())]
+    (folder / "list.txt").write_text("\n".join([*names, ""]), encoding="utf-8")
+    with tarfile.open(folder / "words.tar", "w") as tar:
+        tar.add(folder / "words", "words")
+    return folder
+
+
+@pytest.fixture
+def file_limit() -> Callable[[int], contextlib.AbstractContextManager[None]]:
+    """Keeps files from growing beyond so many bytes, as a full disk does."""
+    import resource
+
+    @contextlib.contextmanager
+    def limit(size: int) -> Iterator[None]:
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+    return limit
 
 
 class Outcome(NamedTuple):
