@@ -24,6 +24,8 @@ from crnn_jax.signals import StopSignal
 _LOG = logging.getLogger("crnn_jax")
 _POLL = 2.0  # seconds
 _GRACE = 20.0  # seconds in which a file may become visible after its job has ended
+_ANSWER = 60.0  # seconds that squeue may take
+_PATIENCE = 600.0  # seconds for which it may fail, as while its controller is started anew
 _NOTICE = 90  # seconds before its time limit at which a job is told
 _GOES_ON = ("RUNNING", "COMPLETING", "CONFIGURING", "SUSPENDED", "STAGE_OUT", "SIGNALING")
 
@@ -113,13 +115,13 @@ def launch(
       show: is called with the states of tasks by their names; those that are left out wait.
 
     Raises:
-      UserError: when submitit or SLURM is missing, or refuses the jobs.
+      UserError: when submitit or SLURM is missing, refuses the jobs, or is silent for minutes.
     """
     queue = _Queue(name, folder)
-    queued = queue.states()
-    queue.submit([t for t in tasks if not t.is_done() and t.name not in queued], needs, jobs)
     ended: dict[str, float] = {}  # when a task was first seen in no queue
-    with StopSignal() as stop:
+    with StopSignal() as stop:  # a stop between sbatch and the file of numbers would lose them
+        queued = queue.states()
+        queue.submit([t for t in tasks if not t.is_done() and t.name not in queued], needs, jobs)
         while not stop.requested:
             states, queued, waiting = {}, queue.states(), False
             for task in tasks:
@@ -154,6 +156,24 @@ def last_line(log: pathlib.Path) -> str:
     return lines[-1].strip() if lines else "it wrote nothing"
 
 
+class _NoAnswer(Exception):
+    """SLURM does not tell of its jobs."""
+
+
+def _squeue() -> dict[str, str]:
+    """Returns the states of this user's jobs by their numbers; raises `_NoAnswer`."""
+    command = ["squeue", "--noheader", "--array", "--me", "--format=%i %T"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=_ANSWER)
+    except FileNotFoundError:
+        raise UserError("--launcher=slurm: no squeue here; run it on a SLURM cluster") from None
+    except subprocess.TimeoutExpired:
+        raise _NoAnswer(f"squeue does not answer in {_ANSWER:.0f} s") from None
+    except subprocess.CalledProcessError as error:
+        raise _NoAnswer(f"squeue says {error.stderr.strip() or error}") from None
+    return dict(line.split() for line in done.stdout.splitlines() if line.strip())
+
+
 class _Queue:
     """Jobs whose numbers are kept in a folder."""
 
@@ -162,6 +182,8 @@ class _Queue:
         self._folder = folder.resolve()
         self._file = self._folder / "jobs.json"
         self._ids: dict[str, str] = {}
+        self._last: dict[str, str] = {}  # states
+        self._answered: float | None = None  # when they were told, or jobs taken
         if self._file.is_file():
             self._ids = files.read_json(self._file)
 
@@ -170,18 +192,27 @@ class _Queue:
         return list(dict.fromkeys(number.partition("_")[0] for number in self._ids.values()))
 
     def states(self) -> dict[str, str]:
-        """Returns what SLURM calls the states of the jobs that it still knows, by task's name."""
+        """Returns what SLURM calls the states of the jobs that it still knows, by task's name.
+
+        Where it does not answer, the last ones stay for minutes.
+
+        Raises:
+          UserError: it does not answer now, for the first time, or for too long.
+        """
         if not self._ids:
             return {}
-        command = ["squeue", "--noheader", "--array", "--me", "--format=%i %T"]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, check=True)
-        except FileNotFoundError:
-            raise UserError("--launcher=slurm: no squeue here; run it on a SLURM cluster") from None
-        except subprocess.CalledProcessError as error:
-            raise UserError(f"--launcher=slurm: squeue says {error.stderr.strip()}") from None
-        known = dict(line.split() for line in done.stdout.splitlines() if line.strip())
-        return {name: known[number] for name, number in self._ids.items() if number in known}
+            known = _squeue()
+        except _NoAnswer as error:
+            if self._answered is None or time.monotonic() - self._answered > _PATIENCE:
+                raise UserError(
+                    f"--launcher=slurm: {error}; jobs go on, and the same command looks at them "
+                    "again"
+                ) from None
+            return self._last
+        self._answered = time.monotonic()
+        self._last = {name: known[n] for name, n in self._ids.items() if n in known}
+        return self._last
 
     def submit(self, tasks: Sequence[Task], needs: Resources, jobs: int) -> None:
         """Submits tasks as one array."""
@@ -217,4 +248,6 @@ class _Queue:
             raise UserError(f"--launcher=slurm: {' '.join(str(error).split())}") from None
         self._ids |= {task.name: job.job_id for task, job in zip(tasks, submitted, strict=True)}
         files.write_json(self._file, self._ids)
+        self._last |= dict.fromkeys((task.name for task in tasks), "PENDING")
+        self._answered = time.monotonic()
         _LOG.info("%d jobs submitted; their logs: %s", len(tasks), logs[0].parent)
