@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 from typing import Any
 
@@ -31,7 +32,7 @@ def find(model: str | pathlib.Path) -> pathlib.Path:
       UserError: when there is neither, or the shipped file is damaged.
     """
     name, path, known = str(model), pathlib.Path(model), shipped()
-    if name and path.exists():
+    if name and os.path.exists(path):  # `Path.exists` raises for a path that is too long
         return path
     if name not in known:
         is_path = path.name != name or path.suffix == SUFFIX

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import bisect
+import codecs
 import glob
 import itertools
 import os
 import pathlib
+import stat
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -67,15 +69,21 @@ class ListFile:
 
     def __init__(self, path: str):
         try:
-            data = (
-                np.memmap(path, np.uint8, "r") if os.path.getsize(path) else np.zeros(0, np.uint8)
-            )
+            state = os.stat(path)
+            if not stat.S_ISREG(state.st_mode):
+                raise UserError(
+                    f"list {path} is no file but a pipe, a folder or a device: write the paths "
+                    "into a file, and name that"
+                )
+            data = np.memmap(path, np.uint8, "r") if state.st_size else np.zeros(0, np.uint8)
         except OSError as error:
             raise UserError(f"list {path} cannot be read ({error.strerror})") from None
         ends = np.flatnonzero(data == ord("\n"))
         if len(data) and data[-1] != ord("\n"):
             ends = np.append(ends, len(data))
-        starts = np.concatenate([[0], ends[:-1] + 1]) if len(ends) else ends
+        first = len(codecs.BOM_UTF8) if data[:3].tobytes() == codecs.BOM_UTF8 else 0
+        starts = np.concatenate([[first], ends[:-1] + 1]) if len(ends) else ends
+        ends = ends - ((ends > starts) & (data[ends - 1] == ord("\r")))  # lines of Windows
         kept = ends > starts
         self._data, self._starts, self._ends = data, starts[kept], ends[kept]
         if not len(self._starts):
@@ -86,7 +94,7 @@ class ListFile:
 
     def __getitem__(self, i: int) -> Item:
         line = self._data[self._starts[i] : self._ends[i]].tobytes()
-        name = line.decode("utf-8", "surrogateescape").rstrip("\r")
+        name = line.decode("utf-8", "surrogateescape")
         return Item(name, name)
 
 
@@ -169,13 +177,14 @@ def _find(path: str) -> Iterator[pathlib.Path]:
     """Yields a file as it is, a folder's images in order, or what a glob matches."""
     from crnn_jax.data.folders import SUFFIXES
 
-    if glob.has_magic(path) and not pathlib.Path(path).exists():
+    # Not by the methods of `Path`, which raise for a path that is too long, or not to be looked at.
+    if glob.has_magic(path) and not os.path.exists(path):
         matches = sorted(glob.glob(path, recursive=True))
         if not matches:
             raise UserError(f"{path}: nothing matches; check the pattern, or quote it")
-        yield from (p for match in matches if not (p := pathlib.Path(match)).is_dir())
-    elif pathlib.Path(path).is_dir():
-        found = sorted(p for p in pathlib.Path(path).rglob("*") if p.is_file())
+        yield from (pathlib.Path(match) for match in matches if not os.path.isdir(match))
+    elif os.path.isdir(path):
+        found = sorted(p for p in pathlib.Path(path).rglob("*") if os.path.isfile(p))
         # macOS leaves ._NAME.png beside NAME.png
         found = [p for p in found if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")]
         if not found:
