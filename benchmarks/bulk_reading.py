@@ -106,6 +106,18 @@ def read_until(
     return rate, samples
 
 
+def memory(samples: list[tuple[int, float]]) -> dict[str, int | None]:
+    """Returns MB in the course of a start; nulls for one that found nothing to read."""
+    sizes = [size for _, size in samples]
+    third = max(1, len(sizes) // 3)
+    parts = {
+        "MB, first third": sizes[:third],
+        "MB, last third": sizes[-third:],
+        "MB, most": sorted(sizes)[-1:],
+    }
+    return {name: round(statistics.median(part)) if part else None for name, part in parts.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--folder", type=pathlib.Path, required=True)
@@ -129,7 +141,6 @@ def main() -> None:
     rows = [line.split("\t") for line in out.read_text(encoding="utf-8").splitlines()]
     failed = [row[0] for row in rows if len(row) == 4]
     wrong = sum(row[0] != str(path) for row, path in zip(rows, paths, strict=False))
-    third = len(samples) // 3
     found = {
         "images": args.images,
         "rows": len(rows),
@@ -139,9 +150,7 @@ def main() -> None:
         "damaged and refused": len(set(failed) & set(map(str, paths[50::_EVERY]))),
         "images/s": rate and round(rate),
         "jobs": args.jobs,
-        "MB, first third": round(statistics.median(mb for _, mb in samples[:third])),
-        "MB, last third": round(statistics.median(mb for _, mb in samples[-third:])),
-        "MB, most": round(max(mb for _, mb in samples)),
+        **memory(samples),
     }
     print(json.dumps(found))
 
