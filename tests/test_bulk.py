@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import errno
+import argparse
+import importlib.util
 import json
-import os
 import pathlib
 import signal
 import subprocess
@@ -17,91 +17,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crnn_jax import predict
-from crnn_jax.bulk import workers
+from crnn_jax import predict, shipped
+from crnn_jax.bulk import cluster, rows
+from crnn_jax.bulk.contents import best_checkpoint, contents
 from crnn_jax.bulk.inputs import Inputs, Item
 from crnn_jax.bulk.output import Output
-from crnn_jax.bulk.reading import parse_shard, shard_of
 from crnn_jax.bulk.rows import is_error
-from crnn_jax.bulk.workers import Workers
-from crnn_jax.data.sources import open_source
-from crnn_jax.errors import DataError, UserError
+from crnn_jax.checkpoint import Checkpointer
+from crnn_jax.errors import UserError
 
 MODEL = "--model=quickstart"
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """Nine words, one of them damaged, as files, in a list and in a tar."""
-    folder = tmp_path_factory.mktemp("bulk")
-    source = open_source("tfds:rendered_words/tiny/test::limit=8")
-    (folder / "words").mkdir()
-    for i in range(8):
-        (folder / "words" / f"{i}.png").write_bytes(source.image_bytes(i))
-    (folder / "words" / "5b.png").write_bytes(source.image_bytes(0)[:50])
-    names = [str(path) for path in sorted((folder / "words").iterdir())]
-    (folder / "list.txt").write_text("\n".join([*names, ""]), encoding="utf-8")
-    with tarfile.open(folder / "words.tar", "w") as tar:
-        tar.add(folder / "words", "words")
-    return folder
-
-
-# What to read.
-
-
-def test_lists_files_and_tars_are_read_in_their_order(folder, tmp_path) -> None:
-    found = Inputs.find(
-        [str(folder / "words"), str(folder / "words.tar")], [str(folder / "list.txt")]
-    )
-    assert len(found) == 27
-    names = [pathlib.Path(item.name).name for item in found]
-    assert names[:9] == names[18:] == sorted(names[:9])
-    assert sorted(names[9:18]) == names[:9]
-    for item in found:
-        content = item.content()
-        if isinstance(content, str):
-            content = pathlib.Path(content).read_bytes()
-        path = folder / "words" / pathlib.Path(item.name).name
-        assert content == path.read_bytes()
-    with pytest.raises(IndexError):
-        found[27]
-
-
-@pytest.mark.parametrize(
-    ("content", "lines"),
-    [("a.png\nb.png", 2), ("a.png\r\n\n\nb c.png\n", 2), ("é.png", 1)],
-)
-def test_lines_of_a_list(tmp_path, content, lines) -> None:
-    (tmp_path / "list").write_text(content, encoding="utf-8", newline="")
-    found = Inputs.find([], [str(tmp_path / "list")])
-    assert [item.name for item in found] == [x for x in content.splitlines() if x]
-    assert len(found) == lines
-
-
-def test_lists_and_tars_that_cannot_be_read(tmp_path) -> None:
-    (tmp_path / "empty").write_text("\n\n")
-    with pytest.raises(UserError, match="is empty"):
-        Inputs.find([], [str(tmp_path / "empty")])
-    with pytest.raises(UserError, match="cannot be read"):
-        Inputs.find([], [str(tmp_path / "none")])
-    with pytest.raises(UserError, match="unpack it once"):
-        Inputs.find([str(tmp_path / "x.tar.gz")])
-    (tmp_path / "x.tar").write_bytes(b"x" * 2000)
-    with pytest.raises(DataError, match="not a tar that can be read"):
-        Inputs.find([str(tmp_path / "x.tar")])
-
-
-@pytest.mark.parametrize("text", ["3/3", "a/2", "1", "-1/2", "1/0"])
-def test_shards_are_written_as_parts(text) -> None:
-    with pytest.raises(UserError, match="--shard"):
-        parse_shard(text)
-
-
-@pytest.mark.parametrize(("total", "count"), [(9, 2), (9, 4), (2, 5)])
-def test_shards_are_every_row_once_in_order(total, count) -> None:
-    parts = [shard_of(total, i, count) for i in range(count)]
-    assert [row for part in parts for row in part] == list(range(total))
-    assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
 
 # The file.
@@ -130,23 +55,90 @@ def test_nothing_else_is_put_behind_it(tmp_path) -> None:
         Output(tmp_path / "other.tsv", {}, is_error)
 
 
-def test_a_full_disk_loses_nothing(tmp_path, monkeypatch) -> None:
+def test_two_processes_do_not_write_it_together(tmp_path) -> None:
     with Output(tmp_path / "out.tsv", {}, is_error) as output:
         output.append(["a"], 0)
-        whole = output._file
-
-        class Full:
-            def write(self, data: bytes) -> None:
-                raise OSError(errno.ENOSPC, "No space left on device")
-
-            def close(self) -> None:
-                whole.close()
-
-        output._file = Full()
-        with pytest.raises(UserError, match=r"No space left on device.*1 rows are in it"):
-            output.append(["b"], 0)
+        with pytest.raises(UserError, match="is being written by another process"):
+            Output(tmp_path / "out.tsv", {}, is_error)
     with Output(tmp_path / "out.tsv", {}, is_error) as output:
         assert output.rows == 1
+
+
+def test_a_full_disk_loses_nothing(tmp_path, file_limit) -> None:
+    """A file may not grow, which the system tells of as of a disk without room."""
+    with Output(tmp_path / "out.tsv", {}, is_error) as output:
+        output.append(["a"], 0)
+        with (
+            file_limit(1000),
+            pytest.raises(UserError, match=r"File too large.*1 rows are in it"),
+            output,
+        ):
+            output.append(["b" * 2000], 0)
+    with Output(tmp_path / "out.tsv", {}, is_error) as output:
+        assert output.rows == 1
+
+
+# What it depends on.
+
+
+def test_what_has_changed_since_is_named(tmp_path) -> None:
+    model, words = tmp_path / "my.crnn", tmp_path / "words.txt"
+    model.write_bytes((shipped.FOLDER / "quickstart.crnn").read_bytes())
+    words.write_text("one")
+
+    def begin(*argv: str) -> None:
+        args = predict._parse([f"--out={tmp_path / 'out.tsv'}", *argv, "x.png"])
+        inputs = Inputs.find(args.paths)
+        with cluster.open_output(args, inputs, range(len(inputs))):
+            pass
+
+    def refused(*argv: str) -> str:
+        with pytest.raises(UserError, match=r"out\.tsv was begun with ") as told:
+            begin(*argv)
+        return str(told.value).partition("was begun with ")[2]
+
+    given = (f"--model={model}", f"--lexicon={words}", "--decoder=beam", f"--lm={words}")
+    for _ in range(2):
+        begin(*given)
+    assert refused(*given, "--lm_order=2").startswith("lm_order None and not 2: go on")
+    assert refused(*given, f"--lexicon={model}").startswith("lexicon 'words.txt' and not 'my.crnn'")
+    words.write_text("two")
+    assert refused(*given).startswith(f"content of {words} '")
+    words.write_text("one")
+    begin(*given)
+    model.write_bytes((shipped.FOLDER / "tiny-latin.crnn").read_bytes())
+    assert refused(*given).startswith(f"content of {model} '")
+
+
+def test_a_run_is_told_by_its_best_checkpoint_and_its_calibration(tmp_path) -> None:
+    args = argparse.Namespace(model=[str(tmp_path)], lexicon="", lm="")
+    files = ("config.json", "calibration.json", "checkpoints/9/d/1", "replica_1/checkpoints/3/d")
+    told = set()
+    for number, name in enumerate(files, 1):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("a")
+        told.add(contents(args)[f"content of {tmp_path}"])
+        (tmp_path / name).write_text("b")
+        told.add(contents(args)[f"content of {tmp_path}"])
+        assert len(told) == 2 * number
+    for name in ("summary.json", "checkpoints/8"):  # are not read with
+        (tmp_path / name).mkdir()
+        told.add(contents(args)[f"content of {tmp_path}"])
+    assert len(told) == 2 * len(files)
+
+
+@pytest.mark.parametrize(
+    "scores", [(), (None, None), (0.5, 0.7, 0.6), (0.5, 0.5, None), (None, 0.1)]
+)
+def test_the_best_checkpoint_is_that_of_orbax(tmp_path, scores) -> None:
+    saved = Checkpointer(tmp_path, keep=9)
+    for number, score in enumerate(scores):
+        saved.save(9 + number, {"x": np.zeros(2)}, score)
+    saved.wait()
+    step = saved.best_step()
+    saved.close()
+    found = best_checkpoint(tmp_path)
+    assert (found and int(found.name)) == step
 
 
 # The command.
@@ -161,21 +153,21 @@ def read(run_command: Callable, out: pathlib.Path, *argv: object) -> list[str]:
     return out.read_text(encoding="utf-8").splitlines()
 
 
-def test_every_row_once_in_order(run_command, folder, tmp_path) -> None:
-    lines = read(run_command, tmp_path / "a.tsv", "--jobs=1", folder / "words")
-    names = [str(path) for path in sorted((folder / "words").iterdir())]
+def test_every_row_once_in_order(run_command, bulk_folder, tmp_path) -> None:
+    lines = read(run_command, tmp_path / "a.tsv", "--jobs=1", bulk_folder / "words")
+    names = [str(path) for path in sorted((bulk_folder / "words").iterdir())]
     assert [line.split("\t")[0] for line in lines] == names
     assert [len(line.split("\t")) for line in lines] == [3] * 6 + [4] + [3] * 2
-    again = read(run_command, tmp_path / "a.tsv", "--jobs=1", folder / "words")
+    again = read(run_command, tmp_path / "a.tsv", "--jobs=1", bulk_folder / "words")
     assert again == lines  # all is done: nothing is read
     list_ = read(
-        run_command, tmp_path / "b.tsv", "--jobs=1", f"--images_from={folder / 'list.txt'}"
+        run_command, tmp_path / "b.tsv", "--jobs=1", f"--images_from={bulk_folder / 'list.txt'}"
     )
     assert list_ == lines
 
 
-def test_tars_and_json(run_command, folder, tmp_path) -> None:
-    tar = folder / "words.tar"
+def test_tars_and_json(run_command, bulk_folder, tmp_path) -> None:
+    tar = bulk_folder / "words.tar"
     lines = [json.loads(x) for x in read(run_command, tmp_path / "a.jsonl", "--jobs=1", tar)]
     with tarfile.open(tar) as archive:
         names = [m.name for m in archive if m.isfile()]
@@ -185,9 +177,30 @@ def test_tars_and_json(run_command, folder, tmp_path) -> None:
     assert all(line["chars"][-1]["x1"] > 20 for line in whole if line["text"])  # in pixels
 
 
+def test_an_image_that_vanishes_once_it_is_read_is_a_row_that_fails(
+    run_command, bulk_folder, tmp_path, monkeypatch
+) -> None:
+    image, out = tmp_path / "a.png", tmp_path / "out.jsonl"
+    image.write_bytes((bulk_folder / "words" / "0.png").read_bytes())
+    width = rows._width
+
+    def late(item: Item, rotation: int) -> int:
+        image.unlink(missing_ok=True)
+        return width(item, rotation)
+
+    monkeypatch.setattr(rows, "_width", late)
+    done = run_command(
+        predict.main, MODEL, f"--out={out}", "--jobs=1", image, bulk_folder / "words" / "0.png"
+    )
+    assert done.err[-1] == f"{out}: 2 of 2 images, 1 of which could not be read"
+    gone, other = map(json.loads, out.read_text().splitlines())
+    assert "cannot be opened" in gone["error"]
+    assert other["chars"]
+
+
 @pytest.mark.slow
-def test_processes_and_shards_give_the_same_rows(run_command, folder, tmp_path) -> None:
-    words = folder / "words"
+def test_processes_and_shards_give_the_same_rows(run_command, bulk_folder, tmp_path) -> None:
+    words = bulk_folder / "words"
     alone = read(run_command, tmp_path / "a.tsv", "--jobs=1", words)
     assert read(run_command, tmp_path / "b.tsv", "--jobs=2", words) == alone
     parts = []
@@ -205,6 +218,18 @@ def test_mistakes(mistake, tmp_path) -> None:
     assert "valid: json, tsv" in mistake(
         predict.main, "--format=text", f"--out={tmp_path / 'x'}", image
     )
+
+
+@pytest.mark.parametrize(("count", "expected"), [(0, None), (1, 7), (2, 7)])
+def test_the_benchmark_tells_of_few_samples(count, expected) -> None:
+    path = pathlib.Path(__file__).parent.parent / "benchmarks" / "bulk_reading.py"
+    spec = importlib.util.spec_from_file_location("bulk_reading", path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found = module.memory([(row, 7.2) for row in range(count)])
+    assert list(found.values()) == [expected] * 3
 
 
 @pytest.mark.slow
@@ -235,54 +260,3 @@ def test_killed_and_continued(tmp_path) -> None:
     rows = [line.split("\t") for line in out.read_text().splitlines()]
     assert [pathlib.Path(row[0]).name for row in rows] == [f"{i:05d}.png" for i in range(3_000)]
     assert sum(len(row) == 4 for row in rows) == 30
-
-
-# Processes that die.
-
-
-def make_fragile(argument):
-    """A reader that ends its process at "bad", and at "worse" always."""
-    if argument == "mistake":
-        raise UserError("no such model")
-    if argument == "dies":
-        os._exit(9)
-
-    def read(items):
-        for item in items:
-            if item.name == "bad":
-                os._exit(9)
-        return [(f"read {item.name}", False) for item in items]
-
-    return read
-
-
-def fragile(argument: str = "") -> Workers:
-    return Workers(make_fragile, argument, 2, lambda item: f"lost {item.name}")
-
-
-def blocks(*texts: str) -> list[list[Item]]:
-    return [[Item(name, name) for name in text.split()] for text in texts]
-
-
-@pytest.mark.slow
-def test_an_image_that_kills_its_process_costs_one_row() -> None:
-    pool = fragile()
-    found = list(pool.read(blocks("a b", "c bad d", "e", "f", "g")))
-    pool.close()
-    assert [line for lines in found for line, _ in lines] == [
-        "read a", "read b", "read c", "lost bad", "read d", "read e", "read f", "read g",
-    ]  # fmt: skip
-    assert found[1][1] == ("lost bad", True)
-
-
-@pytest.mark.slow
-def test_processes_that_cannot_begin_are_told_of(monkeypatch) -> None:
-    pool = fragile("mistake")
-    with pytest.raises(UserError, match="no such model"):
-        next(pool.read(blocks("a")))
-    pool.close()
-    monkeypatch.setattr(workers, "_MOST_DEATHS", 1)
-    pool = fragile("dies")
-    with pytest.raises(UserError, match="give fewer with --jobs"):
-        next(pool.read(blocks("a")))
-    pool.close()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,8 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crnn_jax import cli, predict, slurm
+from crnn_jax import cli, predict, shipped, slurm
 from crnn_jax.bulk import cluster
+from crnn_jax.errors import UserError
 
 MODEL = "--model=quickstart"
 
@@ -60,6 +62,48 @@ def test_parts_are_joined_as_one_reading(run_command, many, tmp_path, monkeypatc
     assert not (tmp_path / "out.tsv.parts").exists()
     assert run_command(predict.main, *given).err[-1] == done.err[-1]  # nothing is left to do
     assert len(begun) == 3
+
+
+def test_parts_are_of_one_reading(run_command, many, tmp_path, monkeypatch) -> None:
+    """Parts that another reading has left are not joined; nor those of a model that changes."""
+    out, model = tmp_path / "out.tsv", tmp_path / "my.crnn"
+    shutil.copy(shipped.FOLDER / "quickstart.crnn", model)
+    given = (f"--model={model}", f"--out={out}", "--launcher=slurm", "--shards=3", many)
+    left: list[slurm.Task] = []
+
+    def run(name, folder, tasks, needs, jobs, show) -> bool:
+        left[:] = tasks
+        return False  # stopped
+
+    monkeypatch.setattr(slurm, "launch", run)
+    assert run_command(predict.main, *given).code == cli.FAILED
+    shutil.copy(shipped.FOLDER / "tiny-latin.crnn", model)
+    with pytest.raises(UserError, match=r"parts was begun with content of .*my.crnn '"):
+        left[0].call()  # it has waited in the queue meanwhile
+    out.unlink()
+    out.with_name("out.tsv.job").unlink()
+    for other in (given, (*given[1:], "--model=quickstart")):
+        (line,) = run_command(predict.main, *other).err
+        assert f"error: {out}.parts was begun with " in line
+        assert line.endswith("or move that folder away")
+        assert not out.exists()
+    (tmp_path / "out.tsv.parts" / "job.json").unlink()
+    (tmp_path / "out.tsv.parts" / "0_of_3").touch()
+    (line,) = run_command(predict.main, *given).err
+    assert "out.tsv.parts holds parts of another reading: move that folder away" in line
+
+
+def test_a_second_launcher_is_refused(mistake, many, tmp_path, monkeypatch) -> None:
+    given = (MODEL, f"--out={tmp_path / 'out.tsv'}", "--launcher=slurm", many)
+    lines = []
+
+    def run(*arguments) -> bool:
+        lines.append(mistake(predict.main, *given))
+        return False
+
+    monkeypatch.setattr(slurm, "launch", run)
+    assert predict.main([*map(str, given)]) == cli.FAILED
+    assert "is being written by another process" in lines[0]
 
 
 def test_a_growing_file_is_counted(tmp_path) -> None:

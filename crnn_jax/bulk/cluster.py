@@ -10,19 +10,22 @@ import logging
 import pathlib
 import shutil
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from crnn_jax import cli, files, shipped, slots, slurm
 from crnn_jax import decoder_options as options
 from crnn_jax.bulk import reading
-from crnn_jax.bulk.output import Output
+from crnn_jax.bulk.contents import contents
+from crnn_jax.bulk.output import Output, check_same
 from crnn_jax.bulk.rows import is_error, lost, make_reader
+from crnn_jax.errors import UserError
 
 if TYPE_CHECKING:
     from crnn_jax.bulk.inputs import Inputs
 
 _LOG = logging.getLogger("crnn_jax")
 _SHARDS = 8
+_JOB = "job.json"  # in the folder of parts: what they are of
 _JOINED = 4096  # lines at a time
 
 
@@ -35,17 +38,24 @@ def rows_of(args: argparse.Namespace, inputs: Inputs) -> range:
 
 def open_output(args: argparse.Namespace, inputs: Inputs, rows: range) -> Output:
     """Opens the file of a reading, new or begun by the same command; raises as `Output` does."""
-    job = {
+    return Output(args.out, _job(args, inputs, rows), is_error)
+
+
+def _job(args: argparse.Namespace, inputs: Inputs, rows: range) -> dict[str, Any]:
+    """Returns all that makes a reading what it is."""
+    return {
         "model": args.model or [shipped.DEFAULT],
         "decoder": options.describe_decoder(args),
+        "lexicon": options.describe_lexicon(args),
+        "lm_order": args.lm_order,
         "format": args.format,
         "squeeze": args.squeeze,
         "rotations": args.rotations,
         "shard": args.shard,
         "images": len(rows),
         "names": reading.fingerprint(inputs, rows),
+        **contents(args),
     }
-    return Output(args.out, job, is_error)
 
 
 def read_into(output: Output, args: argparse.Namespace, inputs: Inputs, rows: range) -> int:
@@ -61,6 +71,9 @@ def _read_part(args: argparse.Namespace) -> int:
 
     inputs = Inputs.find(args.paths, args.images_from)
     rows = rows_of(args, inputs)
+    folder = pathlib.Path(args.out).parent
+    # Its model may have been trained on while the job waited: parts are of one model.
+    check_same(folder, folder / _JOB, contents(args), "begin anew with another file")
     with open_output(args, inputs, rows) as output:
         read_into(output, args, inputs, rows)
         if output.rows < len(rows):
@@ -87,16 +100,26 @@ def launch(args: argparse.Namespace, inputs: Inputs) -> int:
     defaults = dataclasses.asdict(slurm.Resources())
     needs = slurm.Resources(**vars(config_lib.parse_arg(args.resources, **defaults)))
     folder = pathlib.Path(f"{args.out}.parts")
-    with open_output(args, inputs, range(len(inputs))) as output:
+    job = _job(args, inputs, range(len(inputs)))
+    _check_parts(folder, job)
+    with Output(args.out, job, is_error) as output:  # of which there is one at a time
         if output.rows < len(inputs):
             folder.mkdir(exist_ok=True)
-            with files.locked(folder / "lock", "reads into this file"):
-                tasks = _tasks(args, folder, needs, min(args.shards or _SHARDS, len(inputs)))
-                if not _run(tasks, folder, needs, len(inputs)):
-                    return cli.FAILED
-                _join(output, [folder / task.name for task in tasks])
+            files.write_json(folder / _JOB, job)
+            tasks = _tasks(args, folder, needs, min(args.shards or _SHARDS, len(inputs)))
+            if not _run(tasks, folder, needs, len(inputs)):
+                return cli.FAILED
+            _join(output, [folder / task.name for task in tasks])
         shutil.rmtree(folder, ignore_errors=True)
         return reading.tell(output)
+
+
+def _check_parts(folder: pathlib.Path, job: dict[str, Any]) -> None:
+    """Raises a UserError where a folder has parts of another reading."""
+    if (folder / _JOB).is_file():
+        check_same(folder, folder / _JOB, job, "move that folder away")
+    elif any(folder.glob("*_of_*")):
+        raise UserError(f"{folder} holds parts of another reading: move that folder away")
 
 
 def _tasks(

@@ -2,11 +2,13 @@
 
 The file is its own journal. Lines are appended in order, so that a killed reading leaves so many
 whole lines and perhaps a part of one, which is cut: no row is lost or doubled. Beside it FILE.job
-says what it holds the readings of, so that nothing else is put behind them.
+says what it holds the readings of, so that nothing else is put behind them; a lock on it keeps a
+second process from appending the same rows.
 """
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pathlib
 from collections.abc import Callable, Sequence
@@ -14,6 +16,27 @@ from typing import Any
 
 from crnn_jax import files
 from crnn_jax.errors import UserError
+
+
+def check_same(path: pathlib.Path, told: pathlib.Path, job: dict[str, Any], otherwise: str) -> None:
+    """Checks that what is in a path is of a job.
+
+    Args:
+      path: of the readings.
+      told: file that says what they are of.
+      job: what they have to be of; other values that the file has are not looked at.
+      otherwise: what to do where they are not.
+
+    Raises:
+      UserError: they are of another job, or the file cannot be read.
+    """
+    begun = files.read_json(told)
+    for key, value in job.items():
+        if begun.get(key) != value:
+            raise UserError(
+                f"{path} was begun with {key} {begun.get(key)!r:.80} and not {value!r:.80}: go on "
+                f"with the same command, or {otherwise}"
+            )
 
 
 class Output:
@@ -29,31 +52,50 @@ class Output:
       is_error: whether a line tells of an image that could not be read.
 
     Raises:
-      UserError: the file is of another job, or cannot be written.
+      UserError: the file is of another job, another process writes it, or it cannot be written.
     """
 
     def __init__(
         self, path: str | os.PathLike[str], job: dict[str, Any], is_error: Callable[[bytes], bool]
     ):
         self.path = pathlib.Path(path)
-        beside = self.path.with_name(f"{self.path.name}.job")
-        if self.path.exists() and not beside.exists():
-            raise UserError(f"{path} exists and is no begun reading: move it away, or name another")
-        if self.path.exists():
-            begun = files.read_json(beside)
-            for key in {**job, **begun}:
-                if begun.get(key) != job.get(key):
-                    raise UserError(
-                        f"{path} was begun with {key} {begun.get(key)!r:.80} and not "
-                        f"{job.get(key)!r:.80}: go on with the same command, or name another file"
-                    )
+        existed = self.path.exists()
         try:
-            if not self.path.exists():
-                files.write_json(beside, job)
             self._file = open(self.path, "ab")  # noqa: SIM115  closed at the end
-            self.rows, self.failed = self._whole_lines(is_error)
+            try:
+                self._lock()
+                self._check(job, existed)
+                self.rows, self.failed = self._whole_lines(is_error)
+            except BaseException:
+                self._file.close()
+                raise
         except OSError as error:
             raise UserError(f"{path} cannot be written ({error.strerror})") from None
+
+    def _lock(self) -> None:
+        """Keeps a second process out until this one closes the file, or dies."""
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(
+                f"{self.path} is being written by another process: wait for its end, or name "
+                "another file"
+            ) from None
+        except OSError:  # a file system without locks
+            pass
+
+    def _check(self, job: dict[str, Any], existed: bool) -> None:
+        """Refuses what is of another job; notes the job beside a new file."""
+        beside = self.path.with_name(f"{self.path.name}.job")
+        empty = not os.fstat(self._file.fileno()).st_size
+        if empty and not (existed and beside.exists()):
+            files.write_json(beside, job)
+        elif not beside.exists():
+            raise UserError(
+                f"{self.path} exists and is no begun reading: move it away, or name another"
+            )
+        else:
+            check_same(self.path, beside, job, "name another file")
 
     def _whole_lines(self, is_error: Callable[[bytes], bool]) -> tuple[int, int]:
         """Counts the lines, and cuts what follows the last whole one."""
@@ -76,15 +118,22 @@ class Output:
             self._file.write(text.encode("utf-8", "backslashreplace"))
             self._file.flush()
         except OSError as error:
-            raise UserError(
-                f"{self.path} cannot be written on ({error.strerror}): {self.rows:,} rows are in "
-                "it; make room, and the same command goes on"
-            ) from None
+            raise self._full(error) from None
         self.rows += len(lines)
         self.failed += failed
+
+    def _full(self, error: OSError) -> UserError:
+        return UserError(
+            f"{self.path} cannot be written on ({error.strerror}): {self.rows:,} rows are in it; "
+            "make room, and the same command goes on"
+        )
 
     def __enter__(self) -> Output:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._file.close()
+        try:
+            self._file.close()  # tries once more to write what it could not
+        except OSError as error:
+            if exception[0] is None:
+                raise self._full(error) from None

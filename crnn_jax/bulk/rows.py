@@ -111,7 +111,10 @@ def open_stream(
             found = model.stream(items, load, **arguments)
         for position, reading in found:
             if not isinstance(reading, DataError) and reading.characters:
-                reading = reading.in_pixels(_width(items[position], reading.rotation))
+                try:
+                    reading = reading.in_pixels(_width(items[position], reading.rotation))
+                except DataError as error:  # its file has gone since it was read
+                    reading = error
             yield position, reading
 
     return stream
