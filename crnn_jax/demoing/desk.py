@@ -23,7 +23,6 @@ from crnn_jax.decode.beam import Beam
 from crnn_jax.decode.candidates import Candidate
 from crnn_jax.decode.lexicon import Lexicon, LexiconDecoder
 from crnn_jax.decode.pattern import compile_pattern
-from crnn_jax.decode.words import encoded_words
 from crnn_jax.errors import ImageError, UserError
 from crnn_jax.models.windows import Windowed
 from crnn_jax.reading import Reading, score_candidates
@@ -109,8 +108,7 @@ class Desk:
         model = next(m for m in self._models if m.preprocess.widest >= image.shape[1])
         [(_, reading)] = model.stream([image], lambda image: image, 1, search, characters=True)
         assert isinstance(reading, Reading)  # what is no image has been told by now
-        ids = self.charset.encode_known(reading.text)
-        [path] = alignment.paths(*search.seen, [ids])
+        [path] = alignment.paths(*search.seen, [search.ids])
         logits, frames = jax.device_get(search.seen)
         posteriors = scipy.special.softmax(logits[0].astype(np.float32), axis=-1)
         return Seen(pixels, reading, alignment.Look(image, posteriors[: frames[0]], path, None))
@@ -161,12 +159,12 @@ def _lexicon_decoder(words: tuple[str, ...], pattern: str, charset: Charset) -> 
     if pattern:
         automaton = _automaton(pattern, charset)
         following, accepting = jax.device_get((automaton.following, automaton.accepting))
-        found = encoded_words(words, charset)
-        words = tuple(
-            word
-            for ids, word in found.items()
-            if accepting[functools.reduce(lambda state, id_: following[state, id_], ids, 1)]
-        )
+
+        def matches(word: str) -> bool:  # as it is written and shown, however an image spells it
+            ids = charset.encode_known(word)
+            return bool(accepting[functools.reduce(lambda at, id_: following[at, id_], ids, 1)])
+
+        words = tuple(filter(matches, words))
         if not words:
             raise UserError(
                 f"no word of the lexicon matches the pattern {pattern!r}: change one of them, or "
@@ -211,12 +209,15 @@ class _Search:
         self._decoder = decoder
         # Logits and frames of the last row, (1, T, K) and (1,).
         self.seen: tuple[Any, Any] = None, None
+        self.ids: list[int] = []  # that were read in it; a lexicon's word may be spelled otherwise
 
     def read(self, found: Any, row: int, charset: Charset, words: Sequence[str]) -> list[Candidate]:
         """Returns the other decoder's readings; see `crnn_jax.decode.Decoder`."""
         self.seen = found[0][row : row + 1], found[1][row : row + 1]
         outcome = _run(self._decoder.on_device, *self.seen, self._decoder.tables)
-        return self._decoder.read(jax.device_get(outcome), 0, charset, words)
+        readings = self._decoder.read(jax.device_get(outcome), 0, charset, words)
+        self.ids = list(readings[0].ids) if readings else []
+        return readings
 
 
 @functools.partial(jax.jit, static_argnames="search")
