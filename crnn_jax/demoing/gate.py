@@ -59,7 +59,8 @@ class Gate:
         headers = dict(scope["headers"])
         if scope["method"] not in ("GET", "HEAD", "OPTIONS"):
             length = headers.get(b"content-length", b"")
-            if not length.isdigit():
+            # A body in chunks ends where it says itself, whatever length is told beside it.
+            if not length.isdigit() or b"transfer-encoding" in headers:
                 await _answer(send, 411, "say how long the request is: Content-Length")
                 return
             if int(length) > self._most_bytes:
