@@ -12,7 +12,7 @@ from crnn_jax import calibration_file, cli, files, model_card, shipped
 from crnn_jax import config as config_lib
 from crnn_jax.bundle_file import UNKNOWN, Ancestor, Bundle, load_bundle, save_bundle
 from crnn_jax.data.spec import parse_mixture
-from crnn_jax.errors import UserError
+from crnn_jax.errors import UserError, printable
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -28,7 +28,7 @@ Results are those of the weights in the file, so a bundle for others is made twi
 
 _SCORES = ("count", "word_accuracy", "cer", "one_minus_ned")
 _SPECS = ("data.train", "data.eval")
-_PATHS = ("charset", "init_from", "synth.atlas", "synth.text_file", "synth.textures")
+_PATHS = ("init_from", "synth.atlas", "synth.text_file", "synth.textures")
 
 
 def bundle_of_run(
@@ -144,8 +144,8 @@ def show(model: str | pathlib.Path) -> str:
         )
     lines += [f"note      {line}" for line in bundle.other_licences()]
     if bundle.card:
-        lines += ["", bundle.card.rstrip()]
-    return "\n".join(lines)
+        lines += ["", *bundle.card.rstrip().expandtabs().splitlines()]
+    return "\n".join(map(printable, lines))  # whoever made the file wrote them
 
 
 def main(argv: Sequence[str]) -> int:
@@ -245,7 +245,9 @@ def _without_folders(config: ConfigDict) -> ConfigDict:
     """Returns a copy of a config that tells nobody how its maker's disk looks."""
     config = config.copy_and_resolve_references()
     flat = config_lib.flatten(config)
-    for keys, shorten in ((_SPECS, _short_specs), (_PATHS, _short_path)):
+    for keys, shorten in (
+        (_SPECS, _short_specs), (_PATHS, _short_path), (("charset",), _short_charset),
+    ):  # fmt: skip
         for key in set(keys) & set(flat):
             owner, _, leaf = key.rpartition(".")
             (config[owner] if owner else config)[leaf] = shorten(flat[key])
@@ -256,19 +258,28 @@ def _short_specs(text: str) -> str:
     """Shortens the paths in SPECs that are joined by ` + `."""
     if not text:
         return text
-    parts = [
-        ("" if weight is None else f"{weight:g}*")
-        + str(dataclasses.replace(spec, location=_short_path(spec.location)))
-        for weight, spec in parse_mixture(text)
-    ]
+    parts = []
+    for weight, spec in parse_mixture(text):
+        short = dataclasses.replace(
+            spec,
+            location=_short_path(spec.location),
+            root=spec.root and _short_path(spec.root),
+            charset=spec.charset and _short_charset(spec.charset),
+        )
+        parts.append(("" if weight is None else f"{weight:g}*") + str(short))
     return " + ".join(parts)
+
+
+def _short_charset(text: str) -> str:
+    """Shortens the path in file:PATH; other descriptions of a charset may hold any characters."""
+    kind = "file:" if text.startswith("file:") else ""
+    return kind + _short_path(text.removeprefix(kind)) if kind else text
 
 
 def _short_path(text: str) -> str:
     """Returns the last two parts of an absolute path, and anything else as it is."""
-    kind, colon, path = text.rpartition(":")  # file:PATH
-    parts = pathlib.PurePath(path).parts
-    return kind + colon + "/".join(parts[-2:]) if path.startswith("/") else text
+    first, *parts = pathlib.PurePosixPath(text).parts or ("",)
+    return "/".join(parts[-2:]) or text if first.startswith("/") else text
 
 
 if __name__ == "__main__":

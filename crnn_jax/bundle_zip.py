@@ -30,6 +30,9 @@ _MOST_BYTES = 2**31 - 1  # of the file; a zip of more has another layout
 _MOST_TEXT = 2**24  # bytes of a member that is not an array
 _MOST_MEMBERS = 10_000
 _MOST_HEADER = 10_000  # bytes before an array's numbers
+_MOST_LEVELS = (
+    32  # of the names in an array's path; trees are walked by functions that call themselves
+)
 _DATE = (1980, 1, 1, 0, 0, 0)  # the first that a zip knows
 _DTYPES = {"float32": np.dtype("<f4"), "bfloat16": np.dtype("<u2")}  # as stored
 
@@ -219,10 +222,19 @@ def flatten(variables: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def unflatten(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the tree of leaves by path; raises UserError where one path holds another."""
+    """Returns the tree of leaves by path.
+
+    Raises:
+      UserError: one path holds another, or has more than _MOST_LEVELS names.
+    """
     tree: dict[str, Any] = {}
     for path, value in flat.items():
         *parts, leaf = path.split("/")
+        if len(parts) >= _MOST_LEVELS:
+            raise UserError(
+                f"array {path:.80}... lies {len(parts):,} levels deep, and {_MOST_LEVELS - 1} are "
+                "the most: the bundle was not written by crnn_jax.bundle"
+            )
         node = tree
         for part in parts:
             node = node.setdefault(part, {})

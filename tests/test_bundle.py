@@ -205,6 +205,36 @@ def test_no_path_of_the_maker_leaves_the_house(child, tmp_path):
     assert load_bundle(path).lineage[-1].train == load_bundle(path).config.data.train == short
 
 
+@pytest.mark.parametrize(
+    ("given", "short"),
+    [
+        ("csv:/home/me/a/x.csv::image=f,root=/home/me/b/c", "csv:a/x.csv::image=f,root=b/c"),
+        ("tsv:/labels.tsv", "tsv:labels.tsv"),
+        ("tsv:/home/me/12:30/x.tsv", "tsv:12:30/x.tsv"),
+        ("tsv:/home/me/12:30:/x.tsv + bank:/b.npz", "tsv:12:30:/x.tsv + bank:b.npz"),
+        ("synth:scene::charset=file:/home/me/a/c.txt", "synth:scene::charset=file:a/c.txt"),
+        ("synth:scene::charset=chars:ab:/-.", "synth:scene::charset=chars:ab:/-."),
+        ("pairs:a/b/c/**", "pairs:a/b/c/**"),
+    ],
+)
+def test_paths_in_specs_are_shortened(given, short):
+    assert bundle_lib._short_specs(given) == short
+    assert bundle_lib._short_specs(short) == short
+
+
+def test_paths_in_knobs_are_shortened():
+    config = config_lib.default_config()
+    config.charset, config.synth.atlas = "chars:abc:/-.", "/atlas.npz"
+    config.init_from, config.synth.textures = "/home/me/runs/a:/b", "/"
+    found = bundle_lib._without_folders(config)
+    assert (found.charset, found.synth.atlas) == ("chars:abc:/-.", "atlas.npz")
+    assert (found.init_from, found.synth.textures) == ("a:/b", "/")
+    config.charset = "/a/b/c:."  # characters
+    assert bundle_lib._without_folders(config).charset == "/a/b/c:."
+    config.charset = "file:/c.txt"
+    assert bundle_lib._without_folders(config).charset == "file:c.txt"
+
+
 def test_a_licence_is_one_line():
     for licence in ("", " ", "MIT\nor not", "x" * 201):
         with pytest.raises(UserError, match="one line of at most 200"):
@@ -446,7 +476,38 @@ def test_paths_within_paths_are_refused():
             bundle_zip.unflatten(dict.fromkeys(paths, np.zeros(1)))
 
 
+def test_arrays_without_a_bottom_are_refused(file, tmp_path):
+    path = "params/" + "a/" * 2000 + "x"
+
+    def change(members: dict[str, bytes]) -> None:
+        model = json.loads(members["model.json"])
+        model["arrays"][path] = "float32"
+        members["model.json"] = json.dumps(model).encode()
+        members[f"{path}.npy"] = members["params/classifier/bias.npy"]
+
+    with pytest.raises(UserError, match="lies 2,001 levels deep, and 31 are the most") as caught:
+        Recognizer.load(remade(file, tmp_path / "x.crnn", change))
+    assert len(str(caught.value)) < 400
+    deepest = "a/" * 31 + "x"
+    assert list(bundle_zip.flatten(bundle_zip.unflatten({deepest: 1}))) == [deepest]
+
+
 # Commands.
+
+
+def test_what_is_shown_is_not_obeyed_by_terminals(file, tmp_path):
+    def change(members: dict[str, bytes]) -> None:
+        model = json.loads(members["model.json"])
+        model["lineage"][0]["train"] = "tsv:\x1b[31mx\nlicence   MIT"
+        model["lineage"][0]["fingerprints"] = {"\x1b]0;x\x07": "\u2028"}
+        model["metrics"]["eval"] = {"\x9b31m": {"cer\r": "\x7f"}}
+        members["model.json"] = json.dumps(model).encode()
+        members["README.md"] = "# A\x1b[2Jb\n\n\tcode\r\nend\x85".encode()
+
+    shown = bundle_lib.show(remade(file, tmp_path / "x.crnn", change))
+    assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]", shown)
+    assert "tsv:\\x1b[31mx\\nlicence   MIT" in shown
+    assert shown.endswith("# A\\x1b[2Jb\n\n        code\nend")
 
 
 def test_the_command_writes_and_shows(run_command, smoke_run, tmp_path):

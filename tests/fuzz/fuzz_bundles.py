@@ -170,6 +170,8 @@ def _json(rng: random.Random, base: bytes) -> tuple[str, bytes]:
             value[rng.choice(("x", "data", "format", "model.hidden", "\n"))] = new
         else:
             value = _put(value, rng.choice(inner), lambda o, k, new=new: o.__setitem__(k, new))
+    if rng.random() < 0.1:
+        members["README.md"] = rng.choice(_TEXTS).encode("utf-8", "surrogatepass")
     return f"values of {name}", packed([*(members | {name: _dumped(value, rng)}).items()])
 
 
@@ -232,7 +234,8 @@ def _array(rng: random.Random, base: bytes) -> tuple[str, bytes]:
     elif how == 7:
         del members[name]
     else:
-        members[rng.choice(("params/x.npy", f"{name[:-4]}/x.npy", "x.npy"))] = content
+        deep = "params/" + "a/" * rng.choice((30, 2000)) + "x.npy"
+        members[rng.choice(("params/x.npy", f"{name[:-4]}/x.npy", "x.npy", deep))] = content
     if rng.random() < 0.7:  # model.json says the same
         model = json.loads(members["model.json"])
         kinds, names = model["arrays"], [n[:-4] for n in members if n.endswith(".npy")]

@@ -224,7 +224,9 @@ class Bundles:
             told.append(one_line(error))
         if os.path.isfile(path):
             try:
-                bundle.show(path)
+                shown = bundle.show(path)
+                if re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029]", shown):
+                    raise Wrong(f"shown are characters that terminals obey: {shown!r:.1000}")
             except UserError as error:
                 told.append(one_line(error))
         return told[0] if told else None
