@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import math
+import os
 import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -150,7 +151,7 @@ def check_options(args: argparse.Namespace) -> None:
         raise UserError("--lm_tuned brings the weight and the bonus: leave the other options out")
     for option in ("lexicon", "lm", "lm_tuned"):
         path = getattr(args, option)
-        if path and not pathlib.Path(path).is_file():
+        if path and not os.path.isfile(path):  # pathlib raises for a path that is too long
             raise UserError(f"--{option}={path} is no file; check the path")
 
 

@@ -80,6 +80,7 @@ def test_names_follow_from_what_is_given(words):
         (["--beam_width=4"], "--decoder=beam"),
         (["--lm=WORDS", "--lm_weight=1", "--lm_tuned=WORDS"], "leave the other"),
         (["--lm=none.arpa"], "--lm=none.arpa is no file"),
+        (["--lm=" + 5000 * "a"], "is no file"),
         (["--lexicon=none.txt"], "--lexicon=none.txt is no file"),
     ],
 )
