@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ import numpy as np
 
 from crnn_jax import runtime
 from crnn_jax.data.sources import open_source
-from crnn_jax.errors import UserError
+from crnn_jax.errors import DataError, UserError
 
 if TYPE_CHECKING:
     from crnn_jax.charset import Charset
@@ -34,7 +35,8 @@ class Parity:
       images: that both have read.
       widths: least and greatest, in pixels.
       difference: greatest of a posterior, on real frames.
-      strings: readings that differ, between texts that are as likely within the tolerance.
+      strings: images whose readings differ in some batch, between texts that are as likely within
+        the tolerance.
     """
 
     images: int
@@ -66,8 +68,10 @@ class ParityError(UserError):
 def parity_images(recognizer: Recognizer, data: str | None = None) -> list[np.ndarray]:
     """Returns preprocessed images of several widths: of a set, else rendered words.
 
+    Those that cannot be read are left out.
+
     Raises:
-      DataError: the set cannot be opened.
+      DataError: the set cannot be opened, or none of its first images can be read.
     """
     preprocess = recognizer.preprocess
     source = open_source(data or f"synth:scene::seed={_SEED},limit={COUNT}")
@@ -77,10 +81,16 @@ def parity_images(recognizer: Recognizer, data: str | None = None) -> list[np.nd
         widths = np.unique(np.geomspace(low, max(low, high), _WIDTHS).astype(int))
     images = []
     for i in range(min(COUNT, len(source))):
-        own = preprocess.target_width(*source.image_size(i))
-        # Every other image about as wide as it is, the others of all widths in turn.
-        nearest = int(np.abs(widths - own).argmin()) if i % 2 else i // 2 % len(widths)
-        images.append(preprocess(source.image_bytes(i), int(widths[nearest])))
+        with contextlib.suppress(DataError):
+            own = preprocess.target_width(*source.image_size(i))
+            # Every other image about as wide as it is, the others of all widths in turn.
+            nearest = int(np.abs(widths - own).argmin()) if i % 2 else i // 2 % len(widths)
+            images.append(preprocess(source.image_bytes(i), int(widths[nearest])))
+    if not images:
+        raise DataError(
+            f"{data}: none of its first {min(COUNT, len(source))} images can be read: give another "
+            "set with --data=SPEC"
+        )
     return images
 
 
@@ -103,10 +113,10 @@ def check_parity(recognizer: Recognizer, run: Run, images: Sequence[np.ndarray])
         batch=16,
         width=max(image.shape[1] for image in images),
     )
-    worst, strings = 0.0, 0
+    worst, differ = 0.0, np.zeros(len(images), bool)
     for batch in BATCHES:
         found = _logits(run, images, batch)
-        for image, ours, theirs in zip(images, expected, found, strict=True):
+        for i, (image, ours, theirs) in enumerate(zip(images, expected, found, strict=True)):
             where = f"at {image.shape[1]} pixels, batch {batch}"
             if ours.shape != theirs.shape:
                 raise ParityError(f"{len(ours)} frames became {len(theirs)} {where}", image)
@@ -117,9 +127,9 @@ def check_parity(recognizer: Recognizer, run: Run, images: Sequence[np.ndarray])
             worst = max(worst, difference)
             if runtime.greedy(a) != runtime.greedy(b):
                 _excuse(recognizer.charset, a, b, image, where)
-                strings += 1
+                differ[i] = True
     widths = [image.shape[1] for image in images]
-    return Parity(len(images), (min(widths), max(widths)), worst, strings)
+    return Parity(len(images), (min(widths), max(widths)), worst, int(differ.sum()))
 
 
 def _logits(run: Run, images: Sequence[np.ndarray], batch: int, width: int = 0) -> list[np.ndarray]:

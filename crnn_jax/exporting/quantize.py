@@ -124,16 +124,18 @@ def check_cost(
     Raises:
       UserError: more than MOST_LOST is lost, or the set has no image that can be read.
     """
+    readers = [runtime.Reader(open_session(model)) for model in (before, after)]
+    preprocess = readers[0].preprocess
     rows = []
     for i in range(min(COUNT, len(source))):
         with contextlib.suppress(DataError, runtime.ReadError):
-            image = runtime.load_image(source.image_bytes(i), 3)
-            rows.append((image, apply_protocol(source.label(i), protocol)))
+            image = runtime.load_image(source.image_bytes(i), preprocess.channels)
+            # Of the size that reading leaves as it is: photographs would be gigabytes.
+            rows.append((preprocess(image), apply_protocol(source.label(i), protocol)))
     if not rows:
         raise UserError("no image of the set can be read: give another with --data=SPEC")
     right = []
-    for model in (before, after):
-        reader = runtime.Reader(open_session(model))
+    for reader in readers:
         readings = reader.read([image for image, _ in rows], characters=False)
         right.append(
             np.mean(
