@@ -24,7 +24,7 @@ _EXAMPLE = """example:
 Ends with Ctrl-C. Other machines can reach it with --host=0.0.0.0: there is no password then, and
 no encryption."""
 _PORT = 7860
-_LOCAL = ("127.0.0.1", "localhost", "::1")
+_LOCAL = "127.0.0.1"
 
 
 def main(argv: Sequence[str]) -> int:
@@ -36,8 +36,8 @@ def main(argv: Sequence[str]) -> int:
         f"{shipped.DEFAULT}",
     )  # fmt: skip
     parser.add_argument(
-        "--host", default=_LOCAL[0],
-        help=f"address to listen on; default: {_LOCAL[0]}, this machine alone",
+        "--host", default=_LOCAL,
+        help=f"address to listen on; default: {_LOCAL}, this machine alone",
     )  # fmt: skip
     parser.add_argument(
         "--port", type=_port, default=_PORT, metavar="N",
