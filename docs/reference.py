@@ -10,8 +10,8 @@ import sys
 
 COMMANDS = (
     "main", "evaluate", "predict", "sweep", "report", "audit", "calibrate", "align", "bundle",
-    "convert", "export", "demo", "decode.lm", "decode.tune", "synth.preview", "synth.atlas", "synth.bank",
-    "data.prepare",
+    "convert", "export", "demo", "decode.lm", "decode.tune", "synth.preview", "synth.atlas",
+    "synth.bank", "data.prepare",
 )  # fmt: skip
 # What users of the library call, in the order in which data flows.
 MODULES = {

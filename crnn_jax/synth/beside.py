@@ -1,6 +1,6 @@
-"""Pieces of the words beside: what a crop shows of its neighbours, and what is not to be read.
+"""Pieces of the words beside: what a crop shows of its neighbours, not to be read.
 
-The neighbour is the text itself, begun at one of its characters: a pixel beyond the gap looks there.
+The neighbour is the text itself from one of its characters on: beyond the gap, pixels look there.
 """
 
 from __future__ import annotations

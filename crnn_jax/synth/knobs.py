@@ -155,8 +155,9 @@ _NOT_NEGATIVE = (
     "words", "random", "numbers", "prices", "dates", "codes", "patterns", "temper", "lower",
     "title", "upper", "mixed", "spacing_jitter", "baseline_jitter", "size_jitter", "tilt_jitter",
     "wave", "perspective", "elastic", "contrast", "saturation", "gradient", "outline", "shadow",
-    "shadow_offset", "glow", "bevel", "texture", "ink_texture", "neighbours", "beside", "rolling", "strokes",
-    "stains", "occlusion", "light", "shade", "blur", "noise", "shot", "speckle", "salt", "tone",
+    "shadow_offset", "glow", "bevel", "texture", "ink_texture", "neighbours", "beside", "rolling",
+    "strokes", "stains", "occlusion", "light", "shade", "blur", "noise", "shot", "speckle", "salt",
+    "tone",
 )  # fmt: skip
 _AT_MOST_ONE = (
     "contrast", "shadow", "texture", "ink_texture", "stains", "light", "shade", "salt", "lowres",
