@@ -5,7 +5,7 @@ This file stands alone: copy it beside a model that `python -m crnn_jax.export -
 
     python reader.py word.png
 
-As a library:
+As a library::
 
     reader = Reader.load("model.onnx")
     for reading in reader.read(["word.png", array, pillow_image]):
