@@ -8,7 +8,7 @@
 # given a folder with iiit5k_train, scores.json. Draws with build/fonts.npz where that is there (`make fonts`),
 # tiny_latin with build/fonts_latin.npz (benchmarks/GPU.md).
 # best94_real goes on from MODEL (default OUT/best94.crnn) with REAL/real.npz, and is judged on
-# REAL/held_out.npz; both are made by `bash benchmarks/real_words.sh DIR_OF_REAL_SETS REAL 160`.
+# REAL/held_out.npz; both are made by `bash benchmarks/real_words.sh DIR_OF_REAL_SETS REAL 160 keep`.
 # To try it on a CPU: MINUTES=2 SMOKE=,smoke bash benchmarks/gpu_models.sh OUT tiny_latin
 set -euo pipefail
 out=$(mkdir -p "${1:?give a folder for the results}" && cd "$1" && pwd)

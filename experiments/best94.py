@@ -3,9 +3,10 @@
     python -m crnn_jax.main --config=best94 --workdir=runs/best94
     bash benchmarks/gpu_models.sh OUT best94      # in pieces of nine minutes, on one GPU
 
-A residual encoder, two bidirectional layers, a second CTC loss before them, images standardized
-and squashed to 32x160. `atlas=build/fonts.npz` draws with the faces of `make fonts`. Width and
-second loss are those that helped the small networks; no run to its end has been made yet.
+A residual encoder, two bidirectional layers, a second CTC loss before them, images standardized,
+32 pixels high, their aspect kept up to 160 pixels, which helped the quickstart's network most of
+all (experiments/README.md). `atlas=build/fonts.npz` draws with the faces of `make fonts`. No run to
+its end has been made yet.
 """
 
 from ml_collections import ConfigDict
@@ -20,7 +21,8 @@ def get_config(arg: str = "") -> ConfigDict:
     config.charset = "latin94+space"
     config.data.train = "0.8*synth:scene + 0.12*synth:clean + 0.08*synth:receipt"
     config.data.eval = "synth:scene::seed=1,limit=2000"
-    config.data.width = 160
+    config.data.fit = "keep"
+    config.data.max_width = 160
     config.synth.atlas = options.atlas
     config.protocol = "36"
     config.batch_size = 1024
