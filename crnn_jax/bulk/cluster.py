@@ -38,11 +38,13 @@ def rows_of(args: argparse.Namespace, inputs: Inputs) -> range:
 
 def open_output(args: argparse.Namespace, inputs: Inputs, rows: range) -> Output:
     """Opens the file of a reading, new or begun by the same command; raises as `Output` does."""
-    return Output(args.out, _job(args, inputs, rows), is_error)
+    return Output(args.out, _job(args, inputs, rows, contents(args)), is_error)
 
 
-def _job(args: argparse.Namespace, inputs: Inputs, rows: range) -> dict[str, Any]:
-    """Returns all that makes a reading what it is."""
+def _job(
+    args: argparse.Namespace, inputs: Inputs, rows: range, found: dict[str, str]
+) -> dict[str, Any]:
+    """Returns all that makes a reading what it is; `found` are the `contents` of its files."""
     return {
         "model": args.model or [shipped.DEFAULT],
         "decoder": options.describe_decoder(args),
@@ -54,7 +56,7 @@ def _job(args: argparse.Namespace, inputs: Inputs, rows: range) -> dict[str, Any
         "shard": args.shard,
         "images": len(rows),
         "names": reading.fingerprint(inputs, rows),
-        **contents(args),
+        **found,
     }
 
 
@@ -73,8 +75,9 @@ def _read_part(args: argparse.Namespace) -> int:
     rows = rows_of(args, inputs)
     folder = pathlib.Path(args.out).parent
     # Its model may have been trained on while the job waited: parts are of one model.
-    check_same(folder, folder / _JOB, contents(args), "begin anew with another file")
-    with open_output(args, inputs, rows) as output:
+    found = contents(args)
+    check_same(folder, folder / _JOB, found, "begin anew with another file")
+    with Output(args.out, _job(args, inputs, rows, found), is_error) as output:
         read_into(output, args, inputs, rows)
         if output.rows < len(rows):
             return cli.FAILED
@@ -100,7 +103,7 @@ def launch(args: argparse.Namespace, inputs: Inputs) -> int:
     defaults = dataclasses.asdict(slurm.Resources())
     needs = slurm.Resources(**vars(config_lib.parse_arg(args.resources, **defaults)))
     folder = pathlib.Path(f"{args.out}.parts")
-    job = _job(args, inputs, range(len(inputs)))
+    job = _job(args, inputs, range(len(inputs)), contents(args))
     _check_parts(folder, job)
     with Output(args.out, job, is_error) as output:  # of which there is one at a time
         if output.rows < len(inputs):

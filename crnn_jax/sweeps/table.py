@@ -6,7 +6,7 @@ import csv
 import dataclasses
 import io
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -89,9 +89,10 @@ def collect(sweep: Sweep, baseline: str = "") -> Table | None:
     missing = tuple(run.name for run in sweep.runs if not run.is_done)
     if not done:
         return None
-    _check_alike(done)
+    read = {run: _readings(run) for run in done}
+    _check_alike(read)
     protocol = figures(done[0])["protocol"]
-    scores = {run: scores_of(run, protocol) for run in done}
+    scores = {run: _scores(readings, protocol) for run, readings in read.items()}
     sets = {name: int(s.compared.sum()) for name, s in scores[done[0]].items()}
     by_cell = {cell.name: [run for run in done if run.cell == cell] for cell in sweep.cells}
     base = by_cell.pop(baseline)
@@ -103,7 +104,11 @@ def collect(sweep: Sweep, baseline: str = "") -> Table | None:
 
 def scores_of(run: Run, protocol: str) -> dict[str, RowScores]:
     """Returns the scores of a finished run's readings, by set; for `significance.paired_test`."""
-    return {name: significance.score_rows(rows, protocol) for name, rows in _readings(run).items()}
+    return _scores(_readings(run), protocol)
+
+
+def _scores(readings: Mapping[str, Sequence[Row]], protocol: str) -> dict[str, RowScores]:
+    return {name: significance.score_rows(rows, protocol) for name, rows in readings.items()}
 
 
 def _readings(run: Run) -> dict[str, list[Row]]:
@@ -115,20 +120,20 @@ def _readings(run: Run) -> dict[str, list[Row]]:
     return found
 
 
-def _check_alike(runs: Sequence[Run]) -> None:
+def _check_alike(read: Mapping[Run, Mapping[str, Sequence[Row]]]) -> None:
     """Raises UserError where runs were not judged in the same way by the same images."""
 
     def judged(run: Run) -> Any:
-        rows = _readings(run)
-        images = {name: [(row.key, row.label) for row in rows[name]] for name in rows}
+        images = {name: [(row.key, row.label) for row in rows] for name, rows in read[run].items()}
         return figures(run)["protocol"], images
 
-    first = judged(runs[0])
-    for run in runs[1:]:
-        if judged(run) != first:
+    first, *others = read
+    expected = judged(first)
+    for run in others:
+        if judged(run) != expected:
             raise UserError(
                 f"{run.folder} was judged by other images, or by another protocol, than "
-                f"{runs[0].folder}: delete {FIGURES} in whichever is out of date and run the sweep "
+                f"{first.folder}: delete {FIGURES} in whichever is out of date and run the sweep "
                 "again, which judges it anew"
             )
 
