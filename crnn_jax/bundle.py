@@ -272,8 +272,9 @@ def _short_specs(text: str) -> str:
 
 def _short_charset(text: str) -> str:
     """Shortens the path in file:PATH; other descriptions of a charset may hold any characters."""
-    kind = "file:" if text.startswith("file:") else ""
-    return kind + _short_path(text.removeprefix(kind)) if kind else text
+    if not text.startswith("file:"):
+        return text
+    return f"file:{_short_path(text.removeprefix('file:'))}"
 
 
 def _short_path(text: str) -> str:

@@ -30,9 +30,7 @@ _MOST_BYTES = 2**31 - 1  # of the file; a zip of more has another layout
 _MOST_TEXT = 2**24  # bytes of a member that is not an array
 _MOST_MEMBERS = 10_000
 _MOST_HEADER = 10_000  # bytes before an array's numbers
-_MOST_LEVELS = (
-    32  # of the names in an array's path; trees are walked by functions that call themselves
-)
+_MOST_LEVELS = 32  # names in an array's path: trees are walked by functions that call themselves
 _DATE = (1980, 1, 1, 0, 0, 0)  # the first that a zip knows
 _DTYPES = {"float32": np.dtype("<f4"), "bfloat16": np.dtype("<u2")}  # as stored
 

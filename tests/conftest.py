@@ -113,6 +113,25 @@ def bulk_folder(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 
 @pytest.fixture
+def no_file(tmp_path: pathlib.Path) -> Callable[[str], pathlib.Path]:
+    """Makes what is no file by its name: a pipe, a folder, a loop; others are paths as they are."""
+
+    def make(name: str) -> pathlib.Path:
+        path = tmp_path / name
+        if name == "pipe":
+            os.mkfifo(path)  # to open it would wait for its writer
+        elif name == "folder":
+            path.mkdir()
+        elif name == "loop":
+            path.symlink_to(path)
+        elif name.startswith("/") and not path.exists():
+            pytest.skip(f"no {name} on this system")
+        return path
+
+    return make
+
+
+@pytest.fixture
 def file_limit() -> Callable[[int], contextlib.AbstractContextManager[None]]:
     """Keeps files from growing beyond so many bytes, as a full disk does."""
     import resource

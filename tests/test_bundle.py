@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
-import os
 import pathlib
 import re
 import shutil
@@ -429,12 +428,8 @@ def test_a_member_that_is_there_twice_is_refused(file, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["pipe", "folder", "/dev/zero", "a\0b"])
-def test_what_is_no_file_is_refused_at_once(tmp_path, name):
-    path = tmp_path / name
-    if name == "pipe":
-        os.mkfifo(path)  # to open it would wait for its writer
-    elif name == "folder":
-        path.mkdir()
+def test_what_is_no_file_is_refused_at_once(no_file, name):
+    path = no_file(name)
     with pytest.raises(UserError, match="cannot be read"):
         load_bundle(path)
 

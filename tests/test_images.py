@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import pickle
 import struct
 import threading
@@ -297,16 +296,8 @@ def test_what_is_no_image_is_an_error(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["pipe", "folder", "loop", "/dev/zero", "/proc/self/mem"])
-def test_what_is_no_file_is_refused_at_once(tmp_path, name):
-    path = tmp_path / name
-    if name == "pipe":
-        os.mkfifo(path)  # to open it would wait for its writer
-    elif name == "folder":
-        path.mkdir()
-    elif name == "loop":
-        path.symlink_to(path)
-    elif not path.exists():
-        pytest.skip(f"no {name} on this system")
+def test_what_is_no_file_is_refused_at_once(no_file, name):
+    path = no_file(name)
     for read in (decode_image, Preprocess()):
         with pytest.raises(ImageError, match=r"cannot be (opened|read) \(") as error:
             read(path, 1) if read is decode_image else read(path)
