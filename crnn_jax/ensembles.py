@@ -18,8 +18,9 @@ from crnn_jax.models.crnn import CRNN
 from crnn_jax.models.encoders import frames_of
 from crnn_jax.models.ensemble import Ensemble
 from crnn_jax.models.windows import layers_of
-from crnn_jax.reading import Alternative, Reading
+from crnn_jax.reading import Reading
 from crnn_jax.recognizer import Recognizer
+from crnn_jax.runtime import Alternative
 
 T = TypeVar("T")
 

@@ -16,13 +16,13 @@ import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from crnn_jax import types
+from crnn_jax import runtime, types
 from crnn_jax.charset import Charset
 from crnn_jax.ctc.align import Alignment, align
 from crnn_jax.ctc.characters import character_posteriors
 from crnn_jax.ctc.forward import string_log_probabilities
 from crnn_jax.decode.candidates import Candidate
-from crnn_jax.runtime import Alternative, Character
+from crnn_jax.runtime import Character
 from crnn_jax.types import AnyArray
 
 NOTHING = Candidate("", (), -np.inf)  # where no string is possible
@@ -31,23 +31,16 @@ _SHARES = (4, 2, 1)  # of the frames: the longest text decides how many characte
 
 
 @dataclasses.dataclass(frozen=True)
-class Reading:
-    """What was read in an image.
+class Reading(runtime.Reading):
+    """What was read in an image; characters where they were asked for.
 
     Attributes:
-      text: the reading.
-      confidence: p(text | image), 0 to 1.
+      text, confidence, alternatives, characters: as in `runtime.Reading`.
       loss: -log p(label | image) in nats where a label was given and fits the frames, else None.
-      alternatives: what else the decoder found, in its order.
-      characters: of the text, where they were asked for.
       rotation: degrees by which the image was turned counter-clockwise to be read.
     """
 
-    text: str
-    confidence: float
     loss: float | None = None
-    alternatives: tuple[Alternative, ...] = ()
-    characters: tuple[Character, ...] = ()
     rotation: int = 0
 
     def in_pixels(self, width: int) -> Reading:

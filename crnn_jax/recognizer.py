@@ -26,14 +26,13 @@ from crnn_jax.models.ensemble import Ensemble
 from crnn_jax.models.windows import Windowed, layers_of
 from crnn_jax.reading import (
     NOTHING,
-    Alternative,
-    Character,
     Reading,
     Scores,
     place_characters,
     probability,
     score_candidates,
 )
+from crnn_jax.runtime import Alternative, Character
 
 T = TypeVar("T")
 
@@ -297,7 +296,7 @@ class Recognizer:
                     centres, float(batch.widths[row]),
                 )  # fmt: skip
             loss = float(losses[row]) if feasible[row] else None
-            yield position, Reading(best.text, best.confidence, loss, tuple(others), placed)
+            yield position, Reading(best.text, best.confidence, tuple(others), placed, loss)
 
     def _frames(self) -> int:
         """Frames of the widest image: no feasible label is longer.

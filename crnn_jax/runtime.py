@@ -26,7 +26,7 @@ import pathlib
 import sys
 import unicodedata
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -121,10 +121,10 @@ def load_image(image: Any, channels: int) -> Image.Image:
       ReadError: it cannot be read, or has more than MAX_PIXELS pixels.
     """
     if isinstance(image, np.ndarray):
-        return _flatten(_from_array(image), channels)
+        return flatten(from_array(image), channels)
     if isinstance(image, Image.Image):
         try:
-            return _flatten(_decoded(image), channels)
+            return flatten(_decoded(image), channels)
         except ReadError:
             raise
         except Exception as error:  # as below; it may have been opened and not loaded yet
@@ -144,7 +144,7 @@ def load_image(image: Any, channels: int) -> Image.Image:
         ):
             warnings.simplefilter("ignore")  # of damaged metadata, which pixels do without
             with Image.open(source, formats=_FORMATS) as opened:
-                return _flatten(_decoded(opened), channels)
+                return flatten(_decoded(opened), channels)
     except ReadError as error:
         raise ReadError(f"{name}{error}") from None
     except FileNotFoundError:
@@ -165,11 +165,11 @@ def _told(error: Exception) -> str:
 
 
 def _decoded(image: Image.Image) -> Image.Image:
-    _check_size(*image.size)
+    check_size(*image.size)
     if image.format in ("JPEG", "MPO"):  # MPO: a JPEG that says it has others behind it
         _check_scans(image)
     image.load()
-    _check_size(*image.size)
+    check_size(*image.size)
     try:
         return ImageOps.exif_transpose(image)
     except Exception:  # damaged metadata: the pixels are fine
@@ -188,45 +188,76 @@ def _check_scans(image: Any) -> None:
         raise ReadError(f"the image has {scans:,} scans, which takes minutes: save it anew")
 
 
-def _check_size(width: int, height: int) -> None:
-    if not 0 < width * height <= MAX_PIXELS or max(width, height) > MAX_SIDE:
+def check_size(width: int, height: int, max_pixels: int = MAX_PIXELS) -> None:
+    """Raises ReadError for an image without pixels, or with too many, in all or on a side."""
+    if width < 1 or height < 1:
+        raise ReadError(f"the image has no pixels ({width} x {height})")
+    if width * height > max_pixels or max(width, height) > MAX_SIDE:
         raise ReadError(
-            f"the image has {width:,} x {height:,} pixels, and 1 to {MAX_PIXELS:,} are read, at "
-            f"most {MAX_SIDE:,} on a side: crop it or make it smaller"
+            f"the image is too large: {width:,} x {height:,} pixels, at most {max_pixels:,} in "
+            f"all and {MAX_SIDE:,} on a side are read; crop it or make it smaller"
         )
 
 
-def _from_array(array: np.ndarray) -> Image.Image:
-    if array.ndim == 3 and array.shape[2] == 1:
-        array = array[..., 0]
-    if not (array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))):
-        raise ReadError(f"an array of shape {array.shape} is no image: give HxW, HxWx3 or HxWx4")
-    _check_size(array.shape[1], array.shape[0])
+def from_array(array: np.ndarray) -> Image.Image:
+    """Returns an image of 8 bits from HxW, HxWx1, HxWx3 or HxWx4; else raises ReadError."""
+    if array.ndim not in (2, 3) or (array.ndim == 3 and array.shape[2] not in (1, 3, 4)):
+        raise ReadError(
+            f"an array of shape {array.shape} is not an image: give HxW, HxWx1, HxWx3 or HxWx4"
+        )
+    check_size(array.shape[1], array.shape[0])
     if array.dtype == np.uint16:
-        array = _to_8_bits(array)
-    elif array.dtype.kind == "f" and array.min() >= 0 and array.max() <= 1:
+        array = _uint16_to_uint8(array)
+    elif array.dtype.kind == "f":
+        if not (array.min() >= 0 and array.max() <= 1):  # also false for NaN
+            raise ReadError(
+                f"a float image has values from {array.min():g} to {array.max():g}: "
+                "give 0..1, or uint8"
+            )
         array = np.rint(array.astype(np.float32) * 255).astype(np.uint8)
     elif array.dtype != np.uint8:
-        raise ReadError(f"an array of {array.dtype}: give uint8, uint16 or floats in 0..1")
-    return Image.fromarray(array)
+        raise ReadError(
+            f"an array of {array.dtype} is not an image: give uint8, uint16 or floats in 0..1"
+        )
+    return Image.fromarray(array[..., 0] if array.shape[2:] == (1,) else array)
 
 
-def _to_8_bits(values: np.ndarray) -> np.ndarray:
-    return ((values.astype(np.uint32) * 255 + 32767) // 65535).astype(np.uint8)
+def flatten(image: Image.Image, channels: int) -> Image.Image:
+    """Returns a loaded image in mode L (1 channel) or RGB (3), transparency composited on white.
 
-
-def _flatten(image: Image.Image, channels: int) -> Image.Image:
+    Raises:
+      ReadError: its pixels have a range or a mode that is not read.
+    """
     mode = "L" if channels == 1 else "RGB"
-    if image.mode in ("I", "F"):
-        raise ReadError(f"pixels of mode {image.mode}: save the image with 8 or 16 bits")
-    if image.mode == mode and not image.has_transparency_data:
-        return image
-    # Strip by strip, since on the way there are up to five images of four bytes a pixel.
-    whole, rows = Image.new(mode, image.size), max(_STRIP // image.width, 1)
-    for top in range(0, image.height, rows):
-        box = (0, top, image.width, min(top + rows, image.height))
-        whole.paste(_flattened(image.crop(box), mode), box)
-    return whole
+    try:
+        if image.mode in ("I", "F"):  # whose values are looked at together
+            image = Image.fromarray(_wide_to_uint8(np.asarray(image)))
+        if image.mode == mode and not image.has_transparency_data:
+            return image
+        if image.width * image.height <= _STRIP:
+            return _flattened(image, mode)
+        # Strip by strip, since on the way there are up to five images of four bytes a pixel.
+        whole = Image.new(mode, image.size)
+        for box in _strips(image.size):
+            whole.paste(_flattened(image.crop(box), mode), box)
+        return whole
+    except ReadError:
+        raise
+    except Exception as error:  # Pillow raises almost anything for modes that it does not convert
+        raise ReadError(
+            f"pixels of mode {image.mode} cannot be converted ({_told(error)}): "
+            "save the image as RGB or grey"
+        ) from error
+
+
+def _strips(size: tuple[int, int]) -> Iterator[tuple[int, int, int, int]]:
+    """Yields the boxes of parts of an image, of at most _STRIP pixels each."""
+    width, height = size
+    columns = min(width, _STRIP)
+    rows = max(_STRIP // columns, 1)
+    for top in range(0, height, rows):
+        for left in range(0, width, columns):
+            yield left, top, min(left + columns, width), min(top + rows, height)
 
 
 def _flattened(image: Image.Image, mode: str) -> Image.Image:
@@ -234,13 +265,43 @@ def _flattened(image: Image.Image, mode: str) -> Image.Image:
         values = np.asarray(image).astype(np.uint16)
         if isinstance(clear := image.info.get("transparency"), int):
             values[values == clear] = 65535
-        image = Image.fromarray(_to_8_bits(values))
+        image = Image.fromarray(_uint16_to_uint8(values))
     elif image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, (255, 255, 255, 255))
         image = Image.alpha_composite(white, image).convert("RGB")
-    image = image if image.mode in ("L", "RGB") else image.convert("RGB")
-    return image.convert(mode)
+    if image.mode not in ("L", "RGB"):
+        image = image.convert("RGB")
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _wide_to_uint8(values: np.ndarray) -> np.ndarray:
+    """Scales 32-bit integers or floats, whose range no header tells, to uint8."""
+    low, high = values.min(), values.max()
+    whole = values.dtype.kind == "i"
+    if low >= 0 and high <= 1 and not whole:
+        return _by_rows(lambda rows: np.rint(rows * 255), values)
+    if low >= 0 and high <= 255:
+        return _by_rows(np.rint, values)
+    if low >= 0 and high <= 65535 and whole:
+        return _uint16_to_uint8(values)
+    allowed = "0..65535" if whole else "0..1 or 0..255"
+    raise ReadError(
+        f"pixel values from {low:g} to {high:g}, but {allowed} are read: save it with 8 bits"
+    )
+
+
+def _uint16_to_uint8(values: np.ndarray) -> np.ndarray:
+    return _by_rows(lambda rows: (rows.astype(np.uint32) * 255 + 32767) // 65535, values)
+
+
+def _by_rows(change: Callable[[np.ndarray], np.ndarray], values: np.ndarray) -> np.ndarray:
+    """Returns uint8 values that are changed few at a time, since copies of all are large."""
+    out = np.empty(values.shape, np.uint8)
+    flat, there = values.reshape(-1), out.reshape(-1)
+    for start in range(0, flat.size, _STRIP):
+        there[start : start + _STRIP] = change(flat[start : start + _STRIP])
+    return out
 
 
 @dataclasses.dataclass(frozen=True)

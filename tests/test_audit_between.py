@@ -119,16 +119,16 @@ class Certain(Recognizer):
             yield position, self.told(label(items[position]))
 
     def told(self, label: str) -> Reading:
-        return READINGS.get(label, Reading(label, 0.99, 0.01))
+        return READINGS.get(label, Reading(label, 0.99, loss=0.01))
 
 
 READINGS = {
-    "worst": Reading("other", 0.95, 60.0),
-    "slipp": Reading("slip", 0.98, 12.0),
-    "likly": Reading("likely", 0.72, 9.0),
-    "unsure": Reading("quite", 0.5, 40.0),
-    "second": Reading("sceond", 0.75, 1.7),
-    "nofit": Reading("fits", 0.9, None),
+    "worst": Reading("other", 0.95, loss=60.0),
+    "slipp": Reading("slip", 0.98, loss=12.0),
+    "likly": Reading("likely", 0.72, loss=9.0),
+    "unsure": Reading("quite", 0.5, loss=40.0),
+    "second": Reading("sceond", 0.75, loss=1.7),
+    "nofit": Reading("fits", 0.9),
 }
 
 

@@ -15,7 +15,8 @@ from crnn_jax import evaluate, predict
 from crnn_jax.charset import build_charset
 from crnn_jax.ensembles import Voters, combine, vote
 from crnn_jax.errors import DataError, UserError
-from crnn_jax.reading import Alternative, Reading
+from crnn_jax.reading import Reading
+from crnn_jax.runtime import Alternative
 
 
 def images(count=5):

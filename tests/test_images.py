@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from crnn_jax import runtime
 from crnn_jax.data import pixels
 from crnn_jax.data.images import Preprocess, decode_image, image_size
 from crnn_jax.errors import ImageError, UserError
@@ -329,7 +330,7 @@ def test_large_images_are_converted_strip_by_strip(monkeypatch):
         for channels in (1, 3):
             whole = np.asarray(pixels.flatten(image, channels))
             for count in (5, 13, 40):  # parts of rows, rows, several
-                monkeypatch.setattr(pixels, "_STRIP", count)
+                monkeypatch.setattr(runtime, "_STRIP", count)
                 np.testing.assert_array_equal(pixels.flatten(image, channels), whole)
             monkeypatch.undo()
 

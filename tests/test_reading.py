@@ -19,7 +19,8 @@ from crnn_jax.data.images import width_of
 from crnn_jax.decode.beam import Beam, BeamOptions
 from crnn_jax.decode.candidates import Candidate
 from crnn_jax.models.encoders import ENCODERS, frame_centres, frames_of
-from crnn_jax.reading import NOTHING, Character, Reading, place_characters, score_candidates
+from crnn_jax.reading import NOTHING, Reading, place_characters, score_candidates
+from crnn_jax.runtime import Character
 
 LETTERS = build_charset("chars:abcde")
 score_one = jax.jit(string_log_probability)

@@ -189,7 +189,7 @@ def test_text_that_fits_no_frames() -> None:
 @pytest.mark.parametrize(
     ("mode", "suffix"),
     [("L", ".png"), ("RGB", ".jpg"), ("RGBA", ".png"), ("P", ".gif"), ("1", ".bmp"),
-     ("I;16", ".png"), ("CMYK", ".tif"), ("LA", ".webp")],
+     ("I;16", ".png"), ("CMYK", ".tif"), ("LA", ".webp"), ("I", ".tif"), ("F", ".tif")],
 )  # fmt: skip
 @pytest.mark.parametrize("channels", [1, 3])
 def test_images_come_out_as_in_the_package(tmp_path, mode, suffix, channels) -> None:
@@ -235,7 +235,7 @@ def test_turned_photographs_and_arrays(tmp_path) -> None:
         (b"\x89PNG\r\n\x1a\n" + bytes(50), "not an image|damaged image"),
         (np.zeros((2, 2, 7), np.uint8), "shape"),
         (np.zeros((2, 2), np.int64), "int64"),
-        (np.zeros((0, 2), np.uint8), "0 pixels"),
+        (np.zeros((0, 2), np.uint8), "no pixels"),
         ("no/such.png", "no/such.png: no such file"),
     ],
 )
@@ -245,9 +245,12 @@ def test_images_that_cannot_be_read(reader, image, message) -> None:
 
 
 def test_bombs_are_not_decoded(tmp_path) -> None:
-    for size, told in ((9_000, "9,000 x 9,000 pixels"), (20_000, "more than 64,000,000 pixels")):
+    for size, told in (
+        (9_000, "is too large: 9,000 x"),
+        (20_000, "has more than 64,000,000 pixels"),
+    ):
         Image.new("1", (size, size)).save(tmp_path / "bomb.png")
-        with pytest.raises(runtime.ReadError, match=f"bomb.png: the image has {told}"):
+        with pytest.raises(runtime.ReadError, match=f"bomb.png: the image {told}"):
             runtime.load_image(tmp_path / "bomb.png", 1)
 
 

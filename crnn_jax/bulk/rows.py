@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from crnn_jax import decoder_options as options
-from crnn_jax import shipped
+from crnn_jax import runtime, shipped
 from crnn_jax.bulk.inputs import Item
 from crnn_jax.errors import DataError, printable
 
@@ -22,27 +22,8 @@ _ESCAPED = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})  # a row stays
 
 def record(path: str, reading: Reading) -> dict[str, Any]:
     """Returns a reading as JSON values."""
-    found: dict[str, Any] = {
-        "path": path,
-        "text": reading.text,
-        "confidence": round(reading.confidence, 6),
-        "chars": [
-            {
-                "char": c.char,
-                "confidence": round(c.confidence, 6),
-                "x0": round(c.x0, 2),
-                "x1": round(c.x1, 2),
-            }
-            for c in reading.characters
-        ],
-        "alternatives": [
-            {"text": other.text, "confidence": round(other.confidence, 6)}
-            for other in reading.alternatives
-        ],
-    }
-    if reading.rotation:
-        found["rotation"] = reading.rotation
-    return found
+    found = runtime.record(path, reading)
+    return found | {"rotation": reading.rotation} if reading.rotation else found
 
 
 def _text(name: str, found: Reading | DataError) -> str:
