@@ -170,9 +170,7 @@ def test_accumulated_parts_give_the_gradient_of_the_batch(batch):
     uneven = batch._replace(widths=np.array([64, 0, 64, 64], np.int32))
     steps = {}
     for parts in (1, 2, 4):
-        config = small_config(
-            **{"accumulate": parts, "optimizer.name": "sgd", "model.encoder": "vgg"}
-        )
+        config = small_config(**{"accumulate": parts, "optimizer.name": "sgd"})
         model, tx, _ = train.build(config, CLASSES, warmup=1, total=50)
         model = model.clone(encoder=without_norms(model.encoder))
         state = jax.jit(lambda c=config, m=model, t=tx: train.create_train_state(c, m, t))()
