@@ -57,6 +57,8 @@ def test_csv_with_names_quotes_and_another_folder(tmp_path):
 def test_csv_without_a_header_by_numbers(tmp_path):
     path = write(tmp_path / "d", "w.csv", "A,a.png\nB,b.png\n", ("a.png", "b.png"))
     check_two_rows(open_source(f"csv:{path}::image=2,text=1"), ("a.png", "b.png"), ("A", "B"))
+    path.write_text("a.png,\nb.png,B\n")  # a label may be empty
+    check_two_rows(open_source(f"csv:{path}::image=1,text=2"), ("a.png", "b.png"), ("", "B"))
 
 
 def test_jsonl(tmp_path):
@@ -109,6 +111,12 @@ def test_names_without_what_strip_finds(tmp_path):
         ("csv", "file,text\na.png,x\nb.png\n", r"row 3 has 1 column\(s\), or no image file in it"),
         ("csv", "file,text\na.png,x\n,y\n", r"row 3 has 2 column\(s\), or no image file in it"),
         ("csv", 'file,text\na.png,"x"y\n', "row 2: .*quote cells"),
+        (
+            "csv",
+            "file,text\na.png,x,\nb.png,a, b\n",
+            "row 3 has 3 cells and the first row 2: .* in q",
+        ),
+        ("csv", "file,text,,\na.png,1,5\n", r"row 2 has 3 cells and the first row 2: write a text"),
         ("csv", b"file,text\na.png,x\nb.png,\xe4\n", "row 3 is not UTF-8"),
         ("jsonl", "", 'has no rows: write lines of {"file_name"'),
         ("jsonl", "[1]\n", "row 1 is no JSON object"),

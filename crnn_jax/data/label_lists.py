@@ -103,9 +103,17 @@ def read_csv(
     columns: list[int] = []
     if image and text and image.isdigit() and text.isdigit():
         columns = [int(image) - 1, int(text) - 1]
-    number = 1
+    number, width = 1, 0
     try:
         for cells in reader:
+            # Spreadsheets end rows, the header too, with empty cells.
+            used = max((i for i, cell in enumerate(cells, start=1) if cell), default=0)
+            width = width or (len(cells) if columns else used)
+            if used > width:
+                raise DataError(
+                    f"{path} row {number} has {used} cells and the first row {width}: write a "
+                    f'text with {delimiter!r} in it in quotes, as in "1{delimiter} 2"'
+                )
             if any(cells) and not columns:
                 names = [cell.strip() for cell in cells]
                 found = find_columns(names, image, text, f"{path}: its header")
