@@ -12,6 +12,7 @@ from concurrent import futures
 import pytest
 from source_files import keys, labels, png, refused, write_lmdb
 
+from crnn_jax.data import parquet_source
 from crnn_jax.data.sources import Source, open_source
 from crnn_jax.errors import DataError, ImageError, UserError
 
@@ -162,10 +163,51 @@ def test_parquet_cut_short(tmp_path):
     assert f"give its files, as in parquet:{tmp_path}/*.parquet" in refused(f"parquet:{tmp_path}")
 
 
-def test_parquet_row_without_an_image(tmp_path):
-    path = write_parquet(tmp_path / "a.parquet", {"image": [None, png()], "text": ["a", "b"]})
+def test_parquet_holds_few_row_groups_whatever_the_order(tmp_path, monkeypatch):
+    pytest.importorskip("pyarrow")
+    decoded = []
+    decode = parquet_source._ParquetSource._decode
+    monkeypatch.setattr(
+        parquet_source._ParquetSource, "_decode",
+        lambda self, group: decoded.append(group) or decode(self, group),
+    )  # fmt: skip
+    for name in "abc":
+        images = [png(20 + i) for i in range(8)]
+        write_parquet(tmp_path / f"{name}.parquet", {"image": images, "text": ["x"] * 8})
+    source = open_source(f"parquet:{tmp_path}/*.parquet")
+    rows = [5, 0, 17, 9, 23, 14, 2, 7] * 20
+
+    for most, groups in (1 << 20, 8), (0, 2):
+        monkeypatch.setattr(parquet_source, "_HELD_BYTES", most)
+        monkeypatch.setattr(parquet_source, "_held", held := parquet_source._Held())
+        decoded.clear()
+        with futures.ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(source.image_bytes, rows))
+        assert found == [png(20 + row % 8) for row in rows]
+        assert len(held._groups) == groups
+        assert held._bytes == sum(group.nbytes for group in held._groups.values())
+        assert (len(decoded) == groups) is bool(most)  # those held are decoded once
+
+
+def test_parquet_with_a_damaged_row_group(tmp_path):
+    path = write_parquet(tmp_path / "a.parquet", {"image": [png(20 + i) for i in range(4)],
+                                                  "text": list("abcd")})  # fmt: skip
+    data = bytearray(path.read_bytes())
+    data[4:40] = b"\xff" * 36  # the header of the first page
+    path.write_bytes(data)
+    source = open_source(f"parquet:{path}")
+    for read in (source.image_bytes, source.image_size):
+        with pytest.raises(ImageError, match=r"a.parquet row 2: row group 1 .* copy the file"):
+            read(1)
+    assert source.image_bytes(2) == png(22)
+
+
+@pytest.mark.parametrize("images", [[None, png()], [None, {"bytes": png(), "path": "b.png"}]])
+def test_parquet_row_without_an_image(tmp_path, images):
+    path = write_parquet(tmp_path / "a.parquet", {"image": images, "text": ["a", "b"]})
     source = open_source(f"parquet:{path}")
     assert source.image_bytes(1) == png()
+    assert [source.key(i) for i in range(2)] == ["1", "2"]
     with pytest.raises(ImageError, match=r"a.parquet row 1: the row holds no image bytes"):
         source.image_bytes(0)
 

@@ -1,13 +1,16 @@
 """Sets in Parquet files, as data hubs export them: a column of encoded images, one of texts.
 
-Labels are read when a set is opened; of the images one row group at a time is held per thread.
+Labels are read when a set is opened. An image is read by decoding the whole row group around it;
+groups used last are held, a bounded number of bytes for all sets and threads together. Rows in
+order are read fast, shuffled ones of a large set are not: `crnn_jax.data.prepare` mends that.
 """
 
 from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,9 @@ from crnn_jax.data import files_of_rows, images
 from crnn_jax.data.label_lists import find_columns
 from crnn_jax.data.spec import Spec
 from crnn_jax.errors import DataError, ImageError
+
+_HELD_BYTES = 256 << 20  # of decoded row groups
+_HELD_LEAST = 2  # groups, however large: threads read on both sides of a border
 
 
 def open_parquet(spec: Spec) -> _ParquetSource:
@@ -47,13 +53,13 @@ class _ParquetSource:
     def __init__(self, path: Path, image: str | None, text: str | None):
         self.name = path.parent.name or str(path.parent)
         self._path = path
-        self._size = path.stat().st_size
+        self._size, self._written = path.stat().st_size, path.stat().st_mtime_ns
         self._columns = find_columns(list(self._file.schema_arrow.names), image, text, str(path))
         self._check_types()
         len(self._labels)
 
     def __getstate__(self) -> dict[str, Any]:
-        lazy = ("_file", "_labels", "_keys", "_starts", "_held")
+        lazy = ("_file", "_reader", "_labels", "_keys", "_starts")
         return {key: value for key, value in self.__dict__.items() if key not in lazy}
 
     @functools.cached_property
@@ -100,7 +106,7 @@ class _ParquetSource:
         if "path" not in [field.name for field in getattr(kind, "fields", [])]:
             return None
         column = self._file.read(columns=[f"{self._columns[0]}.path"]).column(0)
-        paths = [value["path"] for value in column.to_pylist()]
+        paths = [(value or {}).get("path") for value in column.to_pylist()]  # None: no image
         return paths if all(paths) else None
 
     @functools.cached_property
@@ -111,23 +117,29 @@ class _ParquetSource:
         return np.cumsum([0, *counts])
 
     @functools.cached_property
-    def _held(self) -> threading.local:
-        return threading.local()
+    def _reader(self) -> Any:
+        # Of its own: pyarrow's is not made for several threads, and images are read by one at once.
+        return _open_file(self._path)
 
     def _image(self, i: int) -> Any:
-        """Returns the image column's value, from the row group that the thread holds."""
+        """Returns the image column's value; raises an ImageError where its group is damaged."""
         if not 0 <= i < len(self):
             raise IndexError(f"row {i} of {len(self)}")
         group = int(np.searchsorted(self._starts, i, side="right")) - 1
-        if getattr(self._held, "group", None) != group:
-            # A reader of its own: pyarrow's is not made for several threads.
-            if not hasattr(self._held, "file"):
-                self._held.file = _open_file(self._path)
-            self._held.column = self._held.file.read_row_group(
-                group, columns=[self._columns[0]], use_threads=False
-            ).column(0)
-            self._held.group = group
-        return self._held.column[i - int(self._starts[group])].as_py()
+        key = self._path, self._size, self._written, self._columns[0], group
+        try:
+            column = _held.get(key, lambda: self._decode(group))
+        except (_arrow_error(), OSError) as error:
+            raise ImageError(
+                f"{self.where(i)}: row group {group + 1} of the file cannot be decoded "
+                f"({_first_line(error)}): copy the file again"
+            ) from None
+        return column[i - int(self._starts[group])].as_py()
+
+    def _decode(self, group: int) -> Any:
+        """Returns the images of a row group."""
+        columns = [self._columns[0]]
+        return self._reader.read_row_group(group, columns=columns, use_threads=False).column(0)
 
     def __len__(self) -> int:
         return self._file.metadata.num_rows
@@ -161,6 +173,52 @@ class _ParquetSource:
         return files_of_rows.fingerprint_rows((self.key(i), self.label(i), size) for i in chosen)
 
 
+class _Held:
+    """Row groups that were decoded last, of all sources together; safe for threads."""
+
+    def __init__(self) -> None:
+        self._groups: OrderedDict[Hashable, Any] = OrderedDict()
+        self._bytes = 0
+        self._lock, self._decoding = threading.Lock(), threading.Lock()
+
+    def get(self, key: Hashable, decode: Callable[[], Any]) -> Any:
+        """Returns the group of a key, decoded if it is not held.
+
+        One group is decoded at a time, or every thread would fill the memory with one.
+        """
+        if (found := self._find(key)) is not None:
+            return found
+        with self._decoding:
+            if (found := self._find(key)) is not None:
+                return found
+            group = decode()
+            with self._lock:
+                self._groups[key] = group
+                self._bytes += group.nbytes
+                while self._bytes > _HELD_BYTES and len(self._groups) > _HELD_LEAST:
+                    self._bytes -= self._groups.popitem(last=False)[1].nbytes
+            return group
+
+    def _find(self, key: Hashable) -> Any:
+        with self._lock:
+            if key in self._groups:
+                self._groups.move_to_end(key)
+            return self._groups.get(key)
+
+
+_held = _Held()
+
+
+def _arrow_error() -> type[Exception]:
+    import pyarrow as pa
+
+    return pa.ArrowException
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def _open_file(path: Path) -> Any:
     try:
         import pyarrow as pa
@@ -173,5 +231,5 @@ def _open_file(path: Path) -> Any:
         return pq.ParquetFile(path, memory_map=True)
     except (pa.ArrowException, OSError) as error:
         raise DataError(
-            f"{path} is not a whole Parquet file ({str(error).splitlines()[0]}): copy it again"
+            f"{path} is not a whole Parquet file ({_first_line(error)}): copy it again"
         ) from None
