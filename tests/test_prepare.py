@@ -235,6 +235,18 @@ def test_a_full_disk_is_told_and_the_run_goes_on(tmp_path, mistake):
     check_same(open_source(prepare(*_arguments(argv)).spec), open_source(f"names:{folder}"))
 
 
+def test_what_cannot_be_read_is_not_put_on_the_disk_that_is_written(words, tmp_path, monkeypatch):
+    def fail(self, i):
+        raise OSError("stale file handle")
+
+    monkeypatch.setattr(type(open_source(words)), "image_bytes", fail)
+    plan = shard_plan.Plan(tmp_path, "mine", "train", 10, 1)
+    plan.working.mkdir()
+    with pytest.raises(DataError, match=r"row 1 \(0_0.png\) cannot be read \(stale file handle\)"):
+        list(shards.write_shards(open_source(words), plan, [0], 1, lambda rows: None))
+    assert not list(plan.working.iterdir())
+
+
 def _arguments(argv):
     values = dict(item.removeprefix("--").split("=", 1) for item in argv)
     return values["data"], values["name"], "train", values["dir"]

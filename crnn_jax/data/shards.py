@@ -7,19 +7,20 @@ the shards that are missing.
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import multiprocessing
 import os
 import pathlib
 import pickle
 import signal
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import process
 from typing import TYPE_CHECKING, Any
 
 from crnn_jax import files
 from crnn_jax.data.shard_plan import Plan, Shard, note_file
-from crnn_jax.errors import ImageError, UserError
+from crnn_jax.errors import DataError, ImageError, UserError
 
 if TYPE_CHECKING:
     from crnn_jax.data.sources import Source
@@ -120,23 +121,38 @@ def _write_shard(
 
     temporary = plan.working / f"{number:05d}{_TEMPORARY}"
     try:
-        # Records one by one, as TFDS writes them: any of them is read without the others.
-        writer = array_record_module.ArrayRecordWriter(str(temporary), "group_size:1")
+        with _writing(plan):
+            # Records one by one, as TFDS writes them: any of them is read without the others.
+            writer = array_record_module.ArrayRecordWriter(str(temporary), "group_size:1")
+
+        def write(record: bytes) -> None:
+            with _writing(plan):
+                writer.write(record)
+
         try:
-            shard = _write_rows(source, plan.rows_of(number), writer.write, count, stopped)
+            shard = _write_rows(source, plan.rows_of(number), write, count, stopped)
         finally:
-            writer.close()
-        _check(temporary, shard.rows)
-        files.write_json(note_file(plan, number), shard._asdict())
-        temporary.replace(plan.file(number))
+            with _writing(plan):
+                writer.close()
+        with _writing(plan):
+            _check(temporary, shard.rows)
+            files.write_json(note_file(plan, number), shard._asdict())
+            temporary.replace(plan.file(number))
+    finally:
+        temporary.unlink(missing_ok=True)
+    return shard
+
+
+@contextlib.contextmanager
+def _writing(plan: Plan) -> Iterator[None]:
+    """Raises a UserError for what the disk that is written to refuses, and not for reading."""
+    try:
+        yield
     except (RuntimeError, OSError) as error:  # the writer's and ours
         raise UserError(
             f"{plan.folder} cannot be written ({error!s:.160}): make room there and start the same "
             "command again; finished shards are kept"
         ) from None
-    finally:
-        temporary.unlink(missing_ok=True)
-    return shard
 
 
 def _write_rows(
@@ -155,6 +171,11 @@ def _write_rows(
             record = serialize(make_example(source, row))
         except ImageError as error:
             unreadable.append((row, source.where(row), str(error)))
+        except OSError as error:
+            raise DataError(
+                f"{source.where(row)} cannot be read ({error!s:.160}): mend that and start the "
+                "same command again; finished shards are kept"
+            ) from None
         else:
             write(record)
             written += 1
