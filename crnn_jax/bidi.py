@@ -10,9 +10,11 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 
+from crnn_jax import runtime
 from crnn_jax.errors import UserError
 
 _RIGHT_TO_LEFT = ("R", "AL")
+_DIRECTING = ("LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI")
 
 
 def is_right_to_left(text: str) -> bool:
@@ -25,35 +27,36 @@ def reorder(text: str) -> str:
 
     It is its own inverse for what people write: letters of both directions, numbers, brackets
     (mirrored, as they look) and punctuation. Exotic sequences of digits of several scripts between
-    signs may come back otherwise; `changed` finds labels for which that is so. Text without
-    right-to-left letters stays as it is. Combining marks stay behind their letters (rule L3).
+    signs may come back otherwise, and characters that set the direction do not come back at all;
+    `changed` finds labels for which that is so. Text without right-to-left letters stays as it is.
+    Combining marks (rule L3), joiners and soft hyphens stay behind their letters.
 
     Raises:
       UserError: python-bidi is not installed.
     """
-    if not is_right_to_left(text):
-        return text
     try:
-        from bidi.algorithm import get_display  # the one of its two that mirrors brackets
-    except ImportError:
+        return runtime.turn(text)
+    except runtime.ReadError:
         raise UserError(
             "right-to-left labels need python-bidi, which is not installed: "
             "pip install 'crnn_jax[scripts]'"
         ) from None
-    turned: list[str] = []
-    marks: list[str] = []
-    for char in get_display(text, base_dir="R"):
-        if unicodedata.category(char) in ("Mn", "Me"):
-            marks.append(char)
-        elif marks and unicodedata.bidirectional(char) in _RIGHT_TO_LEFT:
-            turned += [char, *reversed(marks)]
-            marks = []
-        else:
-            turned += [*marks, char]
-            marks = []
-    return "".join(turned + marks)
 
 
 def changed(texts: Iterable[str]) -> list[str]:
     """Returns the texts that do not come back when they are reordered twice."""
     return [text for text in texts if reorder(reorder(text)) != text]
+
+
+def sets_direction(text: str) -> bool:
+    """Returns whether a text holds characters that set the direction, which are lost."""
+    return any(unicodedata.bidirectional(c) in _DIRECTING for c in text)
+
+
+def begins_left_to_right(text: str) -> bool:
+    """Returns whether the first letter of a right-to-left text is one of the other direction.
+
+    By rules P2 and P3 of the algorithm its line runs from left to right.
+    """
+    strong = (d for d in map(unicodedata.bidirectional, text) if d in ("L", *_RIGHT_TO_LEFT))
+    return is_right_to_left(text) and next(strong) == "L"

@@ -376,23 +376,39 @@ class Charset:
 
     def _turn(self, text: str) -> str:
         """Returns a text of right-to-left letters in the other of its orders."""
-        if not self._right_to_left:
-            return text
-        try:
-            from bidi.algorithm import get_display
-        except ImportError:
-            raise ReadError("right-to-left text needs: pip install python-bidi") from None
-        if not any(unicodedata.bidirectional(c) in ("R", "AL") for c in text):
-            return text
-        turned, marks = [], []
-        for char in get_display(text, base_dir="R"):  # marks go behind their letters
-            if unicodedata.category(char) in ("Mn", "Me"):
-                marks.append(char)
-                continue
-            after = unicodedata.bidirectional(char) in ("R", "AL")
-            turned += [char, *reversed(marks)] if after else [*marks, char]
-            marks = []
-        return "".join(turned + marks)
+        return turn(text) if self._right_to_left else text
+
+
+_STAND_INS = [chr(code) for code in range(0xE0100, 0xE01F0)]  # marks, of which some are free
+_ISOLATES = dict.fromkeys(range(0x2066, 0x206A))  # which python-bidi stops at
+
+
+def turn(text: str) -> str:
+    """Returns a text of right-to-left letters in the other of its orders; others as they are.
+
+    What is not seen (joiners, soft hyphens) stays behind its letter, as marks do. Characters that
+    set the direction are gone.
+    """
+    if text.isascii() or not any(unicodedata.bidirectional(c) in ("R", "AL") for c in text):
+        return text
+    try:
+        from bidi.algorithm import get_display  # the one of its two that mirrors brackets
+    except ImportError:
+        raise ReadError("right-to-left text needs: pip install python-bidi") from None
+    # The algorithm takes invisible characters out (rule X9), and marks along.
+    unseen = dict.fromkeys(c for c in text if unicodedata.bidirectional(c) == "BN")
+    stand_ins = dict(zip(unseen, (c for c in _STAND_INS if c not in text), strict=False))
+    text = text.translate(_ISOLATES | str.maketrans(stand_ins))
+    turned, marks = [], []
+    for char in get_display(text, base_dir="R"):  # marks go behind their letters
+        if unicodedata.category(char) in ("Mn", "Me"):
+            marks.append(char)
+            continue
+        after = unicodedata.bidirectional(char) in ("R", "AL")
+        turned += [char, *reversed(marks)] if after else [*marks, char]
+        marks = []
+    back = str.maketrans({mark: char for char, mark in stand_ins.items()})
+    return "".join(turned + marks).translate(back)
 
 
 def spellings(word: str, charset: Any) -> list[tuple[int, ...]]:

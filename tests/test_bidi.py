@@ -11,7 +11,7 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 from small import small_config, write_words
 
-from crnn_jax import bidi, cli, train
+from crnn_jax import bidi, cli, runtime, train
 from crnn_jax.charset import Charset, UnknownCharacterError, build_charset
 from crnn_jax.data.sources import open_source
 from crnn_jax.data.training_set import open_training_set
@@ -27,6 +27,8 @@ LINES = [
     "abc שלום",
     "15% הנחה",
     "only latin (1)",
+    "می\u200cخواهم ۱۲",  # a joiner
+    "אב\u00adר\u200dָב\u200c (1)",
     "",
 ]
 
@@ -41,12 +43,19 @@ def test_the_order_of_the_picture():
     assert bidi.reorder("אב 12 ג") == "ג 12 בא"  # numbers are written from left to right
     assert bidi.reorder("(אב)") == "(בא)"  # the bracket on the left looks like an opening one
     assert bidi.reorder("אָב") == "באָ"  # the mark stays behind its letter
+    assert bidi.reorder("אב\u200cג") == "גב\u200cא"  # and what is not seen
     assert bidi.reorder("ab (1)!") == "ab (1)!"
 
 
 def test_what_does_not_come_back_is_found():
-    odd = "0 :-aث1"
-    assert bidi.changed([*LINES, odd]) == [odd]
+    odd = ["0 :-aث1", "א\u202bב\u202c", "א\u2067ב\u2069"]
+    assert bidi.changed([*LINES, *odd]) == odd
+    assert list(map(bidi.sets_direction, odd)) == [False, True, True]
+    assert bidi.reorder(odd[2]) == "בא"
+
+
+def test_lines_that_begin_from_left_to_right():
+    assert list(filter(bidi.begins_left_to_right, LINES)) == ["abc שלום"]
 
 
 def test_a_charset_encodes_what_is_seen_and_decodes_what_is_read():
@@ -55,6 +64,9 @@ def test_a_charset_encodes_what_is_seen_and_decodes_what_is_read():
     assert not build_charset("latin").right_to_left
     for text in LINES:
         assert charset.decode(charset.encode(text)) == charset.normalise(text)
+        assert runtime.Charset(charset.classes, "keep").encode_known(text) == tuple(
+            charset.encode(text)
+        )
     ids = charset.encode("שלום")
     assert [charset.classes[i - 1] for i in ids] == ["ם", "ו", "ל", "ש"]
     assert charset.unknown("שxל") == ["x"]
@@ -86,12 +98,17 @@ def test_a_large_charset_comes_from_the_data_alone(tmp_path):
 
 
 def test_a_run_warns_of_labels_that_do_not_come_back(tmp_path, caplog):
-    write_words(tmp_path, ["אבג", "0 :-aث1"])
+    write_words(tmp_path, ["אבג", "0 :-aث1", "א\u202bב\u202cג", "ab אב"])
     spec = f"tsv:{tmp_path}"
     config = small_config(**{"data.train": spec, "data.eval": spec, "charset": "from_data"})
     caplog.set_level(logging.WARNING, logger="crnn_jax")
     open_training_set(config, preprocess_of(config))
-    assert "1 label(s) come back in another order" in caplog.text
+    assert "1 different label(s) come back in another order" in caplog.text
+    assert "1 different label(s) lose characters that set the direction" in caplog.text
+    assert (
+        "2 different label(s) have right-to-left letters and begin with one of the other"
+        in caplog.text
+    )
 
 
 @pytest.mark.parametrize("charset", ["chars:abcب", "chars:abcकि"])

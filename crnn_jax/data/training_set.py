@@ -271,14 +271,29 @@ def _validation_sets(config: Any) -> list[tuple[Spec, Source]]:
 
 def _check_direction(charset: Charset, sources: Sequence[Any]) -> None:
     """Warns of right-to-left labels that cannot be told from how they look."""
-    odd = bidi.changed(_labels(sources)) if charset.right_to_left else []
-    if odd:
-        _LOG.warning(
-            "%d label(s) come back in another order when they are read from left to right and "
-            "turned round, the first is %r: numbers among signs, whose readings will differ "
-            "there, or labels in the order of the picture already, which ::order=picture tells",
-            len(odd), odd[0],
-        )  # fmt: skip
+    if not charset.right_to_left:
+        return
+    texts = list(dict.fromkeys(_labels(sources)))
+    odd = bidi.changed(texts)
+    for found, what in (
+        (
+            [text for text in odd if bidi.sets_direction(text)],
+            "lose characters that set the direction, which nobody sees: take them out",
+        ),
+        (
+            [text for text in odd if not bidi.sets_direction(text)],
+            "come back in another order when they are read from left to right and turned round: "
+            "numbers among signs, whose readings will differ there, or labels in the order of the "
+            "picture already, which ::order=picture tells",
+        ),
+        (
+            list(filter(bidi.begins_left_to_right, texts)),
+            "have right-to-left letters and begin with one of the other direction: their words are "
+            "taken to stand from right to left; leave out lines that run from left to right",
+        ),
+    ):
+        if found:
+            _LOG.warning("%d different label(s) %s; the first is %r", len(found), what, found[0])
 
 
 def _labels(sources: Sequence[Source]) -> Any:
