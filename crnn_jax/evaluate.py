@@ -186,6 +186,8 @@ def main(argv: Sequence[str]) -> int:
         )
         for name, model, decoder in decoded
     ]
+    if args.predictions:  # first: they are what took the time
+        write_predictions(args.predictions, systems[0].results)
     report = build_report(
         systems,
         opponents,
@@ -217,8 +219,6 @@ def main(argv: Sequence[str]) -> int:
         from crnn_jax.scoring.misses import save_misses
 
         save_misses(args.misses, sources, systems[0].results, protocol)
-    if args.predictions:
-        write_predictions(args.predictions, systems[0].results)
     return cli.DONE
 
 

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from crnn_jax import metrics
 from crnn_jax.data.pixels import from_array
-from crnn_jax.errors import DataError
+from crnn_jax.errors import DataError, printable
 
 if TYPE_CHECKING:
     from crnn_jax.data.images import Preprocess
@@ -56,10 +56,7 @@ def readings_grid(images: Sequence[np.ndarray | None], rows: Sequence[Row]) -> I
     draw = ImageDraw.Draw(grid)
     for number, (pixels, row) in enumerate(zip(images, rows, strict=True)):
         left, top = number % columns * _CELL[0] + 6, number // columns * _CELL[1] + 4
-        if pixels is not None:
-            _paste(grid, pixels, left, top)
-        else:
-            draw.text((left, top + 16), "unreadable image", _WRONG, _font(_TEXT))
+        _paste(grid, pixels, left, top)
         right = row.reading == row.label or row.reading == row.label.lower()
         text = top + _IMAGE[1] + 3
         draw.text((left, text), _fit(draw, row.label), _INK, _font(_TEXT))
@@ -89,18 +86,12 @@ def mistakes(entries: Sequence[Entry]) -> Image.Image:
     draw = ImageDraw.Draw(picture)
     for number, (pixels, row) in enumerate(entries):
         left, top = number % 2 * _WIDE[0] + 6, number // 2 * _WIDE[1] + 4
-        if pixels is not None:
-            _paste(picture, pixels, left, top, _WIDE[0] - 12)
-        else:
-            draw.text((left, top + 16), "unreadable image", _WRONG, _font(_TEXT))
+        _paste(picture, pixels, left, top, _WIDE[0] - 12)
         top += _IMAGE[1] + 3
         draw.text((left, top), _fit(draw, row.key, _WIDE[0] - 60), _FAINT, _font(_SMALL))
         sure = f"{row.confidence:.2f}"
         draw.text((left + _WIDE[0] - 16, top), sure, _FAINT, _font(_SMALL), anchor="ra")
-        blocks = metrics.differences(row.label, row.reading)
-        for texts in ([(a, same) for a, _, same in blocks], [(b, same) for _, b, same in blocks]):
-            top += 17
-            _draw_runs(draw, (left, top), texts)
+        _draw_compared(draw, left, top + 17, row, 17)
     return picture
 
 
@@ -116,24 +107,21 @@ def gallery(groups: Sequence[tuple[str, bool, Sequence[Entry]]]) -> Image.Image:
     start = 0
     for (title, is_main, entries), height in zip(groups, heights, strict=True):
         draw.line([(0, start), (picture.width, start)], _FAINT)
-        draw.text((6, start + 5), title, _INK, _font(_TEXT + 3 if is_main else _TEXT))
+        draw.text((6, start + 5), printable(title), _INK, _font(_TEXT + 3 if is_main else _TEXT))
         for number, (pixels, row) in enumerate(entries):
             left = number % _ACROSS * _SLIM[0] + 6
             top = start + _TITLE + number // _ACROSS * _SLIM[1]
-            if pixels is not None:
-                _paste(picture, pixels, left, top, _SLIM[0] - 12)
-            else:
-                draw.text((left, top + 16), "unreadable image", _WRONG, _font(_TEXT))
-            top += _IMAGE[1] - 14
-            blocks = metrics.differences(row.label, row.reading)
-            for runs in (
-                [(label, right) for label, _, right in blocks],
-                [(reading, right) for _, reading, right in blocks],
-            ):
-                top += 16
-                _draw_runs(draw, (left, top), runs)
+            _paste(picture, pixels, left, top, _SLIM[0] - 12)
+            _draw_compared(draw, left, top + _IMAGE[1] + 2, row, 16)
         start += height
     return picture
+
+
+def _draw_compared(draw: ImageDraw.ImageDraw, left: int, top: int, row: Row, line: int) -> None:
+    """Draws a label and, a line of so many pixels below, its reading; what differs is red."""
+    blocks = metrics.differences(row.label, row.reading)
+    _draw_runs(draw, (left, top), [(label, same) for label, _, same in blocks])
+    _draw_runs(draw, (left, top + line), [(reading, same) for _, reading, same in blocks])
 
 
 def _draw_runs(
@@ -149,6 +137,7 @@ def _draw_runs(
     top = start[1]
     for part, right in runs:
         part = part if right else part.replace(" ", _BLANK)  # a wrong blank would not be seen
+        part = printable(part)
         draw.text((x, top), part, _INK if right else _WRONG, _font(_TEXT))
         x += draw.textlength(part, _font(_TEXT))
     if not text:
@@ -156,8 +145,13 @@ def _draw_runs(
 
 
 def _paste(
-    grid: Image.Image, pixels: np.ndarray, left: int, top: int, width: int = _IMAGE[0]
+    grid: Image.Image, pixels: np.ndarray | None, left: int, top: int, width: int = _IMAGE[0]
 ) -> None:
+    """Draws an image into its cell, or that it cannot be read."""
+    if pixels is None:
+        place = (left, top + 16)
+        ImageDraw.Draw(grid).text(place, "unreadable image", _WRONG, _font(_TEXT))
+        return
     image = from_array(pixels)
     scale = min(width / image.width, _IMAGE[1] / image.height)
     size = max(1, round(image.width * scale)), max(1, round(image.height * scale))
@@ -200,13 +194,15 @@ def character_boxes(pixels: np.ndarray, reading: Reading) -> Image.Image:
         colour = _EDGES[number % len(_EDGES)]
         draw.rectangle([x0, 42, max(x0, x1 - 1), picture.height - 1], outline=colour, width=2)
         middle = (x0 + x1) / 2
-        draw.text((middle, 12), c.char.replace(" ", _BLANK), _INK, _font(16), anchor="mm")
+        char = printable(c.char.replace(" ", _BLANK))
+        draw.text((middle, 12), char, _INK, _font(16), anchor="mm")
         draw.text((middle, 32), f"{100 * c.confidence:.0f}", _FAINT, _font(_SMALL), anchor="mm")
     return picture
 
 
 def _fit(draw: ImageDraw.ImageDraw, text: str, width: int = _IMAGE[0]) -> str:
-    """Shortens a text to the width of a cell."""
+    """Shortens a text to the width of a cell; Pillow measures no line breaks."""
+    text = printable(text)
     if draw.textlength(text, _font(_TEXT)) <= width:
         return text
     while text and draw.textlength(text + "…", _font(_TEXT)) > width:

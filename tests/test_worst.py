@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
+import pytest
 from PIL import Image
 from small import write_words
 
-from crnn_jax import metrics, pictures
+from crnn_jax import evaluate, metrics, pictures
 from crnn_jax.data.sources import open_source
+from crnn_jax.reading import Reading
+from crnn_jax.runtime import Character
 from crnn_jax.scoring.results import Row, score
 from crnn_jax.scoring.worst import save_worst, worst_rows
 
@@ -50,3 +55,33 @@ def test_scripts_whose_letters_join_are_drawn_whole():
     arabic = Row("a.png", "سلام", "سلم", 0.5)
     assert pictures.mistakes([(pixels, arabic)]).size == (960, 112)
     assert pictures.mistakes([]).size == (960, 112)
+
+
+def test_a_line_break_in_a_text_is_drawn_as_one_writes_it():
+    pixels, row = np.zeros((20, 60, 3), np.uint8), Row("a\n.png", "a\nb", "a\tb\u2028", 0.5)
+    shown = Row("a\\n.png", "a\\nb", "a\\tb\\u2028", 0.5)
+    for draw in (
+        lambda row: pictures.readings_grid([pixels], [row]),
+        lambda row: pictures.mistakes([(pixels, dataclasses.replace(row, reading=row.label))]),
+        lambda row: pictures.labelled_grid([pixels], [row.label], 1),
+    ):
+        assert draw(row).tobytes() == draw(shown).tobytes()
+    assert pictures.gallery([(row.key, True, [(pixels, row)])]).size == (960, 114)
+    reading = Reading(row.label, 0.5, (), (Character("\n", 0.5, 0.0, 30.0),))
+    assert pictures.character_boxes(pixels, reading).size
+
+
+def test_readings_are_written_before_anything_is_drawn(tmp_path, monkeypatch):
+    write_words(tmp_path, ["boat"])
+    (tmp_path / "read.tsv").write_text("0.png\tcoat\n", encoding="utf-8")
+
+    def full(*_):
+        raise OSError("no space left")
+
+    monkeypatch.setattr("crnn_jax.scoring.worst.save_worst", full)
+    with pytest.raises(OSError, match="no space left"):
+        evaluate.main([
+            f"--data=tsv:{tmp_path}", f"--readings={tmp_path}/read.tsv", "--protocol=36",
+            f"--worst={tmp_path}/worst.png", f"--predictions={tmp_path}/written.tsv",
+        ])  # fmt: skip
+    assert (tmp_path / "written.tsv").read_text("utf-8").startswith("0.png\tboat\tcoat\t")
