@@ -115,6 +115,14 @@ def test_unreadable_images_stay_in_place_as_invalid_rows(index):
     ])  # fmt: skip
 
 
+def test_images_that_become_readable_stay_invalid(index, caplog):
+    late = replace(index, widths=np.where(np.arange(COUNT) == 3, 0, index.widths))
+    batch = load_batch(late, np.array([3, 4]), 64, LABEL_LENGTH, KEEP)
+    assert (batch.widths > 0).tolist() == [False, True]
+    assert load_batch(late, np.array([3]), 4, LABEL_LENGTH, KEEP).label_lengths.tolist() == [0]
+    assert "(3.png): it could not be read when the images were measured" in caplog.text
+
+
 def test_each_unreadable_image_is_logged_once(index, caplog):
     pipeline._warn.cache_clear()
     with caplog.at_level("WARNING", logger="absl"):

@@ -136,12 +136,18 @@ def _read(index: Index, row: int) -> bytes | None:
 def _decode(
     index: Index, row: int, data: bytes | None, preprocess: Preprocess
 ) -> UInt8[np.ndarray, "H W C"] | None:
+    if data is None:
+        return None
+    width = int(index.widths[row])  # of a stretched image, not its own
     try:
-        width = int(index.widths[row]) or None  # of a stretched image, not its own
-        return None if data is None else preprocess(data, width)
+        image = preprocess(data, width or None)
     except DataError as error:
         _warn(index.where(row), str(error))
         return None
+    if not width:  # the plan gave it the narrowest bucket, and a run that goes on would, too
+        _warn(index.where(row), "it could not be read when the images were measured")
+        return None
+    return image
 
 
 @functools.lru_cache(maxsize=10_000)  # once per image, not in every epoch
