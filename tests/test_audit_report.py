@@ -16,6 +16,7 @@ from crnn_jax import audit
 from crnn_jax.auditing import page, report
 from crnn_jax.auditing.findings import KINDS, SEVERITIES
 from crnn_jax.auditing.report import Audit
+from crnn_jax.charset import build_charset
 
 # Reports.
 
@@ -121,6 +122,17 @@ def test_findings_name_a_bounded_number_of_rows_and_count_all(tmp_path, monkeypa
     drawn = [(name, image, "") for name, image, _ in clean_rows(8)]
     finding = only(run_audit(f"tsv:{write_set(tmp_path, drawn)}"), "empty_label")
     assert (finding.count, len(finding.examples)) == (8, 3)
+
+
+def test_the_page_names_characters_as_they_are(tmp_path: pathlib.Path) -> None:
+    drawn = clean_rows(8)
+    for i, char in enumerate("ÀÉÎÕÜñçß"):
+        drawn[i] = (*drawn[i][:2], f"{char}Ð{chr(0x410 + i)}")
+    found = run_audit(f"tsv:{write_set(tmp_path, drawn)}", charset=build_charset("latin94"))
+    text = "".join(Page(page.to_html(found)).texts)
+    assert "Labels that hold 'Ð' in 8" in text
+    assert all(f"'{char}' in 1" in text for char in "ÀÉÎÕÜñçßАБВГДЕЖЗ")  # in the JSON, too
+    assert "and 5 more characters" in report.to_text(found)
 
 
 # The command.

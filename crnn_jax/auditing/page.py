@@ -68,7 +68,8 @@ def _finding(audit: Audit, number: int, finding: Finding, pictures: Pictures) ->
         f"<p>{escape(kind.advice[0].upper() + kind.advice[1:])}.</p>",
     ]
     if characters := finding.values.get("characters"):
-        parts.append(f"<p>{escape(character_losses(characters).capitalize())}.</p>")
+        losses = character_losses(characters, _CHARACTERS)
+        parts.append(f"<p>{escape(losses[0].upper() + losses[1:])}.</p>")
     cards = [
         _card(audit, example.rows, example.detail, pictures)
         for example in finding.examples[:_PER_FINDING]

@@ -16,6 +16,7 @@ from crnn_jax.auditing.rows import AuditSet, Row
 from crnn_jax.auditing.shapes import label_lengths, quantiles
 
 _EXAMPLES = 3  # of each finding in the text
+_CHARACTERS = 12  # outside the charset, in the text
 _WIDTH = 100
 _FORMAT = 1  # of the JSON; grows when fields change their meaning
 
@@ -185,11 +186,16 @@ def shown(label: str) -> str:
     return f"'{text}'" if len(text) <= 60 else f"'{text[:59]}…'"
 
 
-def character_losses(characters: dict[str, dict[str, int]]) -> str:
-    """Returns how many labels hold each unknown character, most frequent first."""
+def character_losses(characters: dict[str, dict[str, int]], most: int = _CHARACTERS) -> str:
+    """Returns how many labels hold each unknown character, most frequent first.
+
+    Args:
+      characters: with the counts of each.
+      most: characters that are named.
+    """
     listed = list(characters.items())
-    parts = [f"{shown(char)} in {counts['labels']:,}" for char, counts in listed[:12]]
-    more = [f"and {len(listed) - 12} more characters"] if len(listed) > 12 else []
+    parts = [f"{shown(char)} in {counts['labels']:,}" for char, counts in listed[:most]]
+    more = [f"and {len(listed) - most} more characters"] if len(listed) > most else []
     return "labels that hold " + ", ".join(parts + more)
 
 
