@@ -33,6 +33,11 @@ _FREE = ("total_", "eval_every_", "checkpoint_every_", "log_every_", "grid_image
          "data.audit", "steps_per_dispatch", "replica_axis", "profile", "init_from", "licence",
          "keep_checkpoints")  # fmt: skip
 
+# Those of them that change nothing of what comes out, either.
+HELPERS = ("checkpoint_every_", "log_every_", "grid_images", "data.workers", "eval_batch_size",
+           "parallel", "devices", "data.audit", "steps_per_dispatch", "replica_axis", "profile",
+           "licence", "keep_checkpoints")  # fmt: skip
+
 _MOST_CHARACTERS = 8  # named in a message
 
 
@@ -41,13 +46,18 @@ def replica_folders(workdir: pathlib.Path, count: int) -> list[pathlib.Path]:
     return [workdir] if count == 1 else [workdir / f"replica_{r}" for r in range(count)]
 
 
-def changed_knobs(before: ConfigDict, now: ConfigDict) -> list[str]:
-    """Returns what makes a config another run than the one before, a few words for each knob."""
+def changed_knobs(before: ConfigDict, now: ConfigDict, free: tuple[str, ...] = _FREE) -> list[str]:
+    """Returns what makes a config another run than the one before, a few words for each knob.
+
+    Args:
+      before, now: the configs.
+      free: beginnings of the knobs that may differ; by default, those of a run that goes on.
+    """
     there, here = config_lib.flatten(before), config_lib.flatten(now)
     return [
         f"{key} ({there[key]!r} there, {here[key]!r} here)"
         for key in here
-        if there[key] != here[key] and not key.startswith(_FREE)
+        if there[key] != here[key] and not key.startswith(free)
     ]
 
 

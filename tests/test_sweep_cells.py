@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Callable
 
 import pytest
-from sweep_files import write_experiment
+from sweep_files import finish, write_experiment
 
 from crnn_jax import sweep
 from crnn_jax.errors import UserError
@@ -124,6 +124,39 @@ def test_runs_with_other_knobs_are_not_mixed(tmp_path, smoke_run):
     shutil.copytree(smoke_run, tmp_path / "out" / "GRU" / "seed_0")
     with pytest.raises(UserError, match=r"GRU/seed_0 holds a run with other knobs: .*recurrence"):
         runs.load(path, str(tmp_path / "out"))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ([("total_steps", "9")], r"total_steps \(4 there, 9 here\)"),
+        ([("data.train", "synth:scene")], "data.train"),
+        ([("protocol", "36")], "protocol"),
+        ([("devices", "2"), ("log_every_steps", "7"), ("data.workers", "1")], ""),
+    ],
+)
+def test_runs_of_another_length_or_data_are_not_kept(tmp_path, overrides, message):
+    """Finished ones, too, unless only helpers changed or knobs were unknown then."""
+    import json
+
+    from crnn_jax import config as config_lib
+
+    path, out = write_experiment(tmp_path), str(tmp_path / "out")
+    found = runs.load(path, out)
+    run = found.runs[0]
+    found.prepare(run)
+    stored = json.loads(config_lib.to_json(found.configs[0]))
+    del stored["clip_norm"]
+    (run.folder / "config.json").write_text(json.dumps(stored))
+    finish(run.folder, {"plain": []})
+    if message:
+        with pytest.raises(UserError, match=rf"base/seed_0 holds a run with .*{message}"):
+            runs.load(path, out, 0, overrides)
+    else:
+        assert runs.load(path, out, 0, overrides).runs[0].is_done
+    judged = write_experiment(tmp_path, 'add("base"); add.data("tsv:words")')
+    with pytest.raises(UserError, match=r"other sets \(its validation sets there, tsv:words here"):
+        runs.load(judged, out)
 
 
 def test_how_far_a_run_is(tmp_path, smoke_run):

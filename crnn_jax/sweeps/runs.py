@@ -129,10 +129,9 @@ def load(
 
     Raises:
       UserError: for an experiment without a sweep, a wrong knob, or a folder that holds runs of the
-        same cells with other knobs.
+        same cells with other knobs or judged by other sets.
     """
     from crnn_jax.validation import validate
-    from crnn_jax.workdir import changed_knobs
 
     path, arg = cli.find_experiment(experiment)
     module = cli.load_module(path)
@@ -153,16 +152,31 @@ def load(
         add.needs, (module.__doc__ or "").strip().partition("\n")[0],
     )  # fmt: skip
     for run in sweep.runs:
-        if not (run.folder / "config.json").is_file():
-            continue
-        config = sweep.configs[cells.index(run.cell)].copy_and_resolve_references()
-        config.seed = run.seed
-        if changed := changed_knobs(config_lib.load(run.folder / "config.json"), config):
-            raise UserError(
-                f"{run.folder} holds a run with other knobs: {', '.join(changed)}; delete it, or "
-                "give the sweep another --workdir"
-            )
+        _check(run, sweep)
     return sweep
+
+
+def _check(run: Run, sweep: Sweep) -> None:
+    """Raises a UserError where the folder of a run holds another one, finished or not."""
+    from crnn_jax.workdir import HELPERS, changed_knobs
+
+    advice = "delete it, or give the sweep another --workdir"
+    if (run.folder / "config.json").is_file():
+        config = sweep.configs[sweep.cells.index(run.cell)].copy_and_resolve_references()
+        config.seed = run.seed
+        before = config_lib.load(run.folder / "config.json")
+        if changed := changed_knobs(before, config, HELPERS):
+            raise UserError(
+                f"{run.folder} holds a run with other knobs: {', '.join(changed)}; {advice}"
+            )
+    if run.is_done and (run.folder / JOB).is_file():
+        judged = files.read_json(run.folder / JOB).get("data", [])
+        if judged != list(sweep.data):
+            there, here = (" + ".join(d) or "its validation sets" for d in (judged, sweep.data))
+            raise UserError(
+                f"{run.folder} holds a run that was judged by other sets ({there} there, {here} "
+                f"here); {advice}"
+            )
 
 
 def readings_file(folder: pathlib.Path, of: str) -> pathlib.Path:
