@@ -82,12 +82,13 @@ def test_paddle_with_root_and_several_files_for_a_label(tmp_path):
 
 def test_pairs_of_image_and_text(tmp_path, caplog):
     folder = tmp_path / "d"
-    write(folder, "a.gt.txt", "\ufeffone two\r\n", ("a.bin.png", "b.jpg", "unlabelled.png"))
+    write(folder, "a.gt.txt", "\ufeffone two\r\n", ("a.bin.png", "b.JPG", "unlabelled.png"))
     write(folder, "b.gt.txt", "")
     write(folder, "lonely.gt.txt", "x")
     caplog.set_level("WARNING", logger="crnn_jax")
     source = open_source(f"pairs:{folder}")
-    check_two_rows(source, ("a.bin.png", "b.jpg"), ("one two", ""))
+    check_two_rows(source, ("a.bin.png", "b.JPG"), ("one two", ""))
+    assert "1 image(s) without a text are left out, the first is unlabelled.png" in caplog.text
     assert "1 text(s) without an image are left out, the first is lonely.gt.txt" in caplog.text
 
 
@@ -150,9 +151,8 @@ def test_mistakes_name_the_row(tmp_path, kind, content, message):
 
 def test_mistakes_of_pairs(tmp_path):
     folder = write(tmp_path / "d", "a.png", png()).parent
-    assert "holds no pair of an image and a text: write NAME.png and NAME.gt.txt" in refused(
-        f"pairs:{folder}"
-    )
+    line = refused(f"pairs:{folder}")
+    assert "no pair of an image and a text (1 images, 0 texts): write NAME.png and NAME.gt" in line
     write(folder, "a.gt.txt", "one\ntwo\n")
     assert "a.gt.txt holds several lines: cut the image" in refused(f"pairs:{folder}")
     write(folder, "a.gt.txt", b"\xe4")

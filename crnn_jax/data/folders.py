@@ -51,6 +51,10 @@ def _folder(spec: Spec) -> Path:
     return path
 
 
+def _is_image(name: str) -> bool:
+    return name.lower().endswith(SUFFIXES)
+
+
 class _FolderSource:
     """The images of a folder, in order of their names."""
 
@@ -120,7 +124,7 @@ class _NamesSource(_FolderSource):
         super().__init__(folder)
 
     def _find(self, names: list[str]) -> list[tuple[str, str]]:
-        files = [name for name in names if name.lower().endswith(SUFFIXES)]
+        files = [name for name in names if _is_image(name)]
         if not files:
             raise DataError(f"{self._folder} holds no images ({' '.join(SUFFIXES)})")
         stems = [Path(file).stem for file in files]
@@ -133,26 +137,32 @@ class _PairsSource(_FolderSource):
     """Images with their labels in NAME.gt.txt, as Tesseract, OCRopus, kraken and Calamari do."""
 
     def _find(self, names: list[str]) -> list[tuple[str, str]]:
-        there, rows, alone = set(names), [], []
-        for name in names:
-            if not name.endswith(TEXT_SUFFIX):
-                continue
+        # By name with a small suffix: cameras write NAME.JPG.
+        images = {Path(n).stem + Path(n).suffix.lower(): n for n in names if _is_image(n)}
+        texts = [name for name in names if name.endswith(TEXT_SUFFIX)]
+        rows, without_image, used = [], [], set()
+        for name in texts:
             stem = name.removesuffix(TEXT_SUFFIX)
-            found = [stem + v + s for v in _VARIANTS for s in SUFFIXES if stem + v + s in there]
+            found = [f for v in _VARIANTS for s in SUFFIXES if (f := stem + v + s) in images]
+            used.update(found)
             if found:
-                rows.append((found[0], self._text(name)))
+                rows.append((images[found[0]], self._text(name)))
             else:
-                alone.append(name)
+                without_image.append(name)
         if not rows:
             raise DataError(
-                f"{self._folder} holds no pair of an image and a text: write NAME.png and "
-                f"NAME{TEXT_SUFFIX}"
+                f"{self._folder} holds no pair of an image and a text ({len(images):,} images, "
+                f"{len(texts):,} texts): write NAME.png and NAME{TEXT_SUFFIX}"
             )
-        if alone:
-            _LOG.warning(
-                "%s: %d text(s) without an image are left out, the first is %s",
-                self._folder, len(alone), alone[0],
-            )  # fmt: skip
+        without_text = [name for file, name in images.items() if file not in used]
+        for names, what in (without_image, "text(s) without an image"), (
+            without_text, "image(s) without a text",
+        ):  # fmt: skip
+            if names:
+                _LOG.warning(
+                    "%s: %d %s are left out, the first is %s",
+                    self._folder, len(names), what, names[0],
+                )  # fmt: skip
         return rows
 
     def _text(self, name: str) -> str:
