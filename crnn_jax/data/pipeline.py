@@ -9,13 +9,14 @@ import atexit
 import contextlib
 import functools
 import itertools
+import logging
 import threading
 import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator
 from typing import Any
 
 import numpy as np
-from absl import flags, logging
+from absl import flags
 from jaxtyping import Int, UInt8
 
 from crnn_jax.data.images import Preprocess
@@ -27,6 +28,7 @@ from crnn_jax.types import Batch
 MAX_BATCHES_AHEAD = 8  # batches held by the threads, finished or being loaded
 BATCHES_PER_WORKER = 4  # the same per worker: in hand, queued, received, being handed over
 _LOGGED_FAILURES = 100  # different images
+_LOG = logging.getLogger("crnn_jax")
 _THREADS = 4  # they overlap waiting for the disk or the network
 _READ_ROWS = 16  # encoded images that a thread holds
 
@@ -152,7 +154,8 @@ def _decode(
 
 @functools.lru_cache(maxsize=10_000)  # once per image, not in every epoch
 def _warn(where: str, reason: str) -> None:
-    logging.log_first_n(logging.WARNING, "masked: %s: %s", _LOGGED_FAILURES, where, reason)
+    if _warn.cache_info().misses <= _LOGGED_FAILURES:
+        _LOG.warning("masked: %s: %s", where, reason)
 
 
 def _check_labels(index: Index, label_length: int) -> None:
