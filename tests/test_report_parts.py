@@ -12,15 +12,17 @@ import re
 import jax
 import numpy as np
 import pytest
+from PIL import Image
 
 from crnn_jax.auditing.findings import Finding
 from crnn_jax.data.sources import open_source
-from crnn_jax.reporting import alignment, charts, gather, sets
+from crnn_jax.reporting import alignment, charts, gather, reading_sections, sets
 from crnn_jax.reporting.advice import advise
 from crnn_jax.reporting.charts import Line
 from crnn_jax.reporting.gather import Course, Run
 from crnn_jax.reporting.sets import Missing, Readings
 from crnn_jax.reporting.texts import marked
+from crnn_jax.scoring.results import Row, score
 
 # Frames.
 
@@ -204,3 +206,38 @@ def test_sets_that_are_small_or_read_otherwise_than_in_training(smoke_run: pathl
     assert re.search(r"is read with 0.00\s% now, and was with 25.00\s% in training", found)
     suspect = Finding("suspicious_label", (0,), 7, [])
     assert f"7 label(s) of {name} may be wrong" in told(run, readings, [suspect])
+
+
+def test_lines_wider_than_those_of_training_are_read_in_windows_but_in_the_runs_own_sets(
+    smoke_run: pathlib.Path, tmp_path: pathlib.Path, monkeypatch
+) -> None:
+    run = gather.load(smoke_run)
+    how = dataclasses.replace(run.recognizer.preprocess, fit="keep", max_width=64)
+    config = copy.deepcopy(run.config)
+    config.data.eval = f"tsv:{tmp_path}::name=own"
+    reader = dataclasses.replace(run.recognizer, preprocess=how)
+    run = dataclasses.replace(run, recognizer=reader, config=config)
+    for name, width in (("wide", 4 * how.height), ("fits", 64)):
+        Image.new("L", (width, how.height)).save(tmp_path / f"{name}.png")
+    labels = "wide.png\twide\nfits.png\tfits\n"
+    (tmp_path / "labels.tsv").write_text(labels, encoding="utf-8")
+    used, seen = [], []
+
+    def evaluate_source(reader, source, protocol, **_):
+        used.append(reader)
+        rows = [Row(source.key(i), source.label(i), "", 0.5) for i in range(len(source))]
+        return score(source.name, rows, protocol, None)
+
+    def look(reader, images, *_):
+        seen.append((reader, max(image.shape[1] for image in images)))
+        return [alignment.Look(image, np.ones((4, 2), np.float32), None, None) for image in images]
+
+    monkeypatch.setattr("crnn_jax.evaluate.evaluate_source", evaluate_source)
+    monkeypatch.setattr(alignment, "look", look)
+    readings = sets.read(run, [f"tsv:{tmp_path}::name=given"], 10)
+    assert used == [reader, reader.in_windows()]
+    assert "1 image(s) of own are wider than 64 pixels" in told(run, readings)
+    assert "of given are wider" not in told(run, readings)
+    reading_sections.frames(run, readings, set())
+    assert all(one is readings.sets[i].reader for i, (one, _) in enumerate(seen))
+    assert [width for _, width in seen] == [64, 4 * how.height]

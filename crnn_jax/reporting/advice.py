@@ -224,6 +224,16 @@ def _sets(readings: Readings, suspects: Sequence[Finding]) -> list[Advice]:
             )
         )
     for one in readings.sets:
+        if one.own and one.squeezed:
+            found.append(
+                Advice(
+                    "note",
+                    f"{one.squeezed:,} image(s) of {one.name} are wider than "
+                    f"{one.reader.preprocess.max_width} pixels at the height of the network, and "
+                    "were squeezed, as in training.",
+                    "python -m crnn_jax.evaluate reads them in windows.",
+                )
+            )
         low, high = wilson_interval(one.correct, one.count)
         if one.count and (high - low) / 2 > _WIDE:
             found.append(

@@ -128,9 +128,7 @@ def _places(found: Slips) -> str:
 def _groups(run: Run, readings: Readings) -> str:
     parts = []
     for one in readings.sets:
-        groups = breakdown.breakdown(
-            one.result.rows, one.scores, breakdown.aspect_ratios(one.source), run.protocol
-        )
+        groups = breakdown.breakdown(one.result.rows, one.scores, one.ratios, run.protocol)
         tables = "".join(
             f"<div><h4>{escape(breakdown.TITLES[kind])}</h4>{_group_table(members)}</div>"
             for kind, members in groups.items()

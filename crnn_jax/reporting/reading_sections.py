@@ -84,7 +84,8 @@ def frames(run: Run, readings: Readings, doubtful: set[tuple[int, int]]) -> Sect
     for entry in chosen:
         source, row = readings.source(entry.pair)
         try:
-            images.append(run.recognizer.preprocess(source.image_bytes(row)))
+            reader = readings.sets[entry.pair.set].reader
+            images.append(reader.preprocess(source.image_bytes(row)))
         except DataError:
             continue
         shown.append(entry)
@@ -92,10 +93,16 @@ def frames(run: Run, readings: Readings, doubtful: set[tuple[int, int]]) -> Sect
     labels = [_spelled_label(run, readings, entry.pair) for entry in shown]
     texts = [readings.sets[e.pair.set].result.rows[e.pair.row].reading for e in shown]
     read = [alignment.spelled(charset, text) for text in texts]
-    looks = alignment.look(run.recognizer, images, labels, read)
+    readers = [readings.sets[entry.pair.set].reader for entry in shown]
+    looks: dict[int, alignment.Look] = {}
+    for reader in {id(reader): reader for reader in readers}.values():
+        some = [i for i, own in enumerate(readers) if own is reader]
+        texts_of = ([ids[i] for i in some] for ids in (labels, read))
+        found = alignment.look(reader, [images[i] for i in some], *texts_of)
+        looks.update(zip(some, found, strict=True))
     parts: dict[bool, list[str]] = {True: [], False: []}
-    for entry, seen in zip(shown, looks, strict=True):
-        pair = entry.pair
+    for i, entry in enumerate(shown):
+        pair, seen = entry.pair, looks[i]
         name = f"{pair.label} read as {pair.reading or 'nothing'}: {entry.why}"
         parts[pair.label == pair.reading].append(
             f'<figure class="aligned"><figcaption><b>{escape(entry.why)}</b>'

@@ -10,7 +10,9 @@ from crnn_jax import evaluate, metrics
 from crnn_jax.data.sources import Source, open_source
 from crnn_jax.data.spec import ON_DEVICE, Spec, parse_mixture, parse_spec
 from crnn_jax.errors import UserError
+from crnn_jax.recognizer import Recognizer
 from crnn_jax.reporting.gather import Run
+from crnn_jax.scoring.breakdown import aspect_ratios
 from crnn_jax.scoring.results import Result
 from crnn_jax.scoring.significance import RowScores, score_rows
 
@@ -36,6 +38,8 @@ class Evaluated:
       result: what was read.
       scores: of every row.
       own: whether it is one of the run's own validation sets.
+      reader: the model that read it.
+      ratios: width over height of every image, None where it is not known.
     """
 
     spec: Spec
@@ -44,6 +48,8 @@ class Evaluated:
     result: Result
     scores: RowScores
     own: bool
+    reader: Recognizer
+    ratios: list[float | None]
 
     @property
     def name(self) -> str:
@@ -59,6 +65,16 @@ class Evaluated:
     def correct(self) -> int:
         """Rows read right."""
         return int(self.scores.correct[self.scores.compared].sum())
+
+    @property
+    def squeezed(self) -> int:
+        """Images that were wider than the model reads, where it keeps the aspect."""
+        how = self.reader.preprocess
+        if how.fit == "squash":
+            return 0
+        return sum(
+            bool(ratio) and ratio * how.height >= how.max_width + 0.5 for ratio in self.ratios
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,6 +121,9 @@ class Readings:
 def read(run: Run, given: Sequence[str], limit: int) -> Readings:
     """Opens and reads the run's validation sets and further ones.
 
+    The run's own sets are read as in training, wide lines squeezed, and further ones as `evaluate`
+    and `predict` read them, in windows.
+
     Args:
       run: its best checkpoint reads.
       given: SPECs of the further sets.
@@ -131,13 +150,16 @@ def read(run: Run, given: Sequence[str], limit: int) -> Readings:
         [spec for _, spec in parse_mixture(run.config.data.train) if spec.kind not in ON_DEVICE]
     )
     sets = []
+    in_windows = run.recognizer.in_windows()
     for spec, source, is_own in opened:
+        reader = run.recognizer if is_own else in_windows
         rows = len(source)
         if rows > limit:
             source = open_source(dataclasses.replace(spec, limit=limit, name=source.name))
-        result = evaluate.evaluate_source(run.recognizer, source, run.protocol, batch_size=_BATCH)
+        result = evaluate.evaluate_source(reader, source, run.protocol, batch_size=_BATCH)
         scores = score_rows(result.rows, run.protocol)
-        sets.append(Evaluated(spec, source, rows, result, scores, is_own))
+        ratios = aspect_ratios(source)
+        sets.append(Evaluated(spec, source, rows, result, scores, is_own, reader, ratios))
     return Readings(sets, _pairs(sets, run.protocol), missing, trained, missing_training)
 
 

@@ -22,7 +22,7 @@ def find(run: Run, readings: Readings) -> list[Finding]:
             if pair.set == number and sure and one.spec.kind != "synth":
                 images.widths[pair.row] = 1  # the image can be read
         audited = AuditSet(one.name, one.spec, one.source, images)
-        found += auditing.check_readings(number, audited, run.recognizer, run.protocol)
+        found += auditing.check_readings(number, audited, one.reader, run.protocol)
     return found
 
 
