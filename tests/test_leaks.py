@@ -7,7 +7,10 @@ import logging
 import pytest
 from small import small_config, write_words
 
-from crnn_jax.data import leaks
+from crnn_jax.auditing import before_training
+from crnn_jax.data import chain, leaks
+from crnn_jax.data.sources import open_source
+from crnn_jax.data.spec import parse_spec
 from crnn_jax.data.training_set import open_training_set
 from crnn_jax.errors import UserError
 from crnn_jax.recognizer import preprocess_of
@@ -22,6 +25,60 @@ def test_public_test_sets_are_refused(name, rows):
 @pytest.mark.parametrize(("name", "rows"), [("iiit5k_train", 2000), ("IC15", 4468), ("a_test", 9)])
 def test_other_sets_are_not(name, rows):
     leaks.refuse_test_set(name, rows)
+
+
+@pytest.mark.parametrize(
+    ("spec", "name"),
+    [
+        ("tfds:iiit5k_words/test[:50%]", "iiit5k_words test"),
+        ("tfds:data/iiit5k/1.0.0/train+test", "iiit5k_words train test"),
+        ("tfds:iiit5k_words/test::name=mine", "iiit5k_words"),
+        ("tsv:iiit5k_words/test", "iiit5k_words"),
+    ],
+)
+def test_the_split_of_a_tfds_set_belongs_to_its_name(spec, name):
+    assert leaks.told_name(parse_spec(spec), "iiit5k_words") == name
+    assert bool(leaks.public_test_set(name, 1500)) is (name == "iiit5k_words test")
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "same"),
+    [
+        ("tsv:D", "tsv:D/*.tsv", True),
+        ("tsv:D", "tsv:D/labels.tsv", True),
+        ("tsv:D", "tsv:D/../other", False),
+        ("tsv:D", "paddle:D/labels.tsv", False),
+        ("names:D/**", "names:D", True),
+        ("names:D", "names:D/../other", False),
+    ],
+)
+def test_rows_are_known_again_however_their_set_is_written(tmp_path, first, second, same):
+    for folder in "D", "other":
+        (tmp_path / folder).mkdir()
+        write_words(tmp_path / folder, ["one", "two"])
+    specs = [parse_spec(text.replace("D", f"{tmp_path}/D")) for text in (first, second)]
+    sets = [(spec, open_source(spec)) for spec in specs]
+    for train, held_out in (sets, sets[::-1]):
+        found = before_training.look([train], [held_out])
+        assert [f.count for f in found.findings if f.kind == "shared_row"] == [2] * same
+
+
+def test_the_place_of_tfds_rows(tmp_path):
+    (tmp_path / "mj" / "1.0.0").mkdir(parents=True)
+    (tmp_path / "mj" / "1.0.0" / "dataset_info.json").touch()
+    for specs, apart in (
+        (("tfds:mj/train", "tfds:mj/train[90%:]", "tfds:mj/train[:9]+train[10:]"), "tfds:mj/test"),
+        ((f"tfds:{tmp_path}/mj/train", f"tfds:{tmp_path}/mj/1.0.0/train"), "tfds:mj/train"),
+    ):
+        places = {chain.root(parse_spec(spec)) for spec in specs}
+        assert len(places) == 1
+        assert chain.root(parse_spec(apart)) not in places
+
+
+def test_a_part_that_is_held_out_may_have_no_group(tmp_path, caplog):
+    write_words(tmp_path, [f"word{i}" for i in range(10)])
+    opened(f"tsv:{tmp_path}::rows=0:8,group=^[0-7]", f"tsv:{tmp_path}::rows=8:10")
+    assert "both sets" not in caplog.text
 
 
 def opened(train: str, held_out: str, **more):

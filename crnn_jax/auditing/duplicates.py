@@ -31,8 +31,9 @@ from crnn_jax.auditing.near_duplicates import nearest_pairs
 from crnn_jax.auditing.rows import AuditSet, Row
 from crnn_jax.auditing.shapes import BLANK
 from crnn_jax.charset import Charset
-from crnn_jax.data.listed import place
+from crnn_jax.data import chain
 from crnn_jax.data.sources import row_groups
+from crnn_jax.errors import DataError
 
 NEAR = 64
 MOST_PAIRS = 1_000  # pairs that are listed, whatever their distance
@@ -107,23 +108,29 @@ def check_rows(
     shared = Collector("shared_row", first, second)
     same = np.zeros(len(b.source), bool)
     findings: list[Finding] = []
-    if place(a.spec) == place(b.spec):
+    roots = chain.root(a.spec), chain.root(b.spec)
+    common = min(roots, key=len)
+    if all(f"{root}/".startswith(f"{common}/") for root in roots):
+        ours, theirs = (f"{root}/"[len(common) + 1 :] for root in roots)  # '' or the path of a part
         rows_of = defaultdict(list)
         for i in range(len(a.source)):
-            rows_of[a.source.key(i)].append(i)
+            rows_of[ours + a.source.key(i).removeprefix("./")].append(i)
         for j in range(len(b.source)):
-            key = b.source.key(j)
+            key = theirs + b.source.key(j).removeprefix("./")  # of `**`
             if key in rows_of:
                 same[j] = True
                 shared.add([Row(first, rows_of[key][0]), Row(second, j)])
-        findings += _check_groups(first, a, second, b, same)
+    if roots[0] == roots[1]:
+        findings = _check_groups(first, a, second, b, same)
     return shared.findings() + findings, same
 
 
 def _check_groups(
     first: int, a: AuditSet, second: int, b: AuditSet, same: Bool[np.ndarray, " N"]
 ) -> list[Finding]:
-    """Returns the finding about groups on both sides; none where no SPEC names groups."""
+    """Returns the finding about groups on both sides; none where no SPEC names groups, or a side
+    has none.
+    """
     spec = a.spec if a.spec.group is not None else b.spec
     if spec.group is None:
         return []
@@ -131,7 +138,11 @@ def _check_groups(
     for audited in (a, b):
         rows_of: dict[str, list[int]] = defaultdict(list)
         keys = [audited.source.key(i) for i in range(len(audited.source))]
-        for i, group in enumerate(row_groups(keys, spec)):
+        try:
+            groups = row_groups(keys, spec)
+        except DataError:  # the part that is held out may have no group
+            return []
+        for i, group in enumerate(groups):
             rows_of[group].append(i)
         sides.append(rows_of)
     found = Collector("straddling_group", first, second)

@@ -6,6 +6,7 @@ import bisect
 import dataclasses
 import glob
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ import numpy as np
 
 from crnn_jax.data.files_of_rows import digest
 from crnn_jax.data.folders import SUFFIXES, TEXT_SUFFIX
+from crnn_jax.data.listed import FORMS
 from crnn_jax.data.lmdb_source import LMDB_FILE
 from crnn_jax.data.spec import Spec
 from crnn_jax.errors import DataError
@@ -49,6 +51,28 @@ def open_all(spec: Spec, open_one: Callable[[Spec], Source]) -> Source:
         )
     prefixes = [os.path.relpath(path, base).replace(os.sep, "/") for path in paths]
     return _ChainSource(sources, prefixes, os.path.basename(os.path.abspath(base)))
+
+
+def root(spec: Spec) -> str:
+    """Returns the place that the keys of a SPEC's rows count from, as KIND:PATH.
+
+    With the key behind it, it is the same for one row, however the SPECs that read it are written:
+    `tsv:DIR` and `tsv:DIR/*.tsv`, or a folder of LMDB folders and one of them. Slices of a TFDS
+    split are taken away: their keys are those of the whole split.
+    """
+    location = os.path.expanduser(spec.location)
+    if spec.kind == "tfds":
+        folder, _, split = location.rpartition("/")
+        if os.path.isdir(folder):
+            versions = glob.glob(os.path.join(glob.escape(folder), "*", "dataset_info.json"))
+            folder = os.path.realpath(os.path.dirname(versions[0]) if versions else folder)
+        parts = sorted(set(re.findall(r"\w+", re.sub(r"\[.*?\]", "", split))))
+        return f"tfds:{folder}/{'+'.join(parts)}"
+    if not os.path.exists(location) and glob.has_magic(location):
+        location = _fixed_part(location)
+    elif spec.kind in FORMS and os.path.isdir(location):
+        location = os.path.join(location, FORMS[spec.kind].file)
+    return f"{spec.kind}:{os.path.realpath(location) if os.path.exists(location) else location}"
 
 
 def join(sources: Sequence[Source]) -> Source:

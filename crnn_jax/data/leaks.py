@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from crnn_jax.data.spec import Spec
 from crnn_jax.errors import UserError
 from crnn_jax.scoring.benchmark_sets import Recognised, recognise
 
@@ -21,6 +22,19 @@ def public_test_set(name: str, rows: int) -> Recognised | None:
     found = recognise(name, rows)
     known = found and (found.complete or "test" in re.findall("[a-z]+", name.lower()))
     return found if known else None
+
+
+def told_name(spec: Spec, name: str) -> str:
+    """Returns a set's name with the TFDS splits that are read; one that was given as it is.
+
+    Args:
+      spec: of the set.
+      name: of its source.
+    """
+    if spec.kind != "tfds" or spec.name is not None:
+        return name
+    splits = re.sub(r"\[.*?\]", "", spec.location.rpartition("/")[2])  # without slices
+    return " ".join([name, *re.findall(r"\w+", splits)])
 
 
 def refuse_test_set(name: str, rows: int) -> None:

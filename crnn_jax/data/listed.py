@@ -33,7 +33,7 @@ class _Form(NamedTuple):
     file: str
 
 
-_FORMS = {
+FORMS: dict[str, _Form] = {
     "tsv": _Form(label_lists.read_tsv, "labels.tsv"),
     "csv": _Form(label_lists.read_csv, "labels.csv"),
     "jsonl": _Form(label_lists.read_jsonl, "metadata.jsonl"),
@@ -41,17 +41,6 @@ _FORMS = {
     "paddle": _Form(label_lists.read_paddle, "rec_gt.txt"),
     "icdar": _Form(label_lists.read_icdar, "gt.txt"),
 }
-
-
-def place(spec: Spec) -> tuple[str, str]:
-    """Returns what SPECs have in common that read the same rows, however they are written."""
-    path = os.path.expanduser(spec.location)
-    if not os.path.exists(path):  # a name, or wildcards
-        return spec.kind, spec.location
-    path = os.path.realpath(path)
-    if spec.kind in _FORMS and os.path.basename(path) == _FORMS[spec.kind].file:
-        path = os.path.dirname(path)  # the folder alone would do
-    return spec.kind, path
 
 
 def open_listed(spec: Spec) -> _ListedSource:
@@ -62,7 +51,7 @@ def open_listed(spec: Spec) -> _ListedSource:
     """
     path = files_of_rows.existing(spec.kind, spec.location)
     if path.is_dir():
-        file = _FORMS[spec.kind].file
+        file = FORMS[spec.kind].file
         if not (path / file).is_file():
             other = " (or names:FOLDER if the file names are the labels)"
             raise DataError(
@@ -73,7 +62,7 @@ def open_listed(spec: Spec) -> _ListedSource:
     fields = {"image": spec.image, "text": spec.text}
     return open_list(
         path,
-        _FORMS[spec.kind].read,
+        FORMS[spec.kind].read,
         files_of_rows.existing("root=", spec.root) if spec.root else None,
         {name: value for name, value in fields.items() if value is not None},
     )

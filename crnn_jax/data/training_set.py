@@ -122,8 +122,9 @@ def open_training_set(
     shares = _shares(config, mixture)
     on_device = [spec.kind in ON_DEVICE for spec in specs]
     _check_batch_by(config, any(on_device))
-    sources = [open_source(s) for s, device in zip(specs, on_device, strict=True) if not device]
+    loaded = [(spec, open_source(spec)) for spec in specs if spec.kind not in ON_DEVICE]
     banks = {i: open_source(spec) for i, spec in enumerate(specs) if spec.kind == "bank"}
+    sources = [source for _, source in loaded]
     if sources and config.steps_per_dispatch > 1:
         raise UserError(
             f"config.steps_per_dispatch is {config.steps_per_dispatch}, and {sources[0].name} is "
@@ -131,11 +132,11 @@ def open_training_set(
             "(python -m crnn_jax.synth.bank)"
         )
     labelled = [*sources, *banks.values()]
-    for source in labelled if not config.data.train_on_test else ():
-        leaks.refuse_test_set(source.name, len(source))
+    if not config.data.train_on_test:
+        for spec, source in [*loaded, *((specs[i], bank) for i, bank in banks.items())]:
+            leaks.refuse_test_set(leaks.told_name(spec, source.name), len(source))
     evaluated = _validation_sets(config)
-    loaded = [spec for spec, device in zip(specs, on_device, strict=True) if not device]
-    before_training.look(list(zip(loaded, sources, strict=True)), evaluated)
+    before_training.look(loaded, evaluated)
     charset = build_charset(config.charset, config.case, _labels(labelled) if labelled else None)
     if config.unknown == WIDEN and labelled:
         charset = _widened(charset, labelled)
