@@ -24,6 +24,7 @@ from orbax.checkpoint import checkpoint_managers
 
 from crnn_jax import processes
 from crnn_jax.errors import UserError
+from crnn_jax.step import TrainState, begin_averages
 
 FOLDER = "checkpoints"
 _LOG = logging.getLogger("crnn_jax")
@@ -194,6 +195,26 @@ class Checkpointer:
         )
 
 
+def restore_state(checkpoints: Checkpointer, step: int, shapes: TrainState) -> TrainState:
+    """Returns a run's state, see `Checkpointer.restore`.
+
+    A run of an earlier version kept the average of its weights alone: the average of its batch
+    statistics begins at those that it had.
+    """
+    try:
+        return checkpoints.restore(step, shapes)
+    except UserError:
+        if not shapes.ema:
+            raise
+        try:
+            state = checkpoints.restore(step, shapes.replace(ema=shapes.ema["params"]))
+        except UserError:
+            state = None
+        if state is None:  # it is damaged
+            raise
+    return state.replace(ema=begin_averages(state.ema, state.batch_stats))
+
+
 def restore_newest(
     checkpointers: Sequence[Checkpointer], abstract_state: Any
 ) -> tuple[int, list[Any]] | None:
@@ -221,7 +242,7 @@ def restore_newest(
         step, states = common[-1], []
         for checkpoints in checkpointers:
             try:
-                states.append(checkpoints.restore(step, abstract_state))
+                states.append(restore_state(checkpoints, step, abstract_state))
             except UserError:
                 if len(common) == 1:
                     raise

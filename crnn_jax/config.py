@@ -91,7 +91,7 @@ def default_config() -> ConfigDict:
     config.optimizer.epsilon = 1e-8  # adam, adamw, adadelta, rmsprop
     config.clip_norm = 5.0  # gradients are scaled down to this global norm; 0 turns it off
     config.most_skipped = 20  # updates in a row left out as not finite, before a roll-back
-    config.ema = 0.0  # decay of the moving average of weights that is evaluated; 0 turns it off
+    config.ema = 0.0  # decay of the average of weights and statistics that is evaluated; 0: none
     config.optimizer.groups = ""  # REGEX=FACTOR ...: rates of parameters by path; 0 freezes them
     config.accumulate = 1  # parts of a batch computed one after another, to save memory
 

@@ -14,7 +14,7 @@ from ml_collections import ConfigDict
 from crnn_jax import bundle, bundle_file, compare, evaluate, files, processes, surgery
 from crnn_jax.charset import Charset
 from crnn_jax.recognizer import Recognizer, default_protocol
-from crnn_jax.step import TrainState
+from crnn_jax.step import TrainState, begin_averages
 
 if TYPE_CHECKING:
     from crnn_jax.data.training_set import TrainingSet
@@ -52,10 +52,9 @@ class Origin:
         variables, report = surgery.adapt(self._bundle.variables, self.charset, charset, fresh)
         _LOG.info("going on from %s; %s", self._bundle.name, report)
         variables = jax.tree.map(jnp.asarray, variables)
-        ema = jax.tree.map(jnp.copy, variables["params"]) if state.ema else {}
-        return state.replace(
-            params=variables["params"], batch_stats=variables["batch_stats"], ema=ema
-        )
+        params, batch_stats = variables["params"], variables["batch_stats"]
+        ema = begin_averages(params, batch_stats) if state.ema else {}
+        return state.replace(params=params, batch_stats=batch_stats, ema=ema)
 
     def read(self, config: ConfigDict, data: TrainingSet, folders: Sequence[pathlib.Path]) -> None:
         """Reads the validation sets before anything is learnt, and keeps that in folders."""

@@ -80,9 +80,10 @@ def load_run(workdir: pathlib.Path, average: int = 1) -> tuple[Recognizer, Any, 
                 f"{workdir}: {average} checkpoints are to be averaged, and there are "
                 f"{len(steps)}; keep more of them with config.keep_checkpoints"
             )
-        found = [saved.restore(step, shapes).eval_variables() for step in steps]
+        states = [checkpoint.restore_state(saved, step, shapes) for step in steps]
     finally:
         saved.close()
+    found = [state.eval_variables() for state in states]
     step, preprocess = steps[-1], preprocess_of(config)
     for variables in found:
         variables["params"].pop(AUXILIARY, None)

@@ -34,7 +34,7 @@ class TrainState(flax.struct.PyTreeNode):
     params: Any
     batch_stats: Any
     opt_state: Any
-    ema: Any  # moving average of params; empty when it is off
+    ema: Any  # moving averages of params and batch_stats, as variables; empty when it is off
     rate: Any  # float32; factor on the learning rate, lowered on plateaus and after a roll-back
     best: Any  # float32; best score of an evaluation so far, -1 before the first
     stale: Any  # int32; evaluations since then
@@ -45,7 +45,8 @@ class TrainState(flax.struct.PyTreeNode):
 
     def eval_variables(self) -> types.Variables:
         """Returns the variables that evaluation and prediction use."""
-        return {"params": self.ema or self.params, "batch_stats": self.batch_stats}
+        # Averaged weights have activations of their own, which the statistics of others misjudge.
+        return self.ema or {"params": self.params, "batch_stats": self.batch_stats}
 
 
 def create_train_state(
@@ -63,14 +64,14 @@ def create_train_state(
     images = jnp.zeros((1, data.height, data.width, data.channels), jnp.uint8)
     widths = jnp.full((1,), data.width, jnp.int32)
     variables = model.init(named_key(seed, "init", 0), images, widths)
-    params = variables["params"]
+    params, batch_stats = variables["params"], variables.get("batch_stats", {})
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         seed=seed,
         params=params,
-        batch_stats=variables.get("batch_stats", {}),
+        batch_stats=batch_stats,
         opt_state=tx.init(params),
-        ema=jax.tree.map(jnp.copy, params) if config.ema else {},
+        ema=begin_averages(params, batch_stats) if config.ema else {},
         rate=jnp.ones(()),
         best=-jnp.ones(()),
         stale=jnp.zeros((), jnp.int32),
@@ -79,6 +80,11 @@ def create_train_state(
         streak=jnp.zeros((), jnp.int32),
         sums={name: jnp.zeros(()) for name in SUMS},
     )
+
+
+def begin_averages(params: Any, batch_stats: Any) -> types.Variables:
+    """Returns averages that begin with copies of these, which outlive their donation."""
+    return jax.tree.map(jnp.copy, {"params": params, "batch_stats": batch_stats})
 
 
 def train_step(
@@ -112,7 +118,8 @@ def train_step(
     if config.ema:
         # A warm-up of the decay, so that the average is not held back by the initial weights.
         decay = jnp.minimum(config.ema, (1 + state.step) / (10 + state.step))
-        ema = jax.tree.map(lambda e, p: decay * e + (1 - decay) * p, ema, params)
+        latest = {"params": params, "batch_stats": batch_stats}
+        ema = jax.tree.map(lambda e, x: decay * e + (1 - decay) * x, ema, latest)
 
     finite = jnp.isfinite(sums["grad_norm"]) & jnp.isfinite(sums["loss"])
     new = (params, batch_stats, opt_state, ema)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 import os
 import pathlib
 import random
@@ -14,11 +15,12 @@ import time
 import jax
 import numpy as np
 import pytest
+from small import small_config
 
 from crnn_jax import cli, train
 from crnn_jax import config as config_lib
 from crnn_jax.charset import Charset
-from crnn_jax.checkpoint import FOLDER, Checkpointer
+from crnn_jax.checkpoint import FOLDER, Checkpointer, restore_newest, restore_state
 
 STEPS = 60
 OVERRIDES = {
@@ -117,6 +119,26 @@ def test_a_stopped_run_goes_on_exactly(tmp_path):
     assert not (stopped / "summary.json").exists()
     train.train_and_evaluate(config(), stopped)
     assert_same_run(whole, stopped)
+
+
+def test_averages_of_weights_alone_are_read(tmp_path):
+    """As an earlier version has saved them."""
+    config = small_config(ema=0.9)
+    _, shapes = train.abstract_state(config, Charset(("a", "b"), "keep"))
+    state = jax.tree.map(lambda x: np.full(x.shape, 2, x.dtype), shapes)
+    state = state.replace(batch_stats=jax.tree.map(lambda x: x + 1, state.batch_stats))
+    checkpoints = Checkpointer(tmp_path)
+    checkpoints.save(1, state.replace(ema=state.ema["params"]))
+    checkpoints.wait()
+    step, (found,) = restore_newest([checkpoints], shapes)
+    again = restore_state(checkpoints, step, shapes)
+    checkpoints.close()
+    expected = {"params": state.params, "batch_stats": state.batch_stats}
+    jax.tree.map(np.testing.assert_array_equal, found.eval_variables(), expected)
+    jax.tree.map(np.testing.assert_array_equal, found, again)
+    shared = map(operator.is_, jax.tree.leaves(found.ema["batch_stats"]),
+                 jax.tree.leaves(found.batch_stats))  # fmt: skip
+    assert not any(shared)  # each is donated
 
 
 @pytest.mark.slow

@@ -110,17 +110,20 @@ def test_sums_start_anew_after_a_log_line(batch):
     assert seen == [1, 2, 3, 1, 2, 3, 1]
 
 
-def test_ema_follows_the_weights(batch):
+def test_ema_follows_the_weights_and_their_statistics(batch):
     state, step = start()
-    before = state.params
-    for _ in range(5):
+    first = {"params": state.params, "batch_stats": state.batch_stats}
+    expected = first
+    for t in range(5):
         state, _ = step(state, batch)
-    kernel = ("classifier", "kernel")
-    old, new, average = (
-        np.asarray(tree[kernel[0]][kernel[1]]) for tree in (before, state.params, state.ema)
-    )
-    assert 0 < np.abs(average - old).mean() < np.abs(new - old).mean()
-    assert state.eval_variables()["params"] is state.ema
+        latest = {"params": state.params, "batch_stats": state.batch_stats}
+        decay = min(0.9, (1 + t) / (10 + t))
+        expected = jax.tree.map(lambda e, x, d=decay: d * e + (1 - d) * x, expected, latest)
+    assert jax.tree.leaves(expected["batch_stats"])
+    assert state.eval_variables() is state.ema
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), state.ema, expected)
+    for a, b in zip(jax.tree.leaves(state.ema), jax.tree.leaves(latest), strict=True):
+        assert not np.array_equal(a, b)
 
 
 def test_dropout_depends_on_the_step_and_on_nothing_else(batch):

@@ -156,7 +156,8 @@ def _course(folder: pathlib.Path, config: ConfigDict, charset: Charset) -> Cours
         step = saved.latest_step()
         if step is None:
             return None
-        state = saved.restore(step, train.abstract_state(config, charset)[1])
+        shapes = train.abstract_state(config, charset)[1]
+        state = checkpoint.restore_state(saved, step, shapes)
         return Course(step, int(state.skipped), int(state.rollbacks))
     except UserError:  # a run that goes on may have replaced it by now
         return None
