@@ -16,13 +16,15 @@ from PIL import Image
 
 from crnn_jax.auditing.findings import Finding
 from crnn_jax.data.sources import open_source
-from crnn_jax.reporting import alignment, charts, gather, reading_sections, sets
+from crnn_jax.data.spec import parse_spec
+from crnn_jax.reporting import alignment, charts, gather, reading_sections, sets, suspects
 from crnn_jax.reporting.advice import advise
 from crnn_jax.reporting.charts import Line
 from crnn_jax.reporting.gather import Course, Run
 from crnn_jax.reporting.sets import Missing, Readings
 from crnn_jax.reporting.texts import marked
 from crnn_jax.scoring.results import Row, score
+from crnn_jax.scoring.significance import score_rows
 
 # Frames.
 
@@ -241,3 +243,27 @@ def test_lines_wider_than_those_of_training_are_read_in_windows_but_in_the_runs_
     reading_sections.frames(run, readings, set())
     assert all(one is readings.sets[i].reader for i, (one, _) in enumerate(seen))
     assert [width for _, width in seen] == [64, 4 * how.height]
+
+
+@pytest.mark.parametrize(("temperature", "rows"), [(1.0, [0]), (2.0, [0, 1])])
+def test_likely_label_errors_are_looked_for_at_temperature_1(
+    smoke_run: pathlib.Path, monkeypatch, temperature: float, rows: list[int]
+) -> None:
+    run = gather.load(smoke_run)
+    reader = dataclasses.replace(run.recognizer, temperature=temperature)
+    spec = parse_spec("tfds:rendered_words/tiny/test::limit=3")
+    source = open_source(spec)
+    texts = [("a", "b", 0.9), ("a", "b", 0.4), ("a", "a", 0.9)]
+    result = score("words", [Row("", *text) for text in texts], "36", None)
+    scores = score_rows(result.rows, "36")
+    one = sets.Evaluated(spec, source, 3, result, scores, True, reader, [None] * 3)
+    pairs = [sets.Pair(0, i, *text) for i, text in enumerate(texts)]
+    again = []
+
+    def check_readings(number, audited, *_):
+        again.extend(audited.images.readable.nonzero()[0].tolist())
+        return []
+
+    monkeypatch.setattr("crnn_jax.auditing.readings.check_readings", check_readings)
+    suspects.find(run, Readings([one], pairs, [], [], []))
+    assert again == rows

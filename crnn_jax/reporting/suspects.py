@@ -12,13 +12,15 @@ from crnn_jax.reporting.sets import Readings
 def find(run: Run, readings: Readings) -> list[Finding]:
     """Returns the finding about each set that has such labels.
 
-    Only what was read otherwise, and surely, is read again. Labels of rendered text are true.
+    Only what was read otherwise, and surely, is read again; of a calibrated model all that was read
+    otherwise, for the audit is sure at temperature 1. Labels of rendered text are true.
     """
     found = []
     for number, one in enumerate(readings.sets):
         images = Images.of_count(len(one.source))
+        least = auditing.SURE if one.reader.temperature == 1.0 else 0.0
         for pair in readings.pairs:
-            sure = pair.confidence >= auditing.SURE and pair.label != pair.reading
+            sure = pair.confidence >= least and pair.label != pair.reading
             if pair.set == number and sure and one.spec.kind != "synth":
                 images.widths[pair.row] = 1  # the image can be read
         audited = AuditSet(one.name, one.spec, one.source, images)
