@@ -16,6 +16,7 @@ from crnn_jax.scoring.selective import (
     excess_aurc,
     risk_coverage,
     rows_needed,
+    shown,
     threshold_for,
 )
 
@@ -184,3 +185,22 @@ def test_nan_is_refused() -> None:
     for function in (aurc, risk_coverage, lambda c, y: threshold_for(c, y, 0.1)):
         with pytest.raises(UserError, match="nan"):
             function([0.5, math.nan], [1, 1])
+
+
+@pytest.mark.parametrize(
+    ("value", "decimals", "text"),
+    [
+        (0.99, 5, "0.99000"),
+        (0.97655, 3, "0.976"),
+        (1 - 3.25e-6, 5, "0.9999967"),
+        (1 - 2**-53, 4, "0.99999999999999990"),
+        (0.00042, 3, "0.00042"),
+        (1.0, 4, "1.0000"),
+        (0.0, 4, "0.0000"),
+    ],
+)
+def test_a_threshold_is_shown_so_that_it_accepts_what_it_is_said_to(
+    value: float, decimals: int, text: str
+) -> None:
+    assert shown(value, decimals) == text
+    assert float(text) <= value

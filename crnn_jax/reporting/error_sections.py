@@ -204,7 +204,7 @@ def _calibration_row(name: str, sure: np.ndarray, right: np.ndarray) -> tuple[st
     for rate in _ERROR_RATES:
         threshold = selective.threshold_for(sure, right, rate).plain
         told = (
-            f"{percent(threshold.coverage)} from {threshold.value:.3g} on"
+            f"{percent(threshold.coverage)} from {selective.shown(threshold.value, 3)} on"
             if threshold.accepted
             else ""
         )

@@ -11,7 +11,7 @@ from crnn_jax.scoring.calibration_report import (
     Side,
     verdict,
 )
-from crnn_jax.scoring.selective import Threshold, rows_needed
+from crnn_jax.scoring.selective import Threshold, rows_needed, shown
 
 _VERDICTS = {
     "contains": "an interval that contains {}",
@@ -88,7 +88,7 @@ def _coverage(side: Side) -> list[str]:
         errors, accepted = int(side.curve.errors[i]), int(side.curve.accepted[i])
         interval = _between(wilson_interval(errors, accepted))
         risk = _percent(errors / accepted, 2)
-        lines.append(f"{_percent(share, 1):>8} {threshold:>16.4f} {risk:>15} {interval:>15}")
+        lines.append(f"{_percent(share, 1):>8} {shown(threshold, 4):>16} {risk:>15} {interval:>15}")
     return lines
 
 
@@ -115,7 +115,7 @@ def _threshold(there: Threshold, here: Threshold, wanted: float) -> str:
     if there.value is None:
         return "none: the surest readings are wrong more often"
     share = _percent(there.coverage, 1)
-    said = f"confidence >= {there.value:.5f} accepts {share} of the fitted rows; "
+    said = f"confidence >= {shown(there.value, 5)} accepts {share} of the fitted rows; "
     if not here.accepted:
         return f"{said}checked, none is accepted"
     low, high = here.interval

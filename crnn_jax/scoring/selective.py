@@ -13,6 +13,7 @@ order; Wiens, Pharmaceutical Statistics 2 (2003), for the fallback procedure, th
 from __future__ import annotations
 
 import dataclasses
+import decimal
 import math
 from typing import Any
 
@@ -160,15 +161,6 @@ class Thresholds:
     plain: Threshold
     guaranteed: Threshold
 
-    def to_json(self) -> dict[str, Any]:
-        """Returns plain values."""
-        return {
-            "error_rate": self.error_rate,
-            "delta": self.delta,
-            "plain": self.plain.to_json(),
-            "guaranteed": self.guaranteed.to_json(),
-        }
-
 
 def threshold_for(
     confidences: Any, correct: Any, error_rate: float, delta: float = DELTA
@@ -218,6 +210,21 @@ def apply_threshold(confidences: Any, correct: Any, value: float | None) -> Thre
     confidences, correct = check_rows(confidences, correct)
     taken = confidences >= (math.inf if value is None else value)
     return Threshold(value, int(taken.sum()), int((taken & ~correct).sum()), len(correct))
+
+
+def shown(value: float, decimals: int) -> str:
+    """Returns a threshold in digits that accept what it accepts: rounded down, and not to 1 or 0.
+
+    Args:
+      value: from 0 to 1.
+      decimals: at least; near 0 and 1 they are as many as show two digits of the distance.
+    """
+    near = min(value, 1 - value)
+    if near > 0:
+        decimals = max(decimals, 1 - math.floor(math.log10(near)))
+    # Of the shortest digits of the number: those of 0.99 itself begin with 0.98999.
+    exact = decimal.Decimal(repr(float(value)))
+    return f"{exact.quantize(decimal.Decimal(1).scaleb(-decimals), decimal.ROUND_FLOOR):f}"
 
 
 def rows_needed(error_rate: float, delta: float = DELTA) -> int:
