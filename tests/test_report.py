@@ -105,6 +105,9 @@ def test_several_models_have_a_mean_a_deviation_and_tests_against_the_first() ->
     assert [(t.a, t.b, t.test.only_b) for t in found.tests] == [("x", "y", 10), ("x", "z", 20)]
     assert found.to_json()["model"] == "x, y, z"
     assert [one["model"] for one in found.to_json()["sets"]] == ["x", "y", "z"]
+    together = tables.report_text(report(*seeds, alike=2))  # the third is all of them as one
+    assert "Mean of 2 models\n" in together
+    assert "Mean of 3 models" not in together
 
 
 def test_rows_without_a_reading_are_wrong_in_the_table_and_in_no_test() -> None:

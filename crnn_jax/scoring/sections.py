@@ -125,7 +125,7 @@ def over_models_sections(report: Report) -> Iterator[Section]:
         "intervals: bootstrap over models and images, for models that differ in their seed; with "
         "few of them too narrow"
     )
-    yield Section(f"Mean of {len(report.systems)} models", head, rows, (note,))
+    yield Section(report.over_models[0].system.capitalize(), head, rows, (note,))
 
 
 def comparison_sections(report: Report) -> Iterator[Section]:
