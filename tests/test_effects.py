@@ -14,7 +14,7 @@ from effect_images import KNOBS, changed, compiled, crops, draws, limits_of
 
 from crnn_jax.synth import effects, presets
 from crnn_jax.synth.draws import Draws
-from crnn_jax.synth.effects_rows import Place, change
+from crnn_jax.synth.effects_rows import GROUP, change
 
 NAMES = tuple(effects.EFFECTS)
 SHARES = {  # about those of scene text
@@ -83,17 +83,31 @@ def test_the_share_is_kept_and_the_other_images_keep_their_bits():
         assert found.mean() == pytest.approx(share, abs=allowed), name
 
 
-def test_effects_meet_about_as_often_as_chance_has_it():
-    """Parts of the rows are fixed: they must neither coincide nor exclude one another."""
-    often = ("blur", "lowres", "noise", "shot", "gamma", "tone", "light", "rules", "jpeg")
-    found = hits()
-    for one, other in itertools.combinations(often, 2):
-        together = (found[one] & found[other]).mean() / (SHARES[one] * SHARES[other])
-        assert 0.3 < together < 2.2, (one, other)
+@pytest.mark.parametrize("rows", [3, GROUP], ids=["rows that are kept of a group", "all"])
+def test_effects_meet_as_often_as_chance_has_it(rows):
+    """Whatever is computed for a part of the rows, and whatever part of them is kept."""
+    count = 1024
+    images, all_ = jnp.zeros((count * GROUP, 1, 1, 1)), draws(count * GROUP)
+    found = {
+        name: np.asarray(change(images, all_, name, share, lambda part, _: 1 - part)).reshape(
+            count, GROUP
+        )[:, :rows]
+        for name, share in SHARES.items()
+    }
+    number = count * rows
+    for one, other in itertools.combinations(found, 2):
+        share = SHARES[one] * SHARES[other]
+        allowed = 5 * math.sqrt(share * (1 - share) / number)
+        assert (found[one] * found[other]).mean() == pytest.approx(share, abs=allowed)
+    for name, share in SHARES.items():
+        allowed = 5 * math.sqrt(share * (1 - share) / number)
+        for place in found[name].T:
+            assert place.mean() == pytest.approx(share, abs=allowed * math.sqrt(rows))
 
 
-def test_a_row_depends_on_its_own_draws_and_place_alone():
+def test_a_row_depends_on_its_own_draws_and_those_of_the_first_of_eight():
     kept, darker = np.random.default_rng(0).random((2, ROWS)) < [[0.2], [0.5]]
+    kept[::GROUP] = True
     images = np.where((darker & ~kept)[:, None, None, None], word() * 0.9, word())
     seeds = jnp.where(kept[:, None], draws(ROWS).seeds, draws(ROWS, seed=1).seeds)
     again = jax.device_get(each(images, Draws(seeds)))
@@ -139,8 +153,7 @@ def test_colour_images_of_any_size_stay_within_0_and_1():
 @pytest.mark.parametrize("batch", [1, 5, 72, 128])
 def test_any_batch_size(batch):
     def negative(images, draws):
-        shares, place = (0.3, 1.0), Place(3, 8)
-        return [change(images, draws, "it", s, place, lambda part, _: 1 - part) for s in shares]
+        return [change(images, draws, "it", s, lambda part, _: 1 - part) for s in (0.3, 1.0)]
 
     images = np.random.default_rng(0).uniform(0.2, 0.4, (batch, 8, 8, 1)).astype(np.float32)
     some, all_ = map(np.asarray, compiled(negative)(images, draws(batch)))
@@ -159,11 +172,26 @@ def test_only_a_part_of_the_rows_is_computed():
         return images
 
     for share in (0.05, 0.125, 0.126, 0.5, 0.9, 1.0):
-        for place in (Place(0), Place(7), Place(3, 8)):
-            jax.eval_shape(
-                lambda images, share=share, place=place: change(
-                    images, draws(64), "count", share, place, count
-                ),
-                jnp.zeros((64, 4, 4, 1)),
-            )
-    assert counted == [8] * 6 + [16] * 3 + [32] * 3 + [64] * 6
+        jax.eval_shape(
+            lambda images, share=share: change(images, draws(64), "count", share, count),
+            jnp.zeros((64, 4, 4, 1)),
+        )
+    assert counted == [8, 8, 16, 32, 64, 64]
+
+
+def test_pictures_end_where_their_padding_begins():
+    """What is beyond the real width changes nothing of a picture."""
+    knobs = presets.get_preset("scene")
+    for name in NAMES:
+        knobs[f"{name}_share"] = 0.0 if name in ("shot", "noise", "speckle", "salt") else 1.0
+    degrade = compiled(lambda images, draws: effects.degrade(images, draws, knobs))
+    widths = jnp.asarray([16.0, 60.0, 90.0, 120.0] * 16)
+    some, images = draws(64)._replace(widths=widths), np.array(crops())
+    real = np.arange(120) < np.asarray(widths)[:, None]
+    other = np.where(real[:, None, :, None], images, 1 - images)
+    lens = ("blur", "motion", "defocus", "lowres", "jpeg")  # which look beyond the border
+    for name in lens:
+        knobs[f"{name}_share"] = 0.0
+    one, two = (np.asarray(degrade(pictures, some)) for pictures in (images, other))
+    differ = (one != two).any(axis=(1, 3)) & real
+    assert not differ.any()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from effect_images import apply, crops, flat
+from effect_images import apply, changed, crops, flat
 
 
 def test_rules_are_visible_and_near_the_borders():
@@ -49,6 +49,12 @@ def test_occlusion_is_as_small_as_asked_for():
     where = cover.mean(axis=0)
     assert where[:16].sum() == pytest.approx(where[16:].sum(), rel=0.4)
     assert where[:, :48].sum() == pytest.approx(where[:, 48:].sum(), rel=0.4)
+
+
+@pytest.mark.parametrize("width", [32, 512])
+def test_occlusion_lands_in_the_picture_whatever_its_shape(width):
+    images = flat(0.5, width=width)
+    assert changed(images, apply("occlusion", images, limits=(0.2, 0.3))).mean() > 0.9
 
 
 def test_light_is_smooth_and_as_strong_as_asked_for():

@@ -33,6 +33,7 @@ def augment(batch: types.Batch, draws: Draws, knobs: Any) -> types.Batch:
     padded, draws = jax.tree.map(
         lambda x: jnp.concatenate([x, x[:1].repeat(missing, 0)]), (batch, draws)
     )
+    draws = draws._replace(widths=jnp.maximum(padded.widths, 1).astype(jnp.float32))
     images = _augment(padded.images, padded.widths, draws, knobs)[:count]
     real = jnp.arange(images.shape[2])[None, :] < batch.widths[:, None]
     return batch._replace(images=jnp.where(real[:, None, :, None], images, jnp.uint8(0)))

@@ -18,7 +18,6 @@ from crnn_jax.data.augment import augment
 from crnn_jax.keys import named_key
 from crnn_jax.parallel import ALONE, Axis
 from crnn_jax.synth.draws import Draws
-from crnn_jax.synth.effects_rows import unit
 from crnn_jax.synth.renderer import ROWS, Renderer, row_keys
 
 
@@ -47,7 +46,7 @@ class RenderedRows:
       renderer: what draws them.
       rows: per step.
       seed: of the stream; None: the run's.
-      limit: after so many the same ones come again; None: never.
+      limit: after so many the same texts in the same faces come again; None: never.
     """
 
     name: str
@@ -172,10 +171,9 @@ def _shares(array: Any, processes: int, each: int) -> Any:
 def _splits(count: int, axis: Axis) -> bool:
     """Returns whether rows made on the device are the same when each makes its share of them.
 
-    Else every device makes them all: a batch that gives each of them a multiple of 64 rows is
-    made fastest.
+    Else every device makes them all.
     """
-    return axis.size == 1 or count % (axis.size * unit(count)) == 0
+    return axis.size == 1 or count % (axis.size * ROWS) == 0
 
 
 def join(batches: Sequence[types.Batch]) -> types.Batch:

@@ -36,10 +36,12 @@ class Draws(NamedTuple):
     Attributes:
       seeds: WORDS random words per image; the first two are those of fields.
       calm: images that get no optional effect; None where there are none.
+      widths: pixels of the pictures, where they differ; the rest of a row is padding.
     """
 
     seeds: UInt32[Any, "B words"]
     calm: Bool[Any, " B"] | None = None
+    widths: Float[Any, " B"] | None = None
 
     @classmethod
     def from_keys(cls, keys: Any) -> Draws:

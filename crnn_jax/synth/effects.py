@@ -34,8 +34,8 @@ def degrade(images: Pictures, draws: Draws, knobs: Any) -> Pictures:
     """Returns the images with all effects that the knobs ask for, in 0..1.
 
     Args:
-      images: 0..1. Costly effects are computed for a part of the rows if B is a multiple of 8
-        (better: of 64), for all rows otherwise.
+      images: 0..1. Costly effects are computed for a part of the rows if B is a multiple of 8,
+        for all rows otherwise.
       draws: of the same rows.
       knobs: of `crnn_jax.synth.presets`; Python numbers.
     """
@@ -46,5 +46,5 @@ def degrade(images: Pictures, draws: Draws, knobs: Any) -> Pictures:
         limits = [knobs[name]] if name in knobs else []  # two effects have no range
         images = effect(images, draws, shares[name], *limits)
         if name in _EXPOSED and any(shares[other] > 0 for other in _EXPOSED[name]):
-            images = expose(images)
+            images = expose(images, draws)
     return images

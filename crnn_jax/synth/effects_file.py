@@ -10,12 +10,12 @@ from jaxtyping import Array, Float
 
 from crnn_jax.synth.draws import Draws
 from crnn_jax.synth.effects_rows import (
-    EVERYWHERE,
     Limits,
     Pictures,
-    Place,
     change,
     per_image,
+    real_mean,
+    real_pixels,
 )
 
 _BRIGHTNESS = 0.2  # largest change of brightness that comes with a change of contrast
@@ -66,7 +66,7 @@ def gamma(images: Pictures, draws: Draws, share: float, limits: Limits) -> Pictu
         exponent = per_image(draws.uniform("gamma", *limits))
         return jnp.exp2(exponent * jnp.log2(jnp.maximum(images, 1e-9)))
 
-    return change(images, draws, "gamma", share, EVERYWHERE, effect)
+    return change(images, draws, "gamma", share, effect, cheap=True)
 
 
 def tone(images: Pictures, draws: Draws, share: float, limits: Limits) -> Pictures:
@@ -81,15 +81,17 @@ def tone(images: Pictures, draws: Draws, share: float, limits: Limits) -> Pictur
 
     def effect(images: Pictures, draws: Draws) -> Pictures:
         factor = draws.uniform("tone factor", *limits)  # "tone" is that of the ink
-        mean = images.mean(axis=(1, 2, 3))
-        darkest = mean + factor * (images.min(axis=(1, 2, 3)) - mean)
-        brightest = mean + factor * (images.max(axis=(1, 2, 3)) - mean)
+        mean, real = real_mean(images, draws, (1, 2, 3))[:, 0, 0, 0], real_pixels(images, draws)
+        lowest = jnp.min(images, axis=(1, 2, 3), where=real, initial=1.0)
+        highest = jnp.max(images, axis=(1, 2, 3), where=real, initial=0.0)
+        darkest = mean + factor * (lowest - mean)
+        brightest = mean + factor * (highest - mean)
         low = -jnp.clip(darkest, 0.0, _BRIGHTNESS)
         high = jnp.clip(1 - brightest, 0.0, _BRIGHTNESS)
         shift = draws.uniform("tone.shift", low, high) + (1 - factor) * mean
         return images * per_image(factor) + per_image(shift)
 
-    return change(images, draws, "tone", share, EVERYWHERE, effect)
+    return change(images, draws, "tone", share, effect, cheap=True)
 
 
 def invert(images: Pictures, draws: Draws, share: float) -> Pictures:
@@ -100,7 +102,7 @@ def invert(images: Pictures, draws: Draws, share: float) -> Pictures:
       draws: of the same rows.
       share: probability of the effect.
     """
-    return change(images, draws, "invert", share, EVERYWHERE, lambda images, _: 1 - images)
+    return change(images, draws, "invert", share, lambda images, _: 1 - images, cheap=True)
 
 
 def jpeg(images: Pictures, draws: Draws, share: float, limits: Limits) -> Pictures:
@@ -119,7 +121,7 @@ def jpeg(images: Pictures, draws: Draws, share: float, limits: Limits) -> Pictur
         quality = draws.uniform("jpeg", *limits)
         return compress(images, quality, draws.integers("jpeg.phase", 8, 2))
 
-    return change(images, draws, "jpeg", share, Place(0), effect)
+    return change(images, draws, "jpeg", share, effect)
 
 
 def compress(images: Pictures, quality: Float[Array, " B"], phase: Array) -> Pictures:

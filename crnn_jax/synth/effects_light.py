@@ -5,12 +5,14 @@ from __future__ import annotations
 import functools
 import math
 import operator
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from crnn_jax.synth.draws import Draws
-from crnn_jax.synth.effects_rows import EVERYWHERE, Limits, Pictures, change
+from crnn_jax.synth.effects_rows import Limits, Pictures, change, real_mean, real_widths
 from crnn_jax.synth.staging import settle
 
 # Standard deviation of the pixels that remains: thin text with a contrast of 0.2 has about that.
@@ -18,11 +20,18 @@ LEAST_DEVIATION = 0.07
 _GRID = (3, 5)  # lights over the picture, from which the field is interpolated
 
 
-def _interpolation(size: int, knots: int) -> np.ndarray:
-    """Returns float32 (size, knots): smooth weights of knots, evenly spaced, that sum to 1."""
-    position = (np.arange(size) + 0.5) / size * (knots - 1)
-    distance = np.clip(np.abs(position[:, None] - np.arange(knots)), 0, 1)
-    return (1 - distance * distance * (3 - 2 * distance)).astype(np.float32)
+def _interpolation(pixels: int, size: Any, knots: int) -> Float[Array, "B pixels knots"]:
+    """Returns smooth weights of knots, evenly spaced, that sum to 1.
+
+    Args:
+      pixels: how many there are.
+      size: (B,), over how many of them the knots are spread; the others have the last knot's value.
+      knots: how many there are.
+    """
+    place = (jnp.arange(pixels)[None, :] + 0.5) / size[:, None]
+    position = jnp.minimum(place, 1.0)[:, :, None] * (knots - 1)
+    distance = jnp.clip(jnp.abs(position - jnp.arange(knots)[None, None, :]), 0, 1)
+    return 1 - distance * distance * (3 - 2 * distance)
 
 
 def light(images: Pictures, draws: Draws, share: float, limits: Limits) -> Pictures:
@@ -47,20 +56,16 @@ def light(images: Pictures, draws: Draws, share: float, limits: Limits) -> Pictu
         low = knots.min(axis=(1, 2), keepdims=True)
         knots = (knots - low) / (knots.max(axis=(1, 2), keepdims=True) - low)
         knots = 1 - draws.uniform("light", *limits)[:, None, None] * knots
-        across = jnp.matmul(
-            knots, jnp.asarray(_interpolation(width, columns).T), precision="highest"
-        )
-        down = _interpolation(height, rows)
+        along = _interpolation(width, real_widths(images, draws), columns)
+        across = jnp.matmul(knots, along.mT, precision="highest")
+        down = _interpolation(height, jnp.full(1, height), rows)
         field = functools.reduce(
             operator.add,
-            [
-                jnp.asarray(down[:, row])[None, :, None] * across[:, row, None, :]
-                for row in range(rows)
-            ],
+            [down[:, :, row, None] * across[:, row, None, :] for row in range(rows)],
         )
         return images * field[..., None]
 
-    return change(images, draws, "light", share, EVERYWHERE, effect)
+    return change(images, draws, "light", share, effect, cheap=True)
 
 
 def shade(images: Pictures, draws: Draws, share: float, limits: Limits) -> Pictures:
@@ -75,21 +80,22 @@ def shade(images: Pictures, draws: Draws, share: float, limits: Limits) -> Pictu
 
     def effect(images: Pictures, draws: Draws) -> Pictures:
         _, height, width, _ = images.shape
+        real = real_widths(images, draws)[:, None, None]
         angle = draws.uniform("shade.angle", 0.0, 2 * math.pi)[:, None, None]
         place = draws.uniform("shade.place", 0.1, 0.9, 2)[:, :, None, None]
         y = jnp.asarray(np.arange(height, dtype=np.float32) + 0.5)[None, :, None]
         x = jnp.asarray(np.arange(width, dtype=np.float32) + 0.5)[None, None, :]
         distance = jnp.sin(angle) * (y - place[:, 0] * height)
-        distance = distance + jnp.cos(angle) * (x - place[:, 1] * width)
+        distance = distance + jnp.cos(angle) * (x - place[:, 1] * real)
         softness = draws.log_uniform("shade.soft", (0.03 * height, 0.6 * height))[:, None, None]
         edge = jnp.clip(distance / softness + 0.5, 0.0, 1.0)
         darkness = draws.uniform("shade", *limits)[:, None, None]
         return images * (1 - darkness * edge * edge * (3 - 2 * edge))[..., None]
 
-    return change(images, draws, "shade", share, EVERYWHERE, effect)
+    return change(images, draws, "shade", share, effect, cheap=True)
 
 
-def expose(images: Pictures) -> Pictures:
+def expose(images: Pictures, draws: Draws) -> Pictures:
     """Returns pictures that a person can still read, as a camera's exposure makes them.
 
     Where little contrast is left, dark in a shadow or pale in the light, values are spread about
@@ -97,9 +103,10 @@ def expose(images: Pictures) -> Pictures:
 
     Args:
       images: 0..1.
+      draws: of the same rows.
     """
-    mean = jnp.mean(images, axis=(1, 2, 3), keepdims=True)
-    variance = jnp.mean((images - mean) ** 2, axis=(1, 2, 3), keepdims=True)
+    mean = real_mean(images, draws, (1, 2, 3))
+    variance = real_mean((images - mean) ** 2, draws, (1, 2, 3))
     gain = settle(LEAST_DEVIATION / jnp.sqrt(jnp.maximum(variance, 1e-6)))
     kept = settle(jnp.clip(mean, 3 * LEAST_DEVIATION, 1 - 3 * LEAST_DEVIATION))
     spread = jnp.clip(kept + (images - mean) * gain, 0.0, 1.0)

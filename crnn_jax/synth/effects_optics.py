@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from crnn_jax.synth.draws import Draws
-from crnn_jax.synth.effects_rows import Limits, Pictures, Place, change, per_image, pixels
+from crnn_jax.synth.effects_rows import Limits, Pictures, change, per_image, pixels
 
 _POINTS_PER_PIXEL = 2  # of the longest path, at which the shutter is open
 
@@ -38,7 +38,7 @@ def blur(images: Pictures, draws: Draws, share: float, limits: Limits) -> Pictur
         weights = weights / weights.sum(axis=1, keepdims=True)
         return convolve_axis(convolve_axis(images, weights, 2), weights, 1)
 
-    return change(images, draws, "blur", share, Place(0, 8), effect)
+    return change(images, draws, "blur", share, effect)
 
 
 def motion(images: Pictures, draws: Draws, share: float, limits: Limits) -> Pictures:
@@ -68,7 +68,7 @@ def motion(images: Pictures, draws: Draws, share: float, limits: Limits) -> Pict
         kernels = (across_y[:, :, :, None] * across_x[:, :, None, :]).mean(axis=1)
         return convolve(images, kernels)
 
-    return change(images, draws, "motion", share, Place(7, 8), effect)
+    return change(images, draws, "motion", share, effect)
 
 
 def defocus(images: Pictures, draws: Draws, share: float, limits: Limits) -> Pictures:
@@ -90,7 +90,7 @@ def defocus(images: Pictures, draws: Draws, share: float, limits: Limits) -> Pic
         kernels = jnp.clip(radius[:, None, None] + 0.5 - distance[None, :, :], 0.0, 1.0)
         return convolve(images, kernels / kernels.sum(axis=(1, 2), keepdims=True))
 
-    return change(images, draws, "defocus", share, Place(6, 8), effect)
+    return change(images, draws, "defocus", share, effect)
 
 
 def convolve_axis(images: Pictures, weights: Float[Array, "B K"], axis: int) -> Pictures:

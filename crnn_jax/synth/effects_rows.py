@@ -1,8 +1,9 @@
 """Which rows of a batch an effect is computed for, and which of those it changes.
 
-An effect with share s is computed for ceil(8 s) of every 8 rows only, and of those an image is
-chosen with probability 8 s / ceil(8 s). An image that is not chosen keeps its bits, and what
-happens to a row depends on its own draws and its place in the batch, never on other rows.
+A costly effect with share s is computed for ceil(8 s) of every 8 rows only, and of those an image
+is chosen with probability 8 s / ceil(8 s). Where among the 8 they are, the first of the rows draws
+for every effect: so an image has each effect with its share, whatever its place and the others that
+it has. An image that is not chosen keeps its bits.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int32
 
 from crnn_jax.synth.draws import Draws
 from crnn_jax.synth.staging import settle
@@ -22,27 +23,47 @@ Pictures = Float[Array, "B H W C"]  # 0 black, 1 white
 Mask = Float[Array, "B H W"]
 Limits = tuple[float | int, float | int]  # a knob with a range
 NOMINAL_HEIGHT = 32  # pixels; lengths of the knobs are for this height
+GROUP = 8  # rows of a batch of which a part is computed
 
 
-class Place(NamedTuple):
-    """The rows that an effect is computed for.
+class Some(NamedTuple):
+    """Some rows of every group of a batch.
 
     Attributes:
-      first: the first of the rows, among 8; the last ones if it leaves too few.
-      stride: 1 takes single rows of every 8; 8 takes runs of 8 rows of every 64, where the batch
-        is a multiple of 64. Effects of different stride meet as often as chance has it.
+      count: of the rows of a group.
+      rows: their numbers in the batch.
+      slots: the place of every row of a group among them; from `count` on it is none of them.
     """
 
-    first: int
-    stride: int = 1
+    count: int
+    rows: Int32[Array, " n"]
+    slots: Int32[Array, "G 8"]
+
+    def take(self, tree: Any) -> Any:
+        """Returns these rows of arrays (B, ...)."""
+        return jax.tree.map(lambda array: _rows(array, self.rows), tree)
+
+    def put(self, some: Any, others: Any) -> Any:
+        """Returns (B, ...) with these rows from `some` (n, ...), the rest from `others`."""
+        groups = jnp.arange(len(self.slots), dtype=jnp.int32)[:, None]
+        source = groups * self.count + jnp.minimum(self.slots, self.count - 1)
+        ours = (self.slots < self.count).reshape(-1, *[1] * (some.ndim - 1))
+        return jnp.where(ours, _rows(some, source.reshape(-1)), others)
 
 
-EVERYWHERE = Place(-1)
+def _rows(array: Array, numbers: Int32[Array, " n"]) -> Array:
+    return array.at[numbers].get(mode="promise_in_bounds")
 
 
-def unit(batch: int) -> int:
-    """Returns the rows that effects see as one: a batch cut between such units stays as it was."""
-    return 64 if batch % 64 == 0 else 8
+def some_rows(draws: Draws, name: str, share: float) -> Some | None:
+    """Returns the rows that an effect is computed for; None for all of them."""
+    batch, count = len(draws.seeds), math.ceil(min(share, 1.0) * GROUP)
+    if batch % GROUP or count == GROUP:
+        return None
+    first = Draws(draws.seeds[::GROUP]).integers(f"{name} rows", GROUP)[:, None]
+    place = jnp.arange(GROUP, dtype=jnp.int32)[None, :]
+    rows = jnp.arange(0, batch, GROUP, dtype=jnp.int32)[:, None] + (first + place) % GROUP
+    return Some(count, rows[:, :count].reshape(-1), (place - first) % GROUP)
 
 
 def change(
@@ -50,48 +71,26 @@ def change(
     draws: Draws,
     name: str,
     share: float,
-    place: Place,
     effect: Callable[[Pictures, Draws], Pictures],
+    cheap: bool = False,
 ) -> Pictures:
     """Returns the images, some of them changed by an effect.
 
     Args:
       images: 0..1.
       draws: of the same rows.
-      name: of the effect; names the draw that chooses images.
+      name: of the effect; names the draws that choose images.
       share: probability that an image is changed; at 0 nothing is added to the program.
-      place: the rows to compute; EVERYWHERE where computing is cheaper than cutting rows out.
       effect: from images and their draws to changed images, clipped to 0..1 here.
+      cheap: computing it for all rows costs less than taking some of them out.
     """
     if share <= 0:
         return images
-    batch, columns = len(images), math.ceil(min(share, 1.0) * 8)
-    if place is EVERYWHERE or batch % 8 or columns == 8:
+    some = None if cheap else some_rows(draws, name, share)
+    if some is None:
         return settle(_choose(images, draws, name, share, effect))
-    stride = place.stride if batch % (8 * place.stride) == 0 else 1
-    first = min(place.first, 8 - columns)
-
-    some, own = cut((images, draws), first, columns, stride)
-    part = _choose(some, own, name, share * 8 / columns, effect)
-    groups = _grouped(images, stride)
-    part = part.reshape(groups.shape[0], columns, *groups.shape[2:])
-    parts = [groups[:, :first], part, groups[:, first + columns :]]
-    return settle(jnp.concatenate(parts, axis=1).reshape(images.shape))
-
-
-def _grouped(array: Any, stride: int) -> Any:
-    """Returns (B, ...) as (B / (8 stride), 8, stride, ...)."""
-    return array.reshape(len(array) // (8 * stride), 8, stride, *array.shape[1:])
-
-
-def cut(tree: Any, first: int, columns: int, stride: int = 1) -> Any:
-    """Returns `columns` of every 8 rows of arrays, from `first` on; see `Place` for the stride."""
-    return jax.tree.map(
-        lambda array: _grouped(array, stride)[:, first : first + columns].reshape(
-            -1, *array.shape[1:]
-        ),
-        tree,
-    )
+    part = _choose(*some.take((images, draws)), name, share * GROUP / some.count, effect)
+    return settle(some.put(part, images))
 
 
 def _choose(
@@ -118,3 +117,25 @@ def pixels(images: Pictures, limits: Limits) -> Limits:
     """Returns limits in pixels of the images from limits in pixels at a height of 32."""
     scale = images.shape[1] / NOMINAL_HEIGHT
     return limits[0] * scale, limits[1] * scale
+
+
+def real_widths(images: Pictures, draws: Draws) -> Float[Array, " B"]:
+    """Returns the pixels of every row that belong to the picture, which is at the left."""
+    if draws.widths is None:
+        return jnp.full(len(images), float(images.shape[2]))
+    return draws.widths
+
+
+def real_pixels(images: Pictures, draws: Draws) -> Bool[Array, "B 1 W 1"]:
+    """Returns which pixels belong to the picture."""
+    columns = jnp.arange(images.shape[2])[None, :] < real_widths(images, draws)[:, None]
+    return columns[:, None, :, None]
+
+
+def real_mean(images: Pictures, draws: Draws, axis: tuple[int, ...]) -> Float[Array, "B 1 1 _"]:
+    """Returns the mean over axes, rows and columns among them, of what belongs to the pictures."""
+    if draws.widths is None:
+        return images.mean(axis=axis, keepdims=True)
+    total = jnp.where(real_pixels(images, draws), images, 0.0).sum(axis=axis, keepdims=True)
+    channels = images.shape[3] if 3 in axis else 1
+    return total / per_image(draws.widths * (images.shape[1] * channels))

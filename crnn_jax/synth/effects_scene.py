@@ -11,7 +11,16 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from crnn_jax.synth.draws import Draws
-from crnn_jax.synth.effects_rows import Limits, Mask, Pictures, Place, change, per_image, pixels
+from crnn_jax.synth.effects_rows import (
+    Limits,
+    Mask,
+    Pictures,
+    change,
+    per_image,
+    pixels,
+    real_mean,
+    real_widths,
+)
 
 _STROKES = 3  # across the text, at most
 _FAR = 1e4  # pixels: where the absent sides of a rectangle are
@@ -29,7 +38,7 @@ def rules(images: Pictures, draws: Draws, share: float) -> Pictures:
     """
 
     def effect(images: Pictures, draws: Draws) -> Pictures:
-        _, height, width, _ = images.shape
+        height, width = images.shape[1], real_widths(images, draws)
         kind = draws.integers("rules.kind", 4)  # underline, box, lines at the edges, sign
         inside = draws.uniform("rules.sides", 0.0, 0.08 * height, 4)  # distance from the borders
         shown = draws.chance("rules.shown", 0.6, 4) | (kind == 1)[:, None]
@@ -42,7 +51,7 @@ def rules(images: Pictures, draws: Draws, share: float) -> Pictures:
 
         under = kind == 0
         level = draws.uniform("rules.under", 0.86 * height, 0.97 * height)
-        ends = draws.uniform("rules.ends", -0.3, 0.12, 2) * width
+        ends = draws.uniform("rules.ends", -0.3, 0.12, 2) * width[:, None]
         left, right = (
             jnp.where(under, ends[:, 0], left),
             jnp.where(under, width - ends[:, 1], right),
@@ -51,7 +60,7 @@ def rules(images: Pictures, draws: Draws, share: float) -> Pictures:
         radius = draws.uniform("rules.radius", 0.0, 0.25 * height) * (kind % 2 == 1)
         angle = draws.uniform("rules.angle", -0.012, 0.012)
 
-        y, x = _turned(images, angle)
+        y, x = _turned(_grid(images), (height / 2, width / 2), angle)
         outside = _rectangle(y, x, left, right, top, bottom, radius)
         thick = draws.uniform("rules.thick", *pixels(images, (0.5, 2.0)))[:, None, None]
         line = jnp.clip(thick / 2 + 0.5 - jnp.abs(outside), 0.0, jnp.minimum(thick, 1.0))
@@ -59,7 +68,7 @@ def rules(images: Pictures, draws: Draws, share: float) -> Pictures:
         mask = jnp.where((kind == 3)[:, None, None], region, line)
         return _paint(images, mask, _visible(images, draws, "rules"))
 
-    return change(images, draws, "rules", share, Place(3), effect)
+    return change(images, draws, "rules", share, effect)
 
 
 def strokes(images: Pictures, draws: Draws, share: float, limits: Limits) -> Pictures:
@@ -73,7 +82,7 @@ def strokes(images: Pictures, draws: Draws, share: float, limits: Limits) -> Pic
     """
 
     def effect(images: Pictures, draws: Draws) -> Pictures:
-        _, height, width, _ = images.shape
+        height, width = images.shape[1], real_widths(images, draws)[:, None, None]
         count = 1 + draws.integers("strokes.count", _STROKES)
         y, x = _grid(images)
         for index in range(_STROKES):
@@ -83,7 +92,7 @@ def strokes(images: Pictures, draws: Draws, share: float, limits: Limits) -> Pic
             bend = draws.uniform(f"{name}.bend", -0.35 * height, 0.35 * height)
             bend = jnp.where(draws.chance(f"{name}.straight", 0.4), 0.0, bend)
             half = width / 2
-            slope = ((ends[:, 1] - ends[:, 0]) / width)[:, None, None]
+            slope = (ends[:, 1] - ends[:, 0])[:, None, None] / width
             bend, middle = bend[:, None, None], ends.mean(axis=1)[:, None, None]
             along = (x - half) / half  # -1..1
             curve = middle + slope * (x - half) + bend * (1 - jnp.square(along))
@@ -91,14 +100,14 @@ def strokes(images: Pictures, draws: Draws, share: float, limits: Limits) -> Pic
             distance = jnp.abs(y - curve) * jax.lax.rsqrt(1 + jnp.square(steep))
             thick = draws.uniform(f"{name}.thick", *pixels(images, limits))[:, None, None]
             mask = jnp.clip(thick / 2 + 0.5 - distance, 0.0, jnp.minimum(thick, 1.0))
-            cut = draws.uniform(f"{name}.cut", -0.4, 0.2, 2) * width
+            cut = draws.uniform(f"{name}.cut", -0.4, 0.2, 2) * width[:, 0]
             mask = mask * jnp.clip(x - cut[:, :1, None], 0.0, 1.0)
             mask = mask * jnp.clip(width - cut[:, 1:, None] - x, 0.0, 1.0)
             mask = mask * (index < count)[:, None, None]
             images = _paint(images, mask, _visible(images, draws, name))
         return images
 
-    return change(images, draws, "strokes", share, Place(2, 8), effect)
+    return change(images, draws, "strokes", share, effect)
 
 
 def stains(images: Pictures, draws: Draws, share: float, limits: Limits) -> Pictures:
@@ -112,11 +121,10 @@ def stains(images: Pictures, draws: Draws, share: float, limits: Limits) -> Pict
     """
 
     def effect(images: Pictures, draws: Draws) -> Pictures:
-        y, x = _grid(images)
         mask = jnp.zeros(images.shape[:3])
         for index in range(2):
             name = f"stains.{index}"
-            distance = _ellipse(images, draws, name, y, x, (0.15, 0.7))
+            distance = _ellipse(images, draws, name, (0.15, 0.7))
             softness = draws.uniform(f"{name}.soft", 0.15, 0.8)[:, None, None]
             hollow = draws.uniform(f"{name}.hollow", -0.6, 0.6)[:, None, None]
             edge = jnp.clip((1 - distance) / softness + 0.5, 0.0, 1.0)
@@ -128,7 +136,7 @@ def stains(images: Pictures, draws: Draws, share: float, limits: Limits) -> Pict
         opacity = draws.uniform("stains", *limits)[:, None, None]
         return _paint(images, mask * opacity, _visible(images, draws, "stains"))
 
-    return change(images, draws, "stains", share, Place(6), effect)
+    return change(images, draws, "stains", share, effect)
 
 
 def occlusion(images: Pictures, draws: Draws, share: float, limits: Limits) -> Pictures:
@@ -142,12 +150,8 @@ def occlusion(images: Pictures, draws: Draws, share: float, limits: Limits) -> P
     """
 
     def effect(images: Pictures, draws: Draws) -> Pictures:
-        _, height, width, _ = images.shape
-        y, x = _turned(images, draws.uniform("occlusion.angle", 0.0, math.pi))
-        side = draws.uniform("occlusion", *limits) * height / 2
-        place = draws.uniform("occlusion.place", -0.5, 0.5, 2)
-        y = y - (place[:, 0] * height + height / 2)[:, None, None]
-        x = x - (place[:, 1] * width + width / 2)[:, None, None]
+        y, x = _somewhere(images, draws, "occlusion")
+        side = draws.uniform("occlusion", *limits) * images.shape[1] / 2
         short = side * draws.uniform("occlusion.flat", 0.5, 1.0)
         round_ = jnp.where(draws.chance("occlusion.round", 0.5), 1.0, 0.2)
         outside = _rectangle(y, x, -side, side, -short, short, round_ * short)
@@ -156,7 +160,7 @@ def occlusion(images: Pictures, draws: Draws, share: float, limits: Limits) -> P
         channels = images.shape[3]
         return _paint(images, mask, draws.uniform("occlusion.colour", 0.0, 1.0, channels))
 
-    return change(images, draws, "occlusion", share, Place(1), effect)
+    return change(images, draws, "occlusion", share, effect)
 
 
 def _grid(images: Pictures) -> tuple[Array, Array]:
@@ -166,13 +170,23 @@ def _grid(images: Pictures) -> tuple[Array, Array]:
     return jnp.asarray(y), jnp.asarray(np.arange(width, dtype=np.float32)[None, None, :] + 0.5)
 
 
-def _turned(images: Pictures, angle: Float[Array, " B"]) -> tuple[Mask, Mask]:
-    """Returns y and x of the pixels when the picture is turned about its centre."""
-    _, height, width, _ = images.shape
-    y, x = _grid(images)
-    y, x = y - height / 2, x - width / 2
+def _turned(
+    points: tuple[Array, Array], centre: tuple[Any, Any], angle: Float[Array, " B"]
+) -> tuple[Mask, Mask]:
+    """Returns y and x of points when they are turned about a centre (y, x) per image."""
+    cy, cx = (jnp.broadcast_to(c, angle.shape)[:, None, None] for c in centre)
+    y, x = points[0] - cy, points[1] - cx
     cos, sin = jnp.cos(angle)[:, None, None], jnp.sin(angle)[:, None, None]
-    return cos * y - sin * x + height / 2, cos * x + sin * y + width / 2
+    return cos * y - sin * x + cy, cos * x + sin * y + cx
+
+
+def _somewhere(images: Pictures, draws: Draws, name: str) -> tuple[Mask, Mask]:
+    """Returns y and x of the pixels from a place in the picture, along axes that are turned."""
+    place = draws.uniform(f"{name}.place", 0.0, 1.0, 2)
+    down, along = place[:, 0] * images.shape[1], place[:, 1] * real_widths(images, draws)
+    y, x = _grid(images)
+    points = y - down[:, None, None], x - along[:, None, None]
+    return _turned(points, (0.0, 0.0), draws.uniform(f"{name}.angle", 0.0, math.pi))
 
 
 def _rectangle(y: Mask, x: Mask, left: Any, right: Any, top: Any, bottom: Any, radius: Any) -> Mask:
@@ -186,32 +200,24 @@ def _rectangle(y: Mask, x: Mask, left: Any, right: Any, top: Any, bottom: Any, r
     return corner + jnp.minimum(jnp.maximum(beyond_x, beyond_y), 0.0) - radius
 
 
-def _ellipse(images: Pictures, draws: Draws, name: str, y: Any, x: Any, limits: Limits) -> Mask:
+def _ellipse(images: Pictures, draws: Draws, name: str, limits: Limits) -> Mask:
     """Returns the distance from the centre of random ellipses; 1 is their edge.
 
     Args:
       images: give the size.
       draws: of the same rows.
       name: of the draws.
-      y: of the pixels.
-      x: of the pixels.
       limits: semi-axes, of the height of the picture.
     """
-    _, height, width, _ = images.shape
+    height = images.shape[1]
     axes = draws.uniform(f"{name}.axes", limits[0] * height, limits[1] * height, 2)
-    place = draws.uniform(f"{name}.place", 0.0, 1.0, 2)
-    y = y - (place[:, 0] * height)[:, None, None]
-    x = x - (place[:, 1] * width)[:, None, None]
-    angle = draws.uniform(f"{name}.angle", 0.0, math.pi)
-    cos, sin = jnp.cos(angle)[:, None, None], jnp.sin(angle)[:, None, None]
-    v = (cos * y - sin * x) / axes[:, :1, None]
-    u = (cos * x + sin * y) / axes[:, 1:, None]
-    return jnp.sqrt(jnp.square(v) + jnp.square(u))
+    y, x = _somewhere(images, draws, name)
+    return jnp.sqrt(jnp.square(y / axes[:, :1, None]) + jnp.square(x / axes[:, 1:, None]))
 
 
 def _visible(images: Pictures, draws: Draws, name: str) -> Float[Array, "B C"]:
     """Returns a colour that differs from the mean of the image: darker if it is light."""
-    mean = images.mean(axis=(1, 2))
+    mean = real_mean(images, draws, (1, 2))[:, 0, 0]
     room = draws.uniform(f"{name}.contrast", 0.35, 0.95)[:, None]
     light = mean.mean(axis=1, keepdims=True)
     # Seldom the nearer end of the scale; then all the way.

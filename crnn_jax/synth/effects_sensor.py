@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from crnn_jax.synth.draws import Draws
-from crnn_jax.synth.effects_rows import EVERYWHERE, Limits, Pictures, Place, change, per_image
+from crnn_jax.synth.effects_rows import Limits, Pictures, change, per_image
 
 _NEAREST_SHARE = 0.3  # of the enlargements; the others are bilinear
 _GREY_SHARE = 0.5  # of the noise in colour images is the same in all channels
@@ -36,7 +36,7 @@ def lowres(images: Pictures, draws: Draws, share: float, limits: Limits) -> Pict
         small = _matmul(_matmul(down_y, planes), down_x)
         return jnp.moveaxis(_matmul(_matmul(up_y, small), up_x), 1, 3)
 
-    return change(images, draws, "lowres", share, Place(4, 8), effect)
+    return change(images, draws, "lowres", share, effect)
 
 
 def _resampling(
@@ -89,7 +89,7 @@ def noise(images: Pictures, draws: Draws, share: float, limits: Limits) -> Pictu
     def effect(images: Pictures, draws: Draws) -> Pictures:
         return images + per_image(draws.uniform("noise", *limits)) * _grain(images, draws, "noise")
 
-    return change(images, draws, "noise", share, EVERYWHERE, effect)
+    return change(images, draws, "noise", share, effect, cheap=True)
 
 
 def shot(images: Pictures, draws: Draws, share: float, limits: Limits) -> Pictures:
@@ -106,7 +106,7 @@ def shot(images: Pictures, draws: Draws, share: float, limits: Limits) -> Pictur
         strength = per_image(draws.uniform("shot", *limits)) * jnp.sqrt(images)
         return images + strength * draws.normal("shot.field", *images.shape[1:])
 
-    return change(images, draws, "shot", share, EVERYWHERE, effect)
+    return change(images, draws, "shot", share, effect, cheap=True)
 
 
 def speckle(images: Pictures, draws: Draws, share: float, limits: Limits) -> Pictures:
@@ -123,7 +123,7 @@ def speckle(images: Pictures, draws: Draws, share: float, limits: Limits) -> Pic
         grain = _grain(images, draws, "speckle")
         return images * (1 + per_image(draws.uniform("speckle", *limits)) * grain)
 
-    return change(images, draws, "speckle", share, EVERYWHERE, effect)
+    return change(images, draws, "speckle", share, effect, cheap=True)
 
 
 def salt(images: Pictures, draws: Draws, share: float, limits: Limits) -> Pictures:
@@ -141,7 +141,7 @@ def salt(images: Pictures, draws: Draws, share: float, limits: Limits) -> Pictur
         drawn = draws.uniform("salt.field", 0.0, 1.0, *images.shape[1:3])[..., None]
         return jnp.where(drawn < half, 0.0, jnp.where(drawn > 1 - half, 1.0, images))
 
-    return change(images, draws, "salt", share, Place(6), effect)
+    return change(images, draws, "salt", share, effect)
 
 
 def _grain(images: Pictures, draws: Draws, name: str) -> Pictures:

@@ -216,9 +216,10 @@ def _tones(draws: Draws, knobs: Any) -> tuple[Array, Array, Array, Array]:
 
 
 def _ramp(draws: Draws, canvas: Canvas) -> Float[Array, "B H W"]:
-    """Returns a linear ramp from -1 to 1 along a random direction."""
+    """Returns a linear ramp from -1 to 1 over the picture, along a random direction."""
     angle = draws.uniform("ramp", 0.0, 2 * math.pi)[:, None, None]
-    x = jnp.linspace(-1.0, 1.0, canvas.width)[None, None, :]
+    width = canvas.width if draws.widths is None else draws.widths[:, None, None]
+    x = jnp.minimum((2 * jnp.arange(canvas.width)[None, None, :] + 1) / width - 1, 1.0)
     y = jnp.linspace(-1.0, 1.0, canvas.height)[None, :, None]
     cos, sin = settle(jnp.cos(angle)), settle(jnp.sin(angle))
     return (cos * x + sin * y) / (jnp.abs(cos) + jnp.abs(sin))

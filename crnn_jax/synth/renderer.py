@@ -1,7 +1,7 @@
 """A renderer: keys in, a batch of labelled text images out; one compiled program.
 
 The static part (`Renderer`) is hashable and belongs to the program; the arrays (`Assets`) are its
-arguments. Image i is a function of its own key alone, whatever else is in the batch.
+arguments. Image i is a function of its own key, of its place among 8 and of the first one's key.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from crnn_jax.synth import assets as assets_lib
 from crnn_jax.synth.atlas import AtlasFile, load_atlas
 from crnn_jax.synth.draws import Draws
 from crnn_jax.synth.effects import degrade
+from crnn_jax.synth.effects_rows import GROUP
 from crnn_jax.synth.layout import lay_out
 from crnn_jax.synth.render import paint, sample
 from crnn_jax.synth.staging import settle
@@ -32,7 +33,7 @@ from crnn_jax.synth.text_bank import build_texts
 from crnn_jax.synth.textures import build_textures
 from crnn_jax.synth.warp import Canvas, locate
 
-ROWS = 8  # batches are multiples of it: costly effects take fixed rows out of so many
+ROWS = GROUP  # batches are multiples of it: costly effects are computed for a part of so many
 _CACHED = 64  # images that a CPU renders at once: what they need stays in its caches
 
 
@@ -75,6 +76,8 @@ class Renderer:
 
         glyphs, frame = lay_out(faces, texts.glyphs, texts.lengths, least, draws, knobs, canvas)
         glyphs, frame = jax.tree.map(settle, (glyphs, frame))
+        if canvas.keep:
+            draws = draws._replace(widths=frame.widths.astype(jnp.float32))
         u, v = locate(frame, draws, knobs, canvas)
         distance = sample(faces.field, glyphs, settle(u), settle(v), knobs)
         picture = paint(distance, assets.textures, draws, knobs, canvas)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int32
 
 from crnn_jax.synth.draws import Draws
-from crnn_jax.synth.effects_rows import cut
+from crnn_jax.synth.effects_rows import GROUP, some_rows
 from crnn_jax.synth.staging import settle
 
 _MAX_CURVATURE = 0.35  # 1 / em: sharper arcs squeeze the feet of the characters together
@@ -239,24 +239,21 @@ def _displacement(draws: Draws, knobs: Any, canvas: Canvas) -> tuple[Array, Arra
 
     Fields are made for so many of every eight images as the share asks for.
     """
-    share, batch = knobs.elastic_share, len(draws.seeds)
-    chosen = math.ceil(8 * share) if batch % 8 == 0 else 8
-    some = cut(draws, 0, chosen) if chosen < 8 else draws
-    strength = sometimes(some, "elastic", share * 8 / chosen, knobs.elastic) * canvas.height
+    share, some = knobs.elastic_share, some_rows(draws, "elastic", knobs.elastic_share)
+    own = draws
+    if some is not None:
+        share, own = share * GROUP / some.count, some.take(draws)
+    strength = sometimes(own, "elastic", share, knobs.elastic) * canvas.height
     across = _spline(canvas.width, _ELASTIC_CELL * canvas.height / 32)
     down = _spline(canvas.height, _ELASTIC_CELL * canvas.height / 32)
     moved = []
     for axis in "xy":
-        knots = some.normal(f"elastic field {axis}", down.shape[1], across.shape[1])
+        knots = own.normal(f"elastic field {axis}", down.shape[1], across.shape[1])
         knots = knots * strength[:, None, None]
         rows = jnp.matmul(knots, across.T, precision="highest")
         parts = [down[None, :, i, None] * rows[:, None, i] for i in range(down.shape[1])]
         field = settle(functools.reduce(operator.add, parts))
-        if chosen < 8:
-            groups = field.reshape(-1, chosen, *field.shape[1:])
-            groups = jnp.pad(groups, ((0, 0), (0, 8 - chosen), (0, 0), (0, 0)))
-            field = settle(groups.reshape(batch, *field.shape[1:]))
-        moved.append(field)
+        moved.append(field if some is None else settle(some.put(field, 0.0)))
     return moved[0], moved[1]
 
 
