@@ -197,6 +197,9 @@ def test_hosts_share_each_batch(index, plan):
         for batch, *parts in zip(whole, *shares, strict=True):
             merged = Batch(*map(np.concatenate, zip(*parts, strict=True)))
             assert_same([merged], [batch])
+    by_columns = EpochPlan(index, 8, BUCKETS, seed=3, batch_by="columns")
+    with pytest.raises(UserError, match=r"over 8 hosts: make the .* multiple of 128 times config"):
+        train(index, by_columns, 0, 9, process_count=8)
     with pytest.raises(UserError, match="batch of 6 rows does not split over 4 hosts"):
         train(index, plan, 0, 1, process_count=4)
     with pytest.raises(ValueError, match="process 2 of 2"):

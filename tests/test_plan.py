@@ -307,3 +307,14 @@ def test_too_few_rows_by_columns_repeat_to_a_batch():
     assert len(rows) == plan.batch_rows(width)
     assert set(rows.tolist()) == {0, 1, 2}
     assert plan.rows_before(7) == 7 * plan.batch_rows(64)
+
+
+@pytest.mark.parametrize(("narrow", "wide"), [(504, 3), (500, 1), (17, 2)])
+def test_the_widest_rows_are_trained_on_though_they_fill_no_batch(narrow, wide):
+    index = make_index([64] * narrow + [1024] * wide)
+    plan = EpochPlan(index, 64, (64, 1024), 0, batch_by="columns")
+    for number in range(2):
+        assert {narrow, narrow + wide - 1} <= set(counts(plan, number))
+        assert all(len(rows) == plan.batch_rows(width) for width, rows in epoch(plan, number))
+    rows = sum(len(rows) for _, rows in epoch(plan, 0))
+    assert plan.rows_before(2 * plan.steps_per_epoch) == 2 * rows

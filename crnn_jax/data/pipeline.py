@@ -21,7 +21,7 @@ from jaxtyping import Int, UInt8
 
 from crnn_jax.data.images import Preprocess
 from crnn_jax.data.index import Index
-from crnn_jax.data.plan import EpochPlan
+from crnn_jax.data.plan import FINENESS, EpochPlan
 from crnn_jax.errors import DataError, UserError
 from crnn_jax.types import Batch
 
@@ -115,9 +115,16 @@ def train_batches(
         raise ValueError(f"process {process_index} of {process_count}")
     for rows in map(plan.batch_rows, plan.bucket_widths):
         if rows % process_count:
+            by_columns = plan.batch_size % process_count == 0
+            advice = (
+                f"of {FINENESS * process_count} times config.accumulate, or set "
+                "config.data.batch_by to rows"
+                if by_columns
+                else f"of {process_count}"
+            )
             raise UserError(
                 f"a batch of {rows} rows does not split over {process_count} hosts:"
-                f" make the batch size a multiple of {process_count}"
+                f" make the batch size a multiple {advice}"
             )
     if workers < 0:
         raise UserError(f"workers={workers}: 0 (threads) or the number of processes")

@@ -20,7 +20,7 @@ from crnn_jax.data.index import Index
 from crnn_jax.errors import UserError
 
 _CACHED_EPOCHS = 2  # loading ahead crosses the end of an epoch
-_FINENESS = 16  # batches of equal cost have multiples of this part of batch_size as rows
+FINENESS = 16  # batches of equal cost have multiples of this part of batch_size as rows
 _STREAM, _ROWS, _BATCHES = range(3)  # what a permutation is drawn for
 
 BY_ROWS, BY_COLUMNS = BATCH_BY = ("rows", "columns")
@@ -42,7 +42,8 @@ class EpochPlan:
 
     Batches by columns cost the same each: `batch_size` times the mean padded width are the pixel
     columns that a batch may have, so that narrow buckets get more rows and wide ones fewer.
-    About `batch_size` rows are the mean, and fewer than a batch of the widest bucket are left out.
+    About `batch_size` rows are the mean, and fewer than a batch of the widest bucket are left out,
+    other ones in each epoch. Where that would be all of its rows, they are repeated to a batch.
 
     With weights an epoch is as long, and each source fills its share from a shuffled endless
     cycle of its own rows: all of them have been used before one is used again.
@@ -118,7 +119,7 @@ class EpochPlan:
         widths = np.asarray(self.bucket_widths)
         if batch_by == BY_ROWS:
             return np.full(len(widths), self.batch_size)
-        coarse = max(self.batch_size // _FINENESS, parts)
+        coarse = max(self.batch_size // FINENESS, parts)
         divisors = range(parts, coarse + 1, parts)
         multiple = max(d for d in divisors if not self.batch_size % d)
         columns = self.batch_size * widths[self._bucket_of].mean()
@@ -172,7 +173,10 @@ class EpochPlan:
         for count, size in zip(counts.tolist(), self._rows_of.tolist(), strict=True):
             full, rest = divmod(rest + count, size)
             steps, rows = steps + full, rows + full * size
-        return _Tally(steps, rows) if steps else _Tally(1, int(self._rows_of[bucket_of.max()]))
+        widest = int(bucket_of.max())
+        if rest >= counts[widest]:
+            steps, rows = steps + 1, rows + int(self._rows_of[widest])
+        return _Tally(steps, rows)
 
     def _rows(self, epoch: int) -> np.ndarray:
         """Returns the rows of an epoch, source after source."""
@@ -196,9 +200,11 @@ class EpochPlan:
             full, rest = np.split(pool, [count * size])
             batches.extend(full.reshape(count, size))
             buckets.extend([bucket] * count)
-        if not batches:
-            bucket = int(bucket_of.max())
-            buckets, batches = [bucket], [np.resize(rows, self._rows_of[bucket])]
+        widest = int(bucket_of.max())
+        if len(rest) >= np.count_nonzero(bucket_of == widest):
+            # They are the last of all pools: without this batch no epoch would hold one of them.
+            batches.append(np.resize(rest if batches else rows, self._rows_of[widest]))
+            buckets.append(widest)
         order = _permutation(len(batches), self.seed, _BATCHES, epoch)
         bucket_of_batch = np.array(buckets, np.int32)[order]
         sizes = self._rows_of[bucket_of_batch]
