@@ -91,6 +91,12 @@ def test_the_number_of_processes_does_not_matter(words, tmp_path):
     assert len(files_of(one.folder)) == 4
 
 
+def test_more_shards_than_rows(words, tmp_path):
+    for _ in range(2):  # the same command twice
+        done = prepare(f"{words}::limit=2", "mine", data_dir=tmp_path, shards=5)
+        assert (done.rows, done.shards) == (2, 2)
+
+
 def test_a_stopped_run_goes_on(words, tmp_path, monkeypatch):
     write_rows = shards._write_rows
 
@@ -411,6 +417,14 @@ def test_published_sets_are_prepared_on_first_use(manual, capsys):
     assert capsys.readouterr().err.count(", once\n") == 8
     with pytest.raises(DataError, match="has no split 'train'"):
         open_source("tfds:ic13_words/train")
+
+
+def test_unreadable_images_of_published_sets_are_told(manual, caplog):
+    publisher_files.write_svt(manual / "svt1", "test")
+    (manual / "svt1" / "img" / "14_04.png").unlink()
+    assert len(open_source("tfds:svt_words/test")) == 2
+    assert "svt_words/test: 1 image(s) cannot be read and are left out, see /" in caplog.text
+    assert caplog.text.count("test_left_out.tsv") == 1
 
 
 def test_published_sets_that_are_not_there(manual):

@@ -200,5 +200,10 @@ def open_builder(name: str, split: str) -> tfds.core.DatasetBuilder:
     for wanted in re.findall(r"\w+", split):
         if wanted in found and wanted not in ready:
             print(f"preparing {folder}, {wanted}, once", file=sys.stderr)
-            prepare(str(found[wanted]), name, wanted, data_dir)
+            done = prepare(str(found[wanted]), name, wanted, data_dir)
+            if done.unreadable:
+                _LOG.warning(
+                    "%s/%s: %d image(s) cannot be read and are left out, see %s",
+                    name, wanted, len(done.unreadable), done.left_out,
+                )  # fmt: skip
     return builder(data_dir=data_dir)

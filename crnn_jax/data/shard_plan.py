@@ -130,6 +130,7 @@ def find_plan(
     """
     from crnn_jax.data.tfds_rows import read_splits
 
+    shards = min(shards, len(source)) if shards else None
     plan = Plan(folder, name, split, len(source), shards or 1)
     record, begun = folder / f"prepared_{split}.json", plan.working / "plan.json"
     there = split in read_splits(folder)
@@ -155,7 +156,6 @@ def find_plan(
                 f"{data!r} is now: give another --name or --split, or --overwrite"
             )
         _remove(plan)
-    shards = min(shards, len(source)) if shards else None
     plan = Plan(
         folder, name, split, len(source),
         shards or count_shards(estimate_bytes(source), len(source)),
