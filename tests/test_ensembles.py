@@ -16,7 +16,9 @@ from crnn_jax.charset import build_charset
 from crnn_jax.ensembles import Voters, combine, vote
 from crnn_jax.errors import DataError, UserError
 from crnn_jax.reading import Reading
+from crnn_jax.recognizer import Recognizer
 from crnn_jax.runtime import Alternative
+from crnn_jax.scoring import systems
 
 
 def images(count=5):
@@ -150,3 +152,11 @@ def test_evaluate_reads_with_several_lexicons(run_command, smoke_run, tmp_path):
     assert found["over_models"] == []
     assert found["decoder"] == "greedy or lexicon"
     assert len(found["tests"]) == 2
+
+
+def test_a_model_may_be_called_as_all_of_them_together(recognizer, monkeypatch):
+    models = {name: dataclasses.replace(recognizer, name=name) for name in ("a", "ensemble")}
+    monkeypatch.setattr(Recognizer, "load", models.__getitem__)
+    found = systems.load_models(["a", "ensemble"], squeeze=True, together=True)
+    assert list(found) == ["a", "ensemble", "ensemble of all"]
+    assert found["ensemble"] is models["ensemble"]

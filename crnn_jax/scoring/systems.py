@@ -74,7 +74,10 @@ def load_models(
     names = _apart([model.name for model in models], arguments, "--model")
     found: dict[str, Recognizer | Voters] = dict(zip(names, models, strict=True))
     if together:
-        found["ensemble"] = ensembles.combine(models)
+        name = "ensemble"
+        while name in found:  # a run may be called so
+            name += " of all"
+        found[name] = ensembles.combine(models)
     return found if squeeze else {name: model.in_windows() for name, model in found.items()}
 
 
