@@ -194,6 +194,21 @@ def test_places_map_back_to_where_they_came_from():
     assert np.abs(back_y - rows)[inside].max() < 0.05
 
 
+def test_the_sharpest_bends_hold_the_whole_text_and_are_not_all_alike():
+    texts = ["international"] * 16
+    settings = knobs(arc_share=1.0, arc=(-360.0, 360.0), rotation_share=1.0, rotation=(-80.0, 80.0))
+    _, glyphs, frame, draws = lay(texts, settings)
+    half = (glyphs.bins.shape[1] / np.asarray(glyphs.bin_map)[:, 0] - 0.5) / 2
+    u = np.asarray(locate(frame, draws, settings, CANVAS)[0]).reshape(16, -1)
+    along = u - np.asarray(frame.centre)[:, :1]
+    assert (along.min(axis=1) < -half).all()
+    assert (along.max(axis=1) > half).all()
+    angles = np.arctan2(frame.linear[:, 2], frame.linear[:, 0])
+    for drawn in (np.asarray(angles), np.asarray(frame.curvature) * half):
+        assert 0.05 < np.abs(drawn).max() < np.radians(80.01)
+        assert len(np.unique(drawn.round(5))) == 16
+
+
 def test_kept_widths_follow_the_text_and_hold_the_label():
     _, _, frame, _ = lay(["i", "WWWWWWWWWWWWWWWWWWWW", "Hello"], knobs())
     narrow, wide, between = frame.widths.tolist()

@@ -58,9 +58,9 @@ def plain_knobs() -> ConfigDict:
     synth.slant = (-15.0, 25.0)  # degrees
     synth.stretch = (1.0, 1.0)  # width of the characters, logarithmically uniform
     synth.rotation_share = 0.0  # rotated text
-    synth.rotation = (-6.0, 6.0)  # degrees
+    synth.rotation = (-6.0, 6.0)  # degrees; the range shrinks for long texts
     synth.arc_share = 0.0  # text on a circle
-    synth.arc = (-60.0, 60.0)  # degrees of the circle that the text spans
+    synth.arc = (-60.0, 60.0)  # degrees of the circle that the text spans; shrinks for short ones
     synth.wave_share = 0.0  # text on a wave
     synth.wave = (0.02, 0.1)  # amplitude, em
     synth.perspective_share = 0.0  # seen from one side or from above

@@ -20,7 +20,8 @@ from crnn_jax.synth.staging import settle
 
 _MAX_CURVATURE = 0.35  # 1 / em: sharper arcs squeeze the feet of the characters together
 _MIN_CURVATURE = 1e-3  # below it the formulas lose digits; 10 em rise by 0.01 em
-_STEEPEST = 1.2  # tangent of half an arc
+_WIDEST_ARC = math.radians(160)  # characters at the ends of a wider one would lie on their sides
+_STEEPEST = 1.2  # tangent of half the angle from the middle of an arc: 100 degrees to either side
 _MAX_RISE = 0.5  # of the line's height: a long line turned further would be a thin diagonal
 _ELASTIC_CELL = 12  # pixels of 32 between the knots of the elastic displacement
 
@@ -90,12 +91,12 @@ def _unbend(frame: Frame, x: Array, y: Array, knobs: Any) -> tuple[Array, Array]
         k = frame.curvature[:, None]
         safe = jnp.where(k == 0, 1.0, k)
         across, along = safe * x, 1 - safe * y
-        # Beyond the text, in a picture wider than it, the circle may turn back: stop there.
-        tangent = jnp.clip(across / jnp.maximum(along, 0.1), -_STEEPEST, _STEEPEST)
-        x = jnp.where(k == 0, x, _arctan(tangent) / safe)
-        # 1 - sqrt(1 + e) without the loss of digits for small e.
         e = across * across - 2 * safe * y + (safe * y) ** 2
         radius = jnp.sqrt(jnp.maximum(1 + e, 0.0))
+        # The tangent of half the angle. Beyond the text the circle turns back: stop before.
+        half = jnp.clip(across / jnp.maximum(radius + along, 1e-6), -_STEEPEST, _STEEPEST)
+        x = jnp.where(k == 0, x, 2 * _arctan(half) / safe)
+        # 1 - sqrt(1 + e) without the loss of digits for small e.
         y = jnp.where(k == 0, y, -e / (1 + radius) / safe)
     if knobs.wave_share:
         amplitude, frequency, phase = _columns(frame.wave)
@@ -138,9 +139,8 @@ def fit_frame(
     """
     size = len(extents)
     length, height = extents[:, 0], extents[:, 1]
-    angle = jnp.deg2rad(sometimes(draws, "rotation", knobs.rotation_share, knobs.rotation))
     steepest = jnp.arctan(_MAX_RISE * height / length)
-    angle = jnp.clip(angle, -steepest, steepest)
+    angle = _angles(draws, "rotation", knobs.rotation_share, knobs.rotation, steepest)
     slant = jnp.tan(jnp.deg2rad(sometimes(draws, "slant", knobs.slant_share, knobs.slant)))
     stretch = draws.log_uniform("stretch", knobs.stretch)
     cos, sin = jnp.cos(angle), jnp.sin(angle)
@@ -148,8 +148,8 @@ def fit_frame(
     linear = jnp.stack(
         [cos * stretch, -cos * slant - sin, sin * stretch, cos - sin * slant], axis=1
     )
-    curvature = jnp.deg2rad(sometimes(draws, "arc", knobs.arc_share, knobs.arc)) / length
-    curvature = jnp.clip(curvature, -_MAX_CURVATURE, _MAX_CURVATURE)
+    widest = jnp.minimum(_MAX_CURVATURE * length, _WIDEST_ARC)
+    curvature = _angles(draws, "arc", knobs.arc_share, knobs.arc, widest) / length
     curvature = jnp.where(jnp.abs(curvature) < _MIN_CURVATURE, 0.0, curvature)
     wave = jnp.stack(
         [
@@ -184,6 +184,14 @@ def fit_frame(
     low = jnp.stack([jnp.min(x, axis=1), jnp.min(y, axis=1)], axis=1)
     high = jnp.stack([jnp.max(x, axis=1), jnp.max(y, axis=1)], axis=1)
     return _add_margins(frame, low, high, least_widths, draws, knobs, canvas, widths)
+
+
+def _angles(
+    draws: Draws, name: str, share: float, limits: tuple[float, float], most: Array
+) -> Array:
+    """Returns radians from a range of degrees; where it is wider than `most`, all of it shrinks."""
+    widest = math.radians(max(map(abs, limits))) or 1.0
+    return jnp.deg2rad(sometimes(draws, name, share, limits)) * jnp.minimum(1.0, most / widest)
 
 
 def _add_margins(frame, low, high, least_widths, draws, knobs, canvas, widths) -> Frame:
