@@ -232,6 +232,19 @@ def test_characters_that_overlap_are_both_drawn():
     assert 0.8 < ratio < 1.01
 
 
+def test_long_lines_lose_no_character():
+    """Every character is nearest to its own middle, slim ones between wide ones, too."""
+    text = "WMWMWMllilWM" * 30
+    _, glyphs, _, _ = lay([text], knobs())
+    scale, start = (float(x) for x in glyphs.bin_map[0])
+    bins = np.asarray(glyphs.bins)[0]
+    widths = np.asarray(glyphs.size)[0, : len(text)] & 0xFFFF
+    middles = (widths / 2 - np.asarray(glyphs.x)[0]) / np.asarray(glyphs.scale)[0]
+    pair = bins[(middles * scale + start).astype(int)]
+    own = np.arange(len(text))
+    assert ((pair & 0xFFFF == own) | (pair >> 16 == own)).all()
+
+
 def test_pieces_of_words_beside_come_after_a_gap_and_leave_the_text_as_it_is():
     settings = knobs(beside_share=1.0)
     faces, glyphs, frame, draws = lay(TEXTS, settings)

@@ -20,7 +20,8 @@ from crnn_jax.synth.draws import Draws
 from crnn_jax.synth.staging import settle
 from crnn_jax.synth.warp import Canvas, Frame, fit_frame, sometimes
 
-BINS = 256  # steps of the table that finds the character at a place along the baseline
+_BINS = 256  # steps, for so many characters, of the table that finds the one at a place
+_BINNED = 128
 _MIN_EXTENT = 0.5  # em: a lone dot or dash is not blown up to the height of the picture
 
 
@@ -36,7 +37,7 @@ class Glyphs(NamedTuple):
     roll: Float[Any, "B L"]  # em by which a counter's digit has turned
     spacing: Float[Any, " B"]  # em between lines; huge where there is one alone
     middle: Float[Any, " B"]  # v of the middle of the text
-    bins: Int32[Any, "B bins"]  # character at a place + 256 * its nearer neighbour
+    bins: Int32[Any, "B bins"]  # character at a place + 65536 * its nearer neighbour
     bin_map: Float[Any, "B 2"]  # bin = u * bin_map[0] + bin_map[1]
     beside: Beside | None = None
 
@@ -258,7 +259,8 @@ def _bins(left, right, has_ink, start, end) -> tuple[Int32[Array, "B bins"], Flo
     Where characters overlap, as slanted and kerned ones do, a pixel looks at both.
     """
     start, extent = start - 0.25, end - start + 0.5
-    place = start[:, None] + extent[:, None] * (jnp.arange(BINS)[None, :] + 0.5) / BINS
+    bins = _BINS * math.ceil(left.shape[1] / _BINNED)
+    place = start[:, None] + extent[:, None] * (jnp.arange(bins)[None, :] + 0.5) / bins
     # A space has no ink and no place: the gap belongs to the characters at its sides.
     far = jnp.where(has_ink, 0.0, jnp.inf)
     middles = (left + right) / 2 + far
@@ -274,5 +276,5 @@ def _bins(left, right, has_ink, start, end) -> tuple[Int32[Array, "B bins"], Flo
     passed = last_before(middles) + 1
     last = jnp.max(jnp.where(has_ink, numbers[:, 0].T, 0), axis=1, keepdims=True)
     other = jnp.clip(jnp.where(passed > slot, slot + 1, slot - 1), 0, last)
-    scale = BINS / extent
-    return slot + 256 * other, jnp.stack([scale, -start * scale], axis=1)
+    scale = bins / extent
+    return slot + 65536 * other, jnp.stack([scale, -start * scale], axis=1)

@@ -17,7 +17,7 @@ from crnn_jax.synth.atlas import EM, SPREAD
 from crnn_jax.synth.beside import look
 from crnn_jax.synth.contrast import survive
 from crnn_jax.synth.draws import Draws
-from crnn_jax.synth.layout import BINS, Glyphs, strokes
+from crnn_jax.synth.layout import Glyphs, strokes
 from crnn_jax.synth.staging import settle, staged
 from crnn_jax.synth.warp import Canvas, sometimes
 
@@ -52,10 +52,11 @@ def sample(
         u, away = (settle(x) for x in look(glyphs.beside, u))
     rows = jnp.arange(len(u), dtype=jnp.int32)[:, None, None]
     scale, start = (glyphs.bin_map[:, i][:, None, None] for i in (0, 1))
-    place = jnp.clip(u * scale + start, 0, BINS - 1).astype(jnp.int32)
-    pair = settle(_take(glyphs.bins, rows * BINS + place))
+    bins = glyphs.bins.shape[1]
+    place = jnp.clip(u * scale + start, 0, bins - 1).astype(jnp.int32)
+    pair = settle(_take(glyphs.bins, rows * bins + place))
     found = []
-    for slot in (pair & 255, pair >> 8):
+    for slot in (pair & 0xFFFF, pair >> 16):
         em, slope_u, slope_v = glyph_distance(field, glyphs, slot, u, v, knobs)
         across_x = slope_u * du_dx + slope_v * dv_dx
         across_y = slope_u * du_dy + slope_v * dv_dy
