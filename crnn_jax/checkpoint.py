@@ -93,14 +93,20 @@ class Checkpointer:
         Raises:
           UserError: when this or the last state cannot be written, as on a full disk.
         """
-        if step in self._manager.all_steps():
-            if not replace:
-                return
-            self._manager.delete(step)
+        is_there = step in self._manager.all_steps()
+        if is_there and not replace:
+            return
         self._check_space(sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
+        if is_there:
+            self._manager.delete(step)
         metrics = None if score is None else {_SCORE: float(score)}
         with self._writing():
-            self._manager.save(step, args=ocp.args.StandardSave(state), metrics=metrics)
+            saved = self._manager.save(step, args=ocp.args.StandardSave(state), metrics=metrics)
+        if not saved:
+            raise UserError(
+                f"{self._folder}: the checkpoint of step {step} is not written, since there is one "
+                f"of step {self.latest_step()}: delete later ones, or start in another --workdir"
+            )
 
     def _check_space(self, size: int) -> None:
         free = shutil.disk_usage(self._folder).free
@@ -166,6 +172,12 @@ class Checkpointer:
         self._manager.close()
         self._manager = self._open()
 
+    def drop_after(self, step: int) -> None:
+        """Deletes the checkpoints beyond a step, from which the run goes on."""
+        for later in self.steps():
+            if later > step:
+                self._manager.delete(later)
+
     def restore(self, step: int, abstract_state: Any) -> Any:
         """Returns the state saved at `step`.
 
@@ -220,7 +232,8 @@ def restore_newest(
 ) -> tuple[int, list[Any]] | None:
     """Returns the newest step that all runs have and can read, and their states there.
 
-    None when one of them has no checkpoint at all. Damaged ones are set aside.
+    None when some have none and the others their first. Damaged ones are set aside, and those
+    beyond the step, which some have, are deleted: Orbax saves no step below its latest.
 
     Args:
       checkpointers: of the runs, which go on together.
@@ -232,12 +245,15 @@ def restore_newest(
     while True:
         found = [checkpoints.steps() for checkpoints in checkpointers]
         common = sorted(set.intersection(*map(set, found)))
-        if not all(found):  # a kill came before the first checkpoint of all of them
+        if not all(found) and max(map(len, found)) < 2:
+            # Nothing was saved, or a kill came before the first checkpoint of all of them.
+            for checkpoints in checkpointers:
+                checkpoints.drop_after(-1)
             return None
         if not common:
             raise UserError(
-                f"the replicas have no checkpoint of a common step ({found}): start in another "
-                "--workdir"
+                f"the replicas have no checkpoint of a common step ({found}): restore their "
+                "folders, or start in another --workdir"
             )
         step, states = common[-1], []
         for checkpoints in checkpointers:
@@ -249,6 +265,8 @@ def restore_newest(
                 checkpoints.set_aside(step)
                 break
         else:
+            for checkpoints in checkpointers:
+                checkpoints.drop_after(step)
             return step, states
 
 

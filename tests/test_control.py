@@ -18,7 +18,7 @@ import pytest
 from small import small_config
 
 from crnn_jax import control, evaluate, train
-from crnn_jax.checkpoint import FOLDER
+from crnn_jax.checkpoint import FOLDER, Checkpointer, restore_newest
 from crnn_jax.errors import UserError
 from crnn_jax.evaluate import Result
 from crnn_jax.step import TrainState
@@ -33,7 +33,8 @@ EVERY = {
 
 def bare_state() -> TrainState:
     fields = {field.name: jnp.zeros(()) for field in dataclasses.fields(TrainState)}
-    return TrainState(**{**fields, "rate": jnp.ones(()), "best": -jnp.ones(()), "sums": {}})
+    sums = {"loss": jnp.zeros(())}
+    return TrainState(**{**fields, "rate": jnp.ones(()), "best": -jnp.ones(()), "sums": sums})
 
 
 def after(scores, **overrides) -> tuple[TrainState, list[float], list[bool]]:
@@ -193,6 +194,42 @@ def test_a_checkpoint_is_not_begun_on_a_full_disk(tmp_path, monkeypatch):
             train.train_and_evaluate(config, tmp_path)
     assert [path.name for path in (tmp_path / FOLDER).iterdir()] == ["2"]
     assert train.train_and_evaluate(config, tmp_path)[1]["step"] == 4
+
+
+def steps_of(*checkpointers: Checkpointer) -> list[list[int]]:
+    return [checkpoints.steps() for checkpoints in checkpointers]
+
+
+def test_a_checkpoint_is_not_deleted_before_there_is_room_for_it_anew(tmp_path, monkeypatch):
+    checkpoints = Checkpointer(tmp_path)
+    checkpoints.save(2, bare_state())
+    with monkeypatch.context() as patch:
+        usage = shutil.disk_usage(tmp_path)._replace(free=0)
+        patch.setattr("crnn_jax.checkpoint.shutil.disk_usage", lambda path: usage)
+        with pytest.raises(UserError, match="has 0 MB left"):
+            checkpoints.save(2, bare_state(), 0.5, replace=True)
+    assert steps_of(checkpoints) == [[2]]
+    checkpoints.save(2, bare_state(), 0.5, replace=True)
+    with pytest.raises(UserError, match="of step 1 is not written, since there is one of step 2"):
+        checkpoints.save(1, bare_state())
+    checkpoints.close()
+
+
+def test_replicas_go_on_from_a_common_step_and_can_save_there(tmp_path):
+    a, b = (Checkpointer(tmp_path / name) for name in "ab")
+    a.save(2, bare_state())
+    assert restore_newest([a, b], bare_state()) is None
+    assert steps_of(a, b) == [[], []]
+    for step in (2, 4):
+        a.save(step, bare_state())
+    with pytest.raises(UserError, match="no checkpoint of a common step"):
+        restore_newest([a, b], bare_state())
+    b.save(2, bare_state())
+    assert restore_newest([a, b], bare_state())[0] == 2
+    a.save(3, bare_state())
+    assert steps_of(a, b) == [[2, 3], [2]]
+    a.close()
+    b.close()
 
 
 @pytest.mark.slow
