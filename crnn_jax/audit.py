@@ -56,6 +56,7 @@ def audit_sets(
     threshold: int | None = None,
     charset_name: str | None = None,
     frames: Frames | None = None,
+    most_searched: int | None = None,
 ) -> Audit:
     """Audits image sets: each on its own, and every two of them together.
 
@@ -68,6 +69,8 @@ def audit_sets(
         the search out, which takes minutes from 100,000 images on.
       charset_name: for the report.
       frames: that labels are to fit; by default the model's, else those of an experiment.
+      most_searched: rows of all sets together up to which near-duplicates are searched, which
+        takes hours among a million; None: any number.
 
     Raises:
       UserError: a set that cannot be opened.
@@ -80,6 +83,14 @@ def audit_sets(
     sets = _open(specs, against)
     frames = frames or _frames(model)
     charset = model.charset if model else charset
+    rows = sum(len(audited.source) for audited in sets)
+    left_out = _not_checked(charset, model, threshold)
+    if threshold and most_searched is not None and rows > most_searched:
+        threshold = 0
+        left_out.append(
+            f"near-duplicates among {rows:,} rows, which takes long (python -m crnn_jax.audit "
+            "searches them)"
+        )
     findings: list[Finding] = []
     near = []
     for number, audited in enumerate(sets):
@@ -103,7 +114,7 @@ def audit_sets(
         charset_name or (f"of {model.name}" if model else None),
         model.name if model else None,
         frames.whose,
-        _not_checked(charset, model, threshold),
+        left_out,
     )
 
 
@@ -259,7 +270,7 @@ def _charset(name: str, specs: Sequence[Spec]) -> Charset:
     from crnn_jax.data.sources import open_source
 
     labels = None
-    if name == "from_data":
+    if name.startswith("from_data"):
         sources = [open_source(spec) for spec in specs]
         labels = (source.label(i) for source in sources for i in range(len(source)))
     return build_charset(name, labels=labels)

@@ -124,6 +124,19 @@ def test_findings_name_a_bounded_number_of_rows_and_count_all(tmp_path, monkeypa
     assert (finding.count, len(finding.examples)) == (8, 3)
 
 
+def test_many_equal_images_are_a_few_lines(tmp_path: pathlib.Path) -> None:
+    image = clean_rows(1)[0][1]
+    drawn = [(f"{i}.png", image, f"word{i:02}") for i in range(40)]
+    found = run_audit(f"tsv:{write_set(tmp_path, drawn)}", threshold=0)
+    assert len(only(found, "conflicting_labels").examples[0].rows) == 40  # in the JSON
+    text, html = report.to_text(found), "".join(Page(page.to_html(found)).texts)
+    for told in text, html:
+        assert "36 more rows" in told
+        assert "'word07' / 32 more" in told
+    assert "word39" not in text
+    assert "word06 / word07 / and 32 more labels" in html
+
+
 def test_the_page_names_characters_as_they_are(tmp_path: pathlib.Path) -> None:
     drawn = clean_rows(8)
     for i, char in enumerate("ÀÉÎÕÜñçß"):
@@ -158,6 +171,8 @@ def test_the_charset_may_be_that_of_the_data(tmp_path: pathlib.Path, run_command
     code, out, _ = run_command(audit.main, f"--data=tsv:{folder}", "--charset=from_data")
     assert code == 0
     assert not [line for line in out if "characters outside" in line]
+    argv = f"--data=tsv:{folder}", "--charset=from_data:clusters"
+    assert run_command(audit.main, *argv).code == 0
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from small import small_config, write_words
 
 from crnn_jax import models, train
+from crnn_jax.auditing import before_training
 from crnn_jax.data.pipeline import train_batches
 from crnn_jax.data.training_set import open_training_set
 from crnn_jax.errors import UserError
@@ -85,7 +86,8 @@ def test_groups_on_both_sides_of_a_split_are_told(tmp_path, caplog):
 
 
 @pytest.mark.slow
-def test_every_image_is_looked_at_where_that_is_asked_for(tmp_path, caplog):
+def test_every_image_is_looked_at_where_that_is_asked_for(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(before_training, "_MOST_SEARCHED", 5)
     words = tmp_path / "words"
     words.mkdir()
     write_words(words, ["one", "two", "three", "four", "five", "six"])
@@ -105,6 +107,10 @@ def test_every_image_is_looked_at_where_that_is_asked_for(tmp_path, caplog):
     found = json.loads((tmp_path / "run" / "audit.json").read_text(encoding="utf-8"))
     assert "shared_image" in {finding["kind"] for finding in found["findings"]}
     assert "this run's network" in found["frames"]
+    told = "near-duplicates among 6 rows, which takes long (python -m crnn_jax.audit searches them)"
+    assert found["not_checked"][-1] == told
+    assert f"audit: not checked: {told}" in caplog.text
+    assert not found["nearest_pairs"]
     assert (tmp_path / "run" / "audit.html").stat().st_size > 1_000
     caplog.clear()
     train.train_and_evaluate(config, tmp_path / "run")

@@ -23,6 +23,7 @@ from crnn_jax.data.sources import Source
 from crnn_jax.data.spec import ON_DEVICE, Spec, parse_mixture
 
 JSON_FILE, PAGE_FILE = "audit.json", "audit.html"
+_MOST_SEARCHED = 100_000  # rows among which near-duplicates are found in minutes
 _LOG = logging.getLogger("crnn_jax")
 _REPORTED = ("unknown_character", "empty_label", "too_long_label")  # by the index
 
@@ -75,10 +76,14 @@ def look_at_images(
         charset=charset,
         charset_name=config.charset,
         frames=audit_lib.Frames(preprocess, frames, "this run's network"),
+        most_searched=_MOST_SEARCHED,
     )
     files.write_json(workdir / JSON_FILE, report.to_json(found))
     files.write_text(workdir / PAGE_FILE, page.to_html(found))
     _warn(found)
+    for what in found.not_checked:
+        if what.startswith("near-duplicates"):
+            _LOG.warning("audit: not checked: %s", what)
     _LOG.info("audit of the images: %s", workdir / PAGE_FILE)
     return found
 

@@ -37,6 +37,7 @@ from crnn_jax.errors import DataError
 
 NEAR = 64
 MOST_PAIRS = 1_000  # pairs that are listed, whatever their distance
+_LABELS = 8  # of equal images, that the detail names
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,10 @@ def check_duplicates(number: int, audited: AuditSet, charset: Charset | None) ->
         labels = {_compared(audited.source.label(i), charset): i for i in reversed(group)}
         if len(labels) > 1:
             texts = [audited.source.label(i) for i in sorted(labels.values())]
-            conflicting.add(rows, " / ".join(map(repr, texts)), labels=texts)
+            named = list(map(repr, texts[:_LABELS]))
+            if len(texts) > _LABELS:
+                named.append(f"{len(texts) - _LABELS:,} more")
+            conflicting.add(rows, " / ".join(named), labels=texts)
     return conflicting.findings() + repeated.findings()
 
 

@@ -20,6 +20,7 @@ from crnn_jax.pages import Pictures
 MAX_PICTURES = 400  # on the page; each is 2 to 6 kB
 _PER_FINDING = 24  # examples with pictures
 _PER_EXAMPLE = 4  # pictures of one example: a group of copies may be large
+_LABELS = 8  # of one example
 _PAIRS = 20  # nearest pairs of two sets
 _CHARACTERS = 400  # most frequent ones of a set
 
@@ -83,13 +84,15 @@ def _finding(audit: Audit, number: int, finding: Finding, pictures: Pictures) ->
 def _card(audit: Audit, rows: Sequence[Row], detail: str, pictures: Pictures) -> str:
     """Returns rows with their pictures, labels and places."""
     labels = list(dict.fromkeys(_visible(audit.label(row)) for row in rows))
+    if len(labels) > _LABELS:
+        labels[_LABELS:] = [f"and {len(labels) - _LABELS:,} more labels"]
     several = len({row.set for row in rows}) > 1
     places = [
         (f"{audit.sets[row.set].name}: " if several else "") + audit.where(row)
         for row in rows[:_PER_EXAMPLE]
     ]
     if len(rows) > _PER_EXAMPLE:
-        places.append(f"and {len(rows) - _PER_EXAMPLE} more rows")
+        places.append(f"and {len(rows) - _PER_EXAMPLE:,} more rows")
     shown_rows = [(audit.sets[row.set].source, row.row) for row in rows[:_PER_EXAMPLE]]
     return (
         f'<div class="card">{pictures.of(shown_rows)}'

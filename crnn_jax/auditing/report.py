@@ -16,6 +16,7 @@ from crnn_jax.auditing.rows import AuditSet, Row
 from crnn_jax.auditing.shapes import label_lengths, quantiles
 
 _EXAMPLES = 3  # of each finding in the text
+_ROWS = 4  # of an example there: a group of copies may be large
 _CHARACTERS = 12  # outside the charset, in the text
 _WIDTH = 100
 _FORMAT = 1  # of the JSON; grows when fields change their meaning
@@ -174,9 +175,11 @@ def example_line(audit: Audit, example: Example) -> str:
     """Returns the rows of an example with their labels, and its detail."""
     different = len({row.set for row in example.rows}) > 1
     named = []
-    for row in example.rows:
+    for row in example.rows[:_ROWS]:
         prefix = f"{audit.sets[row.set].name}: " if different else ""
         named.append(f"{prefix}{audit.where(row)} {shown(audit.label(row))}")
+    if len(example.rows) > _ROWS:
+        named.append(f"{len(example.rows) - _ROWS:,} more rows")
     return " = ".join(named) + (f": {example.detail}" if example.detail else "")
 
 
