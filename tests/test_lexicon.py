@@ -174,7 +174,8 @@ def test_a_lexicon_pickles():
     )
 
 
-def test_reading_in_batches_with_words_of_each_image_and_of_all(smoke_run):
+def test_reading_in_batches_with_words_of_each_image_and_of_all(smoke_run, caplog):
+    caplog.set_level(logging.WARNING, logger="crnn_jax")
     model = Recognizer.load(smoke_run)
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (32, 64), np.uint8) for _ in range(5)]
@@ -197,6 +198,12 @@ def test_reading_in_batches_with_words_of_each_image_and_of_all(smoke_run):
     assert {reading.text for reading in read(shared, None)} <= {"one", "zebra"}
     assert all(not reading.alternatives for reading in read(shared, None))
     assert read("lexicon", lambda i: ["x" * 500])[0].text == "", "it fits no image"
+    foreign = read("lexicon", lambda i: own[i] if i else ["你好", "世界"])
+    assert (foreign[0].text, foreign[0].confidence) == ("", 0.0), "others are read all the same"
+    assert all(reading.text for reading in foreign[1:])
+    assert "'你好, 世界', have none of the model's characters" in caplog.text
+    with pytest.raises(UserError, match="own lexicon has no word that the model can read"):
+        read("lexicon", lambda i: [" "])
     with pytest.raises(UserError, match="unknown decoder 'lexicn': did you mean 'lexicon'"):
         make_decoder("lexicn")
 

@@ -9,6 +9,7 @@ others are computed by the bit-parallel routine of rapidfuzz.
 from __future__ import annotations
 
 import functools
+import logging
 import pathlib
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
@@ -26,6 +27,9 @@ from crnn_jax.ctc.score import score_strings
 from crnn_jax.decode.candidates import Candidate
 from crnn_jax.decode.greedy import best_path
 from crnn_jax.decode.words import encoded_words, load_words
+from crnn_jax.errors import UserError
+
+_LOG = logging.getLogger("crnn_jax")
 
 DISTANCE = 3  # edits between the reading and the words that are scored
 SMALL = 2_000  # words that are all scored
@@ -75,14 +79,27 @@ class LexiconDecoder:
           UserError: neither the decoder nor the image has words.
         """
         lexicon = self._lexicon or _own_lexicon(tuple(words), charset)
+        if lexicon is None:
+            return []
         ids = np.asarray(found.ids[row, : found.lengths[row]])
         log_probs, frames = np.asarray(found.log_probs[row]), int(found.counts[row])
         return lexicon.best(log_probs, frames, ids, self._count, self._distance)
 
 
 @functools.lru_cache(maxsize=64)  # the words of a photograph share its lexicon
-def _own_lexicon(words: tuple[str, ...], charset: Charset) -> Lexicon:
-    return Lexicon(words, charset, "the image's own lexicon")
+def _own_lexicon(words: tuple[str, ...], charset: Charset) -> Lexicon | None:
+    """Returns the lexicon of an image's words; None where the model can spell none of them."""
+    try:
+        return Lexicon(words, charset, "the image's own lexicon")
+    except UserError:
+        if not any(map(str.strip, words)):
+            raise
+        # Other images have words that it can spell.
+        _LOG.warning(
+            "an image's own words, %.60r, have none of the model's characters: nothing is read",
+            ", ".join(words),
+        )
+        return None
 
 
 class Lexicon:
