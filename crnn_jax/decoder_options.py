@@ -22,7 +22,8 @@ OWN_WORDS = "each image's own"
 _LEXICON, _BEAM, _GREEDY = "lexicon", "beam", "greedy"
 _OWN, _NONE = "own", "none"  # lexicons that are no files
 _PUNCTUATION = ".,;:!?)"  # that may follow a word in a line
-_SEARCHED = ("lm", "pattern")  # options that the beam search alone knows
+_SEARCHED = ("lm", "pattern")  # options that ask for the beam search
+_OF_BEAM = (*_SEARCHED, "lm_bonus", "beam_width")  # that it alone knows
 _OPTIONS = (
     "decoder", "lexicon", "escape", "lines", "lm", "lm_order", "lm_weight", "lm_bonus", "lm_tuned",
     "pattern", "allow", "block", "beam_width",
@@ -84,26 +85,41 @@ def given(args: argparse.Namespace) -> bool:
 def variants(args: argparse.Namespace) -> list[tuple[str, argparse.Namespace]]:
     """Returns what is asked for once per lexicon: what to add to a model's name, and arguments.
 
+    Options of a lexicon that is a file are of no other. Files of one name are told by their paths.
+
     Raises:
-      UserError: the same words twice, or none for a decoder that needs some.
+      UserError: the same words twice, none for a decoder that needs some, or own ones for another.
     """
+    if len(set(args.lexicon)) < len(args.lexicon):
+        raise UserError("--lexicon is given twice with the same words: give each once")
     if _NONE in args.lexicon and args.decoder == _LEXICON:
         raise UserError("--lexicon=none is without words, and --decoder=lexicon: leave one out")
-    found = []
-    for lexicon in args.lexicon or [_NONE]:
+    lexicons = args.lexicon or [_NONE]
+    has_file = not set(lexicons) <= {_OWN, _NONE}
+    ways = []
+    for lexicon in lexicons:
         own = argparse.Namespace(**vars(args))
         own.lexicon = "" if lexicon in (_OWN, _NONE) else lexicon
         if lexicon == _OWN:
             if args.decoder not in ("", _LEXICON):
                 raise UserError(f"--lexicon=own is read by --decoder=lexicon, not {args.decoder}")
+            for option in _OF_BEAM:
+                if getattr(args, option):
+                    raise UserError(
+                        f"--lexicon=own takes no --{option}: it scores all words of an image, "
+                        "without a beam search; leave one of them out"
+                    )
             own.decoder = _LEXICON
-        if lexicon == _NONE:
+        if not own.lexicon and has_file:
             own.escape, own.lines = None, False
-        words = describe_lexicon(own)
-        suffix = f", {words} words" if len(args.lexicon) > 1 and words else ""
-        found.append((suffix, own))
-    if len({suffix for suffix, _ in found}) < len(found):
-        raise UserError("--lexicon is given twice with the same words: give each once")
+        ways.append(own)
+    if len(ways) == 1:
+        return [("", ways[0])]
+    names = [describe_lexicon(own) for own in ways]
+    found = []
+    for name, own in zip(names, ways, strict=True):
+        words = own.lexicon or name if names.count(name) > 1 else name
+        found.append((f", {words} words" if words else "", own))
     return found
 
 
@@ -129,7 +145,7 @@ def check_options(args: argparse.Namespace) -> None:
         raise unknown_name("decoder", name, DECODERS)
     if args.lexicon and name == _GREEDY:
         raise UserError(f"--decoder={name} uses no lexicon: leave --decoder or --lexicon out")
-    for option in (*_SEARCHED, "lm_bonus", "beam_width"):
+    for option in _OF_BEAM:
         if getattr(args, option) and name != _BEAM:
             raise UserError(
                 f"--{option} is for the beam search, and --decoder is {name}: write --decoder=beam"

@@ -182,8 +182,22 @@ def test_several_lexicons_are_ways_of_one_evaluation(words):
         ways("--lexicon=own", "--lexicon=own")
     with pytest.raises(UserError, match="not beam"):
         ways("--lexicon=own", "--decoder=beam")
-    without, outside = ways("--lexicon=none", f"--lexicon={words}", "--escape=6")
-    assert options.decoder_name(without[1]) == "greedy"
-    assert options.decoder_name(outside[1]) == "beam"
+    for option in ("--lm=x", "--pattern=a", "--lm_bonus=1", "--beam_width=8"):
+        name = option.partition("=")[0]
+        with pytest.raises(UserError, match=f"--lexicon=own takes no {name}: .* leave one of"):
+            ways("--lexicon=own", f"--lexicon={words}", option)
+    found = ways("--lexicon=none", "--lexicon=own", f"--lexicon={words}", "--escape=6", "--lines")
+    for _, way in found:
+        options.check_options(way)
+    assert [options.decoder_name(way) for _, way in found] == ["greedy", "lexicon", "beam"]
+    for alone in ("none", "own"):
+        with pytest.raises(UserError, match="add --lexicon=FILE"):
+            options.check_options(ways(f"--lexicon={alone}", "--escape=6")[0][1])
+    (words.parent / "b").mkdir()
+    other = words.parent / "b" / words.name
+    found = ways("--lexicon=own", f"--lexicon={words}", f"--lexicon={other}")
+    assert [suffix for suffix, _ in found] == [
+        ", each image's own words", f", {words} words", f", {other} words"
+    ]  # fmt: skip
     with pytest.raises(UserError, match="without words"):
         ways("--decoder=lexicon", "--lexicon=none")
