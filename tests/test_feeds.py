@@ -127,6 +127,23 @@ def test_a_bank_of_another_size_is_refused(words, tmp_path):
         opened(config_of(f"bank:{tmp_path}/b.npz"))
 
 
+def test_rows_that_a_bank_leaves_out_are_named(words, tmp_path):
+    make_bank(words, tmp_path / "b.npz", width=64)
+    spec = f"0.5*tsv:{words}::rows=1:12 + 0.5*bank:{tmp_path}/b.npz"
+    opened(config_of(spec, charset="chars:word123", unknown="skip")).write_skipped(tmp_path)
+    rows = (tmp_path / "skipped_rows.tsv").read_text().splitlines()
+    assert len([row for row in rows if "labels.tsv row" in row]) == 7  # with 4 to 10
+    assert [row.split("\t")[0] for row in rows[7:9]] == [
+        f"b: {tmp_path}/b.npz row {i}" for i in (0, 4)
+    ]
+
+
+def test_a_bank_with_wildcards_is_refused(words, tmp_path):
+    make_bank(words, tmp_path / "b.npz", width=64)
+    with pytest.raises(UserError, match=r"bank:.*\*.npz in .* a bank to train on is one file"):
+        opened(config_of(f"bank:{tmp_path}/*.npz"))
+
+
 @pytest.mark.parametrize(
     ("spec", "knobs", "message"),
     [

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import glob
 import logging
+import os
 import unicodedata
 from typing import Any
 
@@ -15,7 +17,7 @@ from crnn_jax.charset import Charset
 from crnn_jax.ctc.loss import check_labels
 from crnn_jax.data.feeds import BankArrays, BankRows, RenderedRows
 from crnn_jax.data.images import Preprocess
-from crnn_jax.data.index import WIDEN, Index, build_index
+from crnn_jax.data.index import WIDEN, Index, IndexReport, build_index
 from crnn_jax.data.spec import Spec
 from crnn_jax.errors import UserError
 from crnn_jax.synth import presets
@@ -112,8 +114,16 @@ def bank_rows(
     charset: Charset,
     preprocess: Preprocess,
     knobs: FrozenConfigDict | None,
-) -> tuple[BankRows, BankArrays]:
-    """Returns the part of every batch that comes from a bank on the device, and its arrays."""
+) -> tuple[BankRows, BankArrays, IndexReport]:
+    """Returns the part of every batch that comes from a bank on the device, and its arrays.
+
+    Returns also what became of the bank's rows.
+    """
+    if not os.path.exists(spec.location) and glob.has_magic(spec.location):
+        raise UserError(
+            f"{spec} in config.data.train: a bank to train on is one file; name each with a "
+            "weight, as in '0.5*bank:a.npz + 0.5*bank:b.npz', or make one of all their sets"
+        )
     bank = load_bank(spec.location)
     height, width, channels = bank.images.shape[1:]
     wanted = (preprocess.height, preprocess.channels)
@@ -125,7 +135,7 @@ def bank_rows(
             "--height, --width, --fit and --channels"
         )
     index = index_rows(config, [source], charset, preprocess, resized=False)
-    if index.report.skipped:
+    if index.report.skipped_counts:
         _LOG.warning("%s: %s", source.name, index.report.summary())
     chosen = [int(source.key(row)) for row in index.rows.tolist()]  # after rows=, split=, limit=
     labels = np.zeros((len(index), index.max_label_length), np.int32)
@@ -134,4 +144,4 @@ def bank_rows(
     arrays = BankArrays(
         bank.images[chosen], bank.widths[chosen], labels, index.labels.lengths.astype(np.int32)
     )
-    return BankRows(source.name, rows, knobs), arrays
+    return BankRows(source.name, rows, knobs), arrays, index.report

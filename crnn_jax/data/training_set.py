@@ -16,7 +16,7 @@ from crnn_jax.data import parts as parts_lib
 from crnn_jax.data.buckets import choose_buckets
 from crnn_jax.data.feeds import BankRows, Feed, RenderedRows
 from crnn_jax.data.images import Preprocess
-from crnn_jax.data.index import WIDEN, Index
+from crnn_jax.data.index import WIDEN, Index, IndexReport
 from crnn_jax.data.plan import BY_COLUMNS, EpochPlan, apportion
 from crnn_jax.data.sources import Source, open_source
 from crnn_jax.data.spec import ON_DEVICE, Spec, parse_mixture
@@ -43,6 +43,7 @@ class TrainingSet:
       assets: arrays of the feed's parts.
       steps_per_epoch: steps in a pass over the loaded rows; None for rendered text without end.
       eval_sources: validation sets.
+      reports: what became of the rows that are loaded, and of those of banks.
     """
 
     charset: Charset
@@ -54,6 +55,7 @@ class TrainingSet:
     assets: tuple[Any, ...]
     steps_per_epoch: int | None
     eval_sources: list[Source]
+    reports: tuple[IndexReport, ...]
 
     def fingerprints(self) -> dict[str, str]:
         """Returns a hash of every source's rows; resuming on changed data is refused."""
@@ -96,7 +98,7 @@ class TrainingSet:
 
     def write_skipped(self, workdir: pathlib.Path) -> None:
         """Names every row that is left out, and why, in `workdir/skipped_rows.tsv`."""
-        skipped = self.index.report.skipped if self.index else []
+        skipped = [row for report in self.reports for row in report.skipped]
         if skipped:
             lines = (f"{where}\t{reason}\n" for where, reason in skipped)
             (workdir / SKIPPED_FILE).write_text("".join(lines), encoding="utf-8")
@@ -120,23 +122,22 @@ def open_training_set(
     specs = [spec for _, spec in mixture]
     _check_knobs_are_used(config, specs)
     shares = _shares(config, mixture)
-    on_device = [spec.kind in ON_DEVICE for spec in specs]
-    _check_batch_by(config, any(on_device))
-    loaded = [(spec, open_source(spec)) for spec in specs if spec.kind not in ON_DEVICE]
-    banks = {i: open_source(spec) for i, spec in enumerate(specs) if spec.kind == "bank"}
-    sources = [source for _, source in loaded]
+    made = any(spec.kind in ON_DEVICE for spec in specs)
+    _check_batch_by(config, made)
+    opened = {i: open_source(spec) for i, spec in enumerate(specs) if spec.kind != "synth"}
+    loaded = [i for i in opened if specs[i].kind not in ON_DEVICE]
+    sources = [opened[i] for i in loaded]
     if sources and config.steps_per_dispatch > 1:
         raise UserError(
             f"config.steps_per_dispatch is {config.steps_per_dispatch}, and {sources[0].name} is "
             "loaded by the host, step by step: give 1, or make it a bank "
             "(python -m crnn_jax.synth.bank)"
         )
-    labelled = [*sources, *banks.values()]
-    if not config.data.train_on_test:
-        for spec, source in [*loaded, *((specs[i], bank) for i, bank in banks.items())]:
-            leaks.refuse_test_set(leaks.told_name(spec, source.name), len(source))
+    labelled = [*sources, *(source for i, source in opened.items() if i not in loaded)]
+    for i, source in opened.items() if not config.data.train_on_test else ():
+        leaks.refuse_test_set(leaks.told_name(specs[i], source.name), len(source))
     evaluated = _validation_sets(config)
-    before_training.look(loaded, evaluated)
+    before_training.look([(specs[i], opened[i]) for i in loaded], evaluated)
     charset = build_charset(config.charset, config.case, _labels(labelled) if labelled else None)
     if config.unknown == WIDEN and labelled:
         charset = _widened(charset, labelled)
@@ -145,24 +146,17 @@ def open_training_set(
     _check_direction(charset, labelled)
     index = plan = None
     label_length = _LABEL_STEP
+    reports = []
     if sources:
         index = parts_lib.index_rows(config, sources, charset, preprocess)
-        weights = [
-            weight
-            for (weight, _), device in zip(mixture, on_device, strict=True)
-            if weight is not None and not device
-        ]
-        rows = sum(r for r, device in zip(shares, on_device, strict=True) if not device)
+        reports.append(index.report)
+        weights = [weight for i in loaded if (weight := mixture[i][0]) is not None]
         # Rendered rows are as wide as can be, so that loaded ones need no widths of their own.
-        buckets = (
-            choose_buckets(index.widths, config.data.buckets)
-            if not any(on_device)
-            else (preprocess.widest,)
-        )
+        widest = (preprocess.widest,)
         plan = EpochPlan(
             index,
-            rows,
-            buckets,
+            sum(shares[i] for i in loaded),
+            widest if made else choose_buckets(index.widths, config.data.buckets),
             config.seed,
             weights or None,
             config.data.batch_by,
@@ -177,9 +171,10 @@ def open_training_set(
         if spec.kind == "synth":
             part, arrays = parts_lib.rendered_rows(config, spec, rows, charset, preprocess)
         elif spec.kind == "bank":
-            part, arrays = parts_lib.bank_rows(
-                config, spec, rows, banks[i], charset, preprocess, knobs
+            part, arrays, report = parts_lib.bank_rows(
+                config, spec, rows, opened[i], charset, preprocess, knobs
             )
+            reports.append(report)
         else:
             continue
         parts.append(part)
@@ -194,6 +189,7 @@ def open_training_set(
         assets=tuple(assets),
         steps_per_epoch=plan.steps_per_epoch if plan else _epoch(parts),
         eval_sources=[source for _, source in evaluated],
+        reports=tuple(reports),
     )
     _LOG.info("training %s", data.summary())
     return data
