@@ -16,8 +16,10 @@ from ml_collections import ConfigDict
 from crnn_jax import config as config_lib
 from crnn_jax import evaluate, files, processes
 from crnn_jax.charset import Charset
+from crnn_jax.data.spec import ON_DEVICE, parse_mixture
 from crnn_jax.data.training_set import TrainingSet
 from crnn_jax.errors import UserError
+from crnn_jax.recognizer import default_protocol
 
 CONFIG_FILE, CHARSET_FILE, RUN_FILE, SUMMARY_FILE = (
     "config.json",
@@ -103,8 +105,14 @@ class Workdir:
         data.write_skipped(self.path)
 
     def _check(self, config: ConfigDict, data: TrainingSet) -> None:
-        changed = changed_knobs(config_lib.load(self.path / CONFIG_FILE), config)
+        began = config_lib.load(self.path / CONFIG_FILE)
+        changed = changed_knobs(began, config)
         advice = "go on with the same config, or start in another --workdir"
+        if _loaded_weights(began) != _loaded_weights(config):
+            changed.append(
+                f"the weights in data.train ({began.data.train!r} there, {config.data.train!r} "
+                "here)"
+            )
         if changed:
             raise UserError(f"{self.path} holds another run: {', '.join(changed)}; {advice}")
         old, new = Charset.load(self.path / CHARSET_FILE), data.charset
@@ -113,7 +121,18 @@ class Workdir:
                 f"{self.path} holds a run with another charset ({_difference(old, new)}); {advice}"
             )
         before, now = self._fingerprints(), data.fingerprints()
-        # Validation sets may come and go; one of the same name must be the same.
+        there, here = (
+            (next((name for name in sets if name.startswith("eval: ")), ""), _protocol(knobs, new))
+            for sets, knobs in ((before, began), (now, config))
+        )
+        if there[0] and here[0] and there != here:  # its scores would be those of different exams
+            judges = [f"{n.removeprefix('eval: ')} by protocol {p}" for n, p in (there, here)]
+            raise UserError(
+                f"{self.path}: the best checkpoint is chosen by the first validation set "
+                f"({judges[0]} there, {judges[1]} here): give new sets after it in "
+                f"config.data.eval, leave config.protocol, or start in another --workdir"
+            )
+        # Other validation sets may come and go; one of the same name must be the same.
         names = [
             name
             for name in {**before, **now}
@@ -167,6 +186,20 @@ class Workdir:
         if processes.is_main():
             files.write_json(self.path / SUMMARY_FILE, summary)
         return summary
+
+
+def _loaded_weights(config: ConfigDict) -> list[float] | None:
+    """Returns how loaded rows are shared among their sets; None where nothing is said of it.
+
+    Rows made on the device have theirs in the fingerprints of their sets.
+    """
+    mixture = parse_mixture(config.data.train)
+    weights = [w for w, spec in mixture if w is not None and spec.kind not in ON_DEVICE]
+    return [round(weight / sum(weights), 6) for weight in weights] or None
+
+
+def _protocol(config: ConfigDict, charset: Charset) -> str:
+    return config.protocol or default_protocol(charset)
 
 
 def _difference(old: Charset, new: Charset) -> str:

@@ -300,6 +300,12 @@ def snapshot(folder: pathlib.Path) -> dict[str, bytes]:
         ("--config.seed=1", "seed (0 there, 1 here)"),
         ("--config.charset=latin94", "another charset (only here: ! \" # $ % & ' (); go on"),
         ("--config.data.train=tfds:rendered_words/tiny/test", "data has changed"),
+        ("--config.data.train=1*tfds:rendered_words/tiny/train", "weights in data.train"),
+        ("--config.protocol=62", "by protocol exact there, rendered_words by protocol 62"),
+        (
+            "--config.data.eval=tfds:rendered_words/tiny/test::name=a",
+            "exact there, a by protocol exact here",
+        ),
     ],
 )
 def test_workdir_of_another_run_is_refused_and_left_alone(
