@@ -13,6 +13,7 @@ from crnn_jax.scoring.readings_files import FORMATS, open_readings
 
 FILES = {
     "crnn_jax": "a/1.png\tHaus\thaus\t0.500000\n2.png\tx y\t\tnan\n",
+    "predict": "a/1.png\thaus\t0.500000\n2.png\t\t\t2.png: cannot be read\n",
     "tsv": "a/1.png\thaus\n2.png\t\n",
     "plain": "a/1.png haus\n2.png \n",
     "parseq": "a/1.png: haus\n2.png: \n",
@@ -36,6 +37,7 @@ def test_a_miniature_of_each_format(tmp_path: pathlib.Path, form: str, named: bo
     assert found.format == form
     assert [(row.key, row.text) for row in found.rows] == [("a/1.png", "haus"), ("2.png", "")]
     scores = {"crnn_jax": [0.5, None], "paddle": [0.5, 0.25], "paddle_json": [0.5, 0.25]}
+    scores["predict"] = [0.5, 0.0]
     assert [row.confidence for row in found.rows] == scores.get(form, [None, None])
     labels = ["Haus", "x y"] if form == "crnn_jax" else [None, None]
     assert [row.label for row in found.rows] == labels
@@ -56,6 +58,17 @@ def test_our_own_predictions_come_back(tmp_path: pathlib.Path) -> None:
         ("a.png", "two words", "to  words ", 0.125),
         ("b.png", "x", "", None),
     ]
+
+
+def test_what_predict_writes_may_begin_with_an_image_that_cannot_be_read(
+    tmp_path: pathlib.Path,
+) -> None:
+    lines = FILES["predict"].splitlines(keepends=True)
+    found = open_readings(str(write(tmp_path, "".join(reversed(lines)))))
+    assert found.format == "predict"
+    assert [(row.key, row.text) for row in found.rows] == [("2.png", ""), ("a/1.png", "haus")]
+    empty = open_readings(str(write(tmp_path, "2.png\t\t\t0.250000\n1.png\ta\tb\t1\n")))
+    assert empty.format == "crnn_jax", "a number is no reason"
 
 
 @pytest.mark.parametrize(
@@ -121,6 +134,7 @@ def test_lists_byte_order_marks_and_windows_line_ends(tmp_path: pathlib.Path) ->
     [
         ("crnn_jax", "1\ta\tb\t1\n2\ta\tb\n", "row 2: 3 columns instead of 4; expected crnn_jax"),
         ("crnn_jax", "1\ta\tb\tsure\n", "row 1: 'sure' is no number; expected"),
+        ("predict", "1\ta\t0.5\n2\tb\t1\twhy\n", "row 2: 4 columns instead of 3; expected"),
         ("tsv", "1\ta\n\n2\n", "row 3: 1 columns instead of 2; expected tsv: PATH, TAB, READING"),
         ("tsv", "1\ta\n2\t\xff\n".encode("latin-1"), "row 2: not UTF-8; convert the file"),
         ("plain", "1.png a\n2.png\n", "row 2: no space after the path, '2.png'; expected plain"),

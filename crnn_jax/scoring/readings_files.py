@@ -47,6 +47,7 @@ class ReadingsFile:
 # Formats, each with what a row of it is.
 FORMATS: dict[str, str] = {
     "crnn_jax": "PATH, TAB, LABEL, TAB, READING, TAB, CONFIDENCE",
+    "predict": "PATH, TAB, READING, TAB, CONFIDENCE, or PATH, three TABs, why it cannot be read",
     "tsv": "PATH, TAB, READING",
     "plain": "PATH without spaces, a space, READING",
     "parseq": "PATH, a colon, a space, READING",
@@ -104,8 +105,10 @@ def _format_of_file(path: Path) -> str:
     columns = line.split("\t")
     if len(columns) == 2:
         return "paddle" if re.fullmatch(r"\{.*\}", columns[1].strip()) else "tsv"
-    if len(columns) in (3, 4):
-        return "paddle" if len(columns) == 3 else "crnn_jax"
+    if len(columns) == 3:  # a row of either, unless another tells of an unreadable image
+        return "predict" if any(row.count("\t") == 3 for _, row in _lines(path)) else "paddle"
+    if len(columns) == 4:
+        return "predict" if _is_unreadable(columns) else "crnn_jax"
     if len(columns) == 1 and _PARSEQ.fullmatch(line):
         return "parseq"
     if len(columns) == 1 and " " in line.strip():
@@ -154,6 +157,19 @@ def _ours(line: str) -> FileReading:
     return FileReading(key, text, _score(confidence), label)
 
 
+def _is_unreadable(columns: list[str]) -> bool:
+    """Returns whether the columns say why there is no reading, and are none of `crnn_jax`."""
+    return columns[1:3] == ["", ""] and not re.fullmatch(r"[0-9.]+|nan", columns[3])
+
+
+def _predict(line: str) -> FileReading:
+    columns = line.split("\t")
+    if len(columns) == 4 and _is_unreadable(columns):
+        return FileReading(columns[0], "", 0.0)
+    key, text, confidence = _columns(line, 3)
+    return FileReading(key, text, _score(confidence))
+
+
 def _tsv(line: str) -> FileReading:
     key, text = _columns(line, 2)
     return FileReading(key, text)
@@ -192,6 +208,7 @@ def _paddle_label(key: str, value: Any) -> FileReading:
 
 _LINES: dict[str, Callable[[str], FileReading]] = {
     "crnn_jax": _ours,
+    "predict": _predict,
     "tsv": _tsv,
     "plain": _plain,
     "parseq": _parseq,
