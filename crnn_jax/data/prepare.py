@@ -1,8 +1,9 @@
 """Makes a TFDS set in ArrayRecord files of any image set, read as tfds:NAME/SPLIT.
 
-Image bytes stay as they are; labels, lexica and keys (for group=) come along. Several processes
-write whole shards. The same command goes on where it was stopped, and NAME takes further splits.
-Images that cannot be read are left out, counted, and named in SPLIT_left_out.tsv (exit status 1).
+Image bytes stay as they are; labels, lexica and keys (for group=) come along. Keys of sets that are
+joined begin with number and name, 1_words/a.png. Several processes write whole shards. The same
+command goes on where it was stopped, and NAME takes further splits. Images that cannot be read are
+left out, counted, and named in SPLIT_left_out.tsv (exit status 1).
 """
 
 from __future__ import annotations

@@ -7,8 +7,9 @@ Options: `rows=0:640` (contiguous, in order), `split=0:90` (percent by a hash of
 `group=REGEX` (searched in the row's key: its first capture group, or else the whole match, names
 the row's group, and a group never straddles a split), `limit=N`, `name=NAME`, `order=picture`
 (labels of right-to-left text that are written from left to right). They apply in this order: rows,
-split, limit. Options of some kinds alone: `OWNERS`. A location of files may hold the
-wildcards `*`, `?` and `**` (folders of any depth): what matches is read as one set.
+split, limit; of `synth:` the limit is what there is at all. Options of some kinds alone: `OWNERS`.
+A location of files may hold the wildcards `*`, `?` and `**` (folders of any depth): what matches is
+read as one set.
 """
 
 from __future__ import annotations
