@@ -210,6 +210,8 @@ def test_a_name_wins_over_the_text():
         ("-%#,.;:", "chars:abc", "they lack '-', '%', '#', ',', ';' and 1 more; change"),
         ("date-iso?", "digits", "they lack"),
         ("date_is", "latin94", r"did you mean 'date_iso'\? .* the text itself is '\(\?:date_is\)'"),
+        ("date-iso", "latin94", r"did you mean 'date_iso'\? .* itself is '\(\?:date-iso\)'"),
+        ("IBAN", "alnum36", r"unknown pattern 'IBAN': did you mean 'iban'\?"),
         ("א+", "latin94", "written from right to left"),
         (".+", "chars:אבג12", "'.' matches letters that are written from right to left"),
         (".*a.{14}b", "alnum36", "too intricate"),

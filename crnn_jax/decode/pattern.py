@@ -27,7 +27,7 @@ from crnn_jax.automata.regex import too_intricate
 from crnn_jax.charset import Charset
 from crnn_jax.decode.automaton import Automaton
 from crnn_jax.decode.named_patterns import PATTERNS
-from crnn_jax.errors import UserError, unknown_name
+from crnn_jax.errors import UserError
 
 __all__ = ["PATTERNS", "compile_pattern"]
 
@@ -72,12 +72,13 @@ def _expression(pattern: str) -> str:
     """Returns the regular expression of a name, or the pattern itself."""
     if pattern in PATTERNS:
         return PATTERNS[pattern]
-    # A name misspelled would be a pattern of one text.
-    if re.fullmatch(r"[a-z0-9_]+", pattern) and difflib.get_close_matches(
-        pattern, PATTERNS, n=1, cutoff=0.75
-    ):
+    # A name misspelled, or spelled as IBAN or date-iso, would be a pattern of one text.
+    name = pattern.lower().replace("-", "_")
+    near = difflib.get_close_matches(name, PATTERNS, n=1, cutoff=0.75)
+    if near and re.fullmatch("[a-z0-9_]+", name):
         raise UserError(
-            f"{unknown_name('pattern', pattern, PATTERNS)}; the text itself is '(?:{pattern})'"
+            f"unknown pattern {pattern!r}: did you mean {near[0]!r}? valid: "
+            f"{', '.join(sorted(PATTERNS))}; the text itself is '(?:{pattern})'"
         )
     return pattern
 
