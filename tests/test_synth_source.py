@@ -84,6 +84,9 @@ def test_presets_have_every_knob_and_valid_values(name):
         ("patterns", "0.5", "both a share and a regular expression"),
         ("line_words", "0:2", "1 text or more"),
         ("margin_y", "0:0.5", "below 0.45"),
+        ("blur", "0:1", "positive"),
+        ("weight", "0:0.2", "less than 0.18 em"),
+        ("perspective", "0:0.8", "below 0.8"),
     ],
 )
 def test_values_that_cannot_be(key, text, message):

@@ -64,7 +64,7 @@ def plain_knobs() -> ConfigDict:
     synth.wave_share = 0.0  # text on a wave
     synth.wave = (0.02, 0.1)  # amplitude, em
     synth.perspective_share = 0.0  # seen from one side or from above
-    synth.perspective = (0.05, 0.3)  # one end is smaller by this
+    synth.perspective = (0.05, 0.3)  # one end is smaller by this, below 0.8
     synth.elastic_share = 0.0  # smooth random displacement
     synth.elastic = (0.01, 0.04)  # of the height
     synth.margin_x = (0.06, 0.12)  # left and right of the ink, of the height; below 0 cuts slivers
@@ -72,7 +72,10 @@ def plain_knobs() -> ConfigDict:
     synth.line_box_share = 0.0  # room for ascenders and descenders that the text may lack
 
     # Ink.
-    synth.weight = (0.0, 0.0)  # strokes bolder or, below 0, thinner, em
+    synth.weight = (
+        0.0,
+        0.0,
+    )  # strokes bolder or, below 0, thinner, em; with the outline below 0.18
     synth.contrast = (1.0, 1.0)  # between text and ground, of full scale; at least 0.15
     synth.dark_share = 1.0  # dark text on lighter ground; the others are light on darker
     synth.saturation = (0.0, 0.0)  # of the colours of text and ground; colour images
@@ -150,19 +153,21 @@ def comments() -> dict[str, str]:
 
 
 # What a knob may be, by its name; shares are checked as such, the others are free.
-_POSITIVE = ("stretch", "lowres", "jpeg", "gamma", "motion", "defocus")
+_POSITIVE = ("stretch", "lowres", "jpeg", "gamma", "motion", "defocus", "blur")
 _NOT_NEGATIVE = (
     "words", "random", "numbers", "prices", "dates", "codes", "patterns", "temper", "lower",
     "title", "upper", "mixed", "spacing_jitter", "baseline_jitter", "size_jitter", "tilt_jitter",
     "wave", "perspective", "elastic", "contrast", "saturation", "gradient", "outline", "shadow",
     "shadow_offset", "glow", "bevel", "texture", "ink_texture", "neighbours", "beside", "rolling",
-    "strokes", "stains", "occlusion", "light", "shade", "blur", "noise", "shot", "speckle", "salt",
+    "strokes", "stains", "occlusion", "light", "shade", "noise", "shot", "speckle", "salt",
     "tone",
 )  # fmt: skip
 _AT_MOST_ONE = (
     "contrast", "shadow", "texture", "ink_texture", "stains", "light", "shade", "salt", "lowres",
     "punctuation", "gradient",
 )  # fmt: skip
+_BOLDEST = 0.18  # em: so far from the outlines their distance is known
+_FARTHEST = 0.8  # perspective beyond which the far end of a text is a dot
 
 
 def parse_range(what: str, text: str, kind: type) -> tuple[Any, Any]:
@@ -209,6 +214,16 @@ def check_knobs(synth: ConfigDict) -> None:
         raise UserError(
             f"config.synth.patterns is {synth.patterns} and config.synth.pattern "
             f"{synth.pattern!r}: give both a share and a regular expression, or neither"
+        )
+    bolder = synth.weight[1] + (synth.outline[1] if synth.outline_share else 0.0)
+    if not bolder < _BOLDEST:
+        raise UserError(
+            f"config.synth.weight is {synth.weight} and outline {synth.outline} (share "
+            f"{synth.outline_share}): give what makes strokes bolder by less than {_BOLDEST} em"
+        )
+    if not synth.perspective[1] < _FARTHEST:
+        raise UserError(
+            f"config.synth.perspective is {synth.perspective}: give numbers below {_FARTHEST}"
         )
     if synth.margin_y[1] >= 0.45 or synth.margin_y[0] <= -0.2 or synth.margin_x[0] <= -0.2:
         raise UserError(
