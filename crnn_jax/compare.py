@@ -129,7 +129,7 @@ def compare(
     )
     groups: tuple[Change, ...] = ()
     if old is not None:
-        known = set(old.classes)
+        known = set("".join(old.classes))  # a class may be several characters long
         groups = (
             _sum("characters of the old charset", characters, lambda char: char in known),
             _sum("new characters", characters, lambda char: char not in known),

@@ -58,6 +58,8 @@ def test_groups_and_total_add_up():
     known, new = comparison.groups
     assert (known.count, known.before, known.after) == (12, 12, 10)
     assert (new.count, new.before, new.after) == (3, 0, 3)
+    clusters = Charset((*"abcefh", "su"), "keep")
+    assert compare(BEFORE, AFTER, clusters).groups == (known, new)
     assert comparison.total == Change("all characters", 15, 12, 13)
     assert compare(BEFORE, AFTER).groups == ()
 
