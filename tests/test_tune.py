@@ -33,7 +33,7 @@ from crnn_jax.decode.weight_search import (
 )
 from crnn_jax.decode.weight_search import tune as try_all
 from crnn_jax.errors import UserError
-from crnn_jax.scoring.significance import RowScores
+from crnn_jax.scoring.significance import RowScores, paired_test
 
 ABC = build_charset("abcd", "keep")
 WORDS = ("abba", "cabb", "dadda", "badb", "cadcad", "abacab", "dabba", "cabbad")
@@ -164,6 +164,11 @@ def test_no_row_chooses_its_own_weights():
     assert trial(a, tuning.coarse[a]).word_accuracy == 0.5
     same = Tuning({NONE: scored([0] * 6), a: scored([1, 0, 1, 1, 0, 1])}, {})
     assert same.crossed(halves).correct.tolist() == [1, 0, 1, 1, 0, 1]
+    # Where nothing is in the other half, nothing was chosen by it.
+    assert same.crossed(np.zeros(6, bool)) is None
+    assert same.crossed(np.ones(6, bool)) is None
+    test = paired_test(same.coarse[NONE], same.coarse[a], "words")
+    assert "not measured on others" in tune._told(same, a, test, None)
 
 
 def test_around():

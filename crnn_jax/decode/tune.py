@@ -88,10 +88,10 @@ def main(argv: Sequence[str]) -> int:
     scores = {**tuning.coarse, **tuning.fine}
     groups = row_groups([source.key(i) for i in range(len(source))], spec)
     none = scores[search_lib.NONE]
-    crossed = paired_test(none, tuning.crossed(_halves(groups)), source.name)
+    others = tuning.crossed(_halves(groups))
+    crossed = None if others is None else paired_test(none, others, source.name)
     chosen = paired_test(none, scores[best], source.name)
-    assert crossed is not None  # `tune` refuses labels of which nothing counts
-    assert chosen is not None
+    assert chosen is not None  # `tune` refuses labels of which nothing counts
     print(_grid(tuning, best).text())
     print(_told(tuning, best, chosen, crossed))
     widths = [
@@ -112,7 +112,7 @@ def main(argv: Sequence[str]) -> int:
                 "protocol": protocol,
                 "width": args.width,
                 "chosen": chosen.to_json(),
-                "crossed": crossed.to_json(),
+                "crossed": crossed and crossed.to_json(),
                 "edges": tuning.edges(best),
                 "tried": [t._asdict() | t.weights._asdict() for t in tuning.trials],
             },
@@ -171,7 +171,7 @@ def _grid(tuning: Tuning, best: Weights) -> Section:
     )
 
 
-def _told(tuning: Tuning, best: Weights, chosen: PairedTest, crossed: PairedTest) -> str:
+def _told(tuning: Tuning, best: Weights, chosen: PairedTest, crossed: PairedTest | None) -> str:
     """Returns what was chosen, and how sure it is to be better than no language model."""
 
     def lines() -> Iterator[str]:
@@ -180,6 +180,12 @@ def _told(tuning: Tuning, best: Weights, chosen: PairedTest, crossed: PairedTest
             ("on these images, by which they were chosen", chosen),
             ("chosen on one half of them, measured on the other, both ways", crossed),
         ):
+            if test is None:
+                yield (
+                    "not measured on others than those that chose: all that count are of one half "
+                    "of the groups; give more images, or another group="
+                )
+                continue
             accuracy, cer = test.word_accuracy, test.cer
             yield f"{name} ({test.count} images):"
             for metric, d in (("word accuracy", accuracy), ("CER", cer)):

@@ -183,8 +183,10 @@ class Tuning(NamedTuple):
                 edges.append(f"{name} {value:g}")
         return edges
 
-    def crossed(self, halves: np.ndarray) -> RowScores:
+    def crossed(self, halves: np.ndarray) -> RowScores | None:
         """Returns scores in which no row takes part in the choice of its own weights.
+
+        None where all rows that count are of one half.
 
         Args:
           halves: (N,), whether a row belongs to the second half. The coarse grid's best weights of
@@ -195,7 +197,9 @@ class Tuning(NamedTuple):
         columns: list[np.ndarray] = []
         sides = []
         for side in (False, True):
-            found = (trial(w, s.where(halves == side)) for w, s in self.coarse.items())
+            found = [trial(w, s.where(halves == side)) for w, s in self.coarse.items()]
+            if math.isnan(found[0].word_accuracy):
+                return None
             sides.append(self.coarse[min(found, key=lambda t: t.rank).weights])
         for name in RowScores.__dataclass_fields__:
             first, second = (getattr(scores, name) for scores in sides)
