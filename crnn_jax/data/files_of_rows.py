@@ -5,10 +5,16 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from crnn_jax.errors import DataError, ImageError
+
+if TYPE_CHECKING:
+    from crnn_jax.data.sources import Source
 
 
 def existing(kind: str, location: str) -> Path:
@@ -23,10 +29,20 @@ def existing(kind: str, location: str) -> Path:
     return path
 
 
-def check_unchanged(opened: str, now: str, path: Path) -> None:
-    """Raises if a source that was unpickled finds other rows than it had when it was opened."""
+def check_unchanged(opened: str, now: str, path: Path) -> str:
+    """Returns the hash of a source's rows.
+
+    Args:
+      opened: of the rows that a source had which was unpickled; '' while it is opened.
+      now: of those that it finds.
+      path: for the message.
+
+    Raises:
+      DataError: they differ.
+    """
     if opened and opened != now:
         raise DataError(f"{path} has changed since it was opened: start again")
+    return now
 
 
 def read_list(path: Path) -> bytes:
@@ -60,9 +76,23 @@ def file_size(path: Path) -> int:
         return -1
 
 
-def fingerprint_rows(rows: Iterable[tuple[str, str, int]]) -> str:
-    """Returns a hash of (key, label, bytes of the image file) of every row, in order."""
-    return digest(f"{key}\0{label}\0{num_bytes}" for key, label, num_bytes in rows)
+def fingerprint(
+    source: Source,
+    rows: Sequence[int] | np.ndarray | None,
+    num_bytes: Callable[[int], int],
+    key: Callable[[int], str] | None = None,
+) -> str:
+    """Returns a hash of key, label and size of every row, in order.
+
+    Args:
+      source: of the rows.
+      rows: their numbers; all when None.
+      num_bytes: of a row's image file.
+      key: of a row; the source's when None.
+    """
+    key = key or source.key
+    chosen = range(len(source)) if rows is None else map(int, rows)
+    return digest(f"{key(i)}\0{source.label(i)}\0{num_bytes(i)}" for i in chosen)
 
 
 def digest(texts: Iterable[str]) -> str:

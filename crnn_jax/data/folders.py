@@ -62,7 +62,7 @@ class _FolderSource:
         self.name = folder.name or str(folder)
         self._folder = folder
         self._digest = ""
-        self._digest = files_of_rows.digest(map("\0".join, self._rows))
+        len(self)  # reads the folder
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "_rows"}
@@ -80,7 +80,7 @@ class _FolderSource:
             if not files_of_rows.is_utf8(file):
                 raise DataError(f"a file name in {self._folder} is not UTF-8, {file!a}: rename it")
         now = files_of_rows.digest(map("\0".join, rows))
-        files_of_rows.check_unchanged(self._digest, now, self._folder)
+        self._digest = files_of_rows.check_unchanged(self._digest, now, self._folder)
         return rows
 
     def _find(self, names: list[str]) -> list[tuple[str, str]]:
@@ -109,10 +109,8 @@ class _FolderSource:
         return f"{self.name}/{self.key(i)}"
 
     def fingerprint(self, rows: Sequence[int] | np.ndarray | None = None) -> str:
-        rows = range(len(self)) if rows is None else rows
-        return files_of_rows.fingerprint_rows(
-            (self.key(i), self.label(i), files_of_rows.file_size(self._folder / self.key(i)))
-            for i in rows
+        return files_of_rows.fingerprint(
+            self, rows, lambda i: files_of_rows.file_size(self._folder / self.key(i))
         )
 
 

@@ -110,7 +110,7 @@ class _ListedSource:
         self.name = name
         self._path, self._read, self._root, self._fields = path, read, root, fields
         self._digest = ""
-        self._digest = self._table.digest
+        len(self)  # reads the list
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "_table"}
@@ -119,7 +119,7 @@ class _ListedSource:
     def _table(self) -> _Table:
         folders = [self._root] if self._root else [self._path.parent, self._path.parent / "images"]
         table = _Table(self._path, self._read, self._fields, folders)
-        files_of_rows.check_unchanged(self._digest, table.digest, self._path)
+        self._digest = files_of_rows.check_unchanged(self._digest, table.digest, self._path)
         return table
 
     def __len__(self) -> int:
@@ -144,10 +144,8 @@ class _ListedSource:
         return f"{self._path.name} row {self._table.numbers[i]} ({self.key(i)})"
 
     def fingerprint(self, rows: Sequence[int] | np.ndarray | None = None) -> str:
-        rows = range(len(self)) if rows is None else rows
-        return files_of_rows.fingerprint_rows(
-            (self.key(i), self.label(i), files_of_rows.file_size(self._table.image_path(i)))
-            for i in rows
+        return files_of_rows.fingerprint(
+            self, rows, lambda i: files_of_rows.file_size(self._table.image_path(i))
         )
 
 

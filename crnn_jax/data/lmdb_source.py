@@ -128,10 +128,7 @@ class _LmdbSource:
         return f"{self.name} {self.key(i)}"
 
     def fingerprint(self, rows: Sequence[int] | np.ndarray | None = None) -> str:
-        rows = range(len(self)) if rows is None else rows
-        return files_of_rows.fingerprint_rows(
-            (self.key(i), self.label(i), self._num_bytes(i)) for i in map(int, rows)
-        )
+        return files_of_rows.fingerprint(self, rows, self._num_bytes)
 
     def _num_bytes(self, i: int) -> int:
         with self._environment.begin(buffers=True) as reader:

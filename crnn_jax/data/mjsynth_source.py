@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import array
 import functools
-import hashlib
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,7 +45,7 @@ class _MjsynthSource:
         self.name = f"mjsynth_{part}"
         self._path, self._annotation = path, f"annotation_{part}.txt"
         self._digest = ""
-        self._digest = self._rows.digest
+        len(self)  # reads the annotation
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key not in ("_rows", "_tar")}
@@ -69,7 +68,8 @@ class _MjsynthSource:
                 f"{where} cannot be read ({error.strerror}): give the folder that holds it"
             ) from None
         rows = _Annotation(data, where)
-        files_of_rows.check_unchanged(self._digest, rows.digest, self._path)
+        digest = files_of_rows.bytes_digest(data)
+        self._digest = files_of_rows.check_unchanged(self._digest, digest, self._path)
         return rows
 
     def __len__(self) -> int:
@@ -97,8 +97,7 @@ class _MjsynthSource:
 
     def fingerprint(self, rows: Sequence[int] | np.ndarray | None = None) -> str:
         # Sizes of nine million files would take minutes to ask for: the names are all there is.
-        chosen = range(len(self)) if rows is None else map(int, rows)
-        return files_of_rows.fingerprint_rows((self.key(i), self.label(i), 0) for i in chosen)
+        return files_of_rows.fingerprint(self, rows, lambda i: 0)
 
 
 class _Annotation:
@@ -107,7 +106,6 @@ class _Annotation:
     _ROW = re.compile(rb"(?:\./)?((?:[^/\s]+/)*[^/\s_]+_[^/\s_]+_[0-9]+\.[A-Za-z]+)(?: [0-9]+)?\s*")
 
     def __init__(self, data: bytes, where: str):
-        self.digest = hashlib.blake2b(data, digest_size=16).hexdigest()
         bounds, numbers, offset = array.array("q"), array.array("l"), 0
         for number, line in enumerate(data.splitlines(keepends=True), start=1):
             match = self._ROW.fullmatch(line)

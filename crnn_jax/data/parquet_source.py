@@ -168,9 +168,8 @@ class _ParquetSource:
 
     def fingerprint(self, rows: Sequence[int] | np.ndarray | None = None) -> str:
         # The sizes of single images stand in the data alone, which would all have to be read.
-        chosen = range(len(self)) if rows is None else map(int, rows)
         size = self._path.stat().st_size
-        return files_of_rows.fingerprint_rows((self.key(i), self.label(i), size) for i in chosen)
+        return files_of_rows.fingerprint(self, rows, lambda i: size)
 
 
 class _Held:

@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 
 from crnn_jax.data import builders, images
-from crnn_jax.data.files_of_rows import fingerprint_rows
+from crnn_jax.data.files_of_rows import fingerprint
 from crnn_jax.errors import DataError, ImageError
 
 # Sets of rendered words and the arguments with which their builder is opened.
@@ -193,6 +193,5 @@ class _TfdsSource:
         return f"{self.name} record {self._numbers[i]}{told}"
 
     def fingerprint(self, rows: Sequence[int] | np.ndarray | None = None) -> str:
-        labels, _, sizes = self._texts
-        rows = range(len(self)) if rows is None else rows
-        return fingerprint_rows((self.key(i), labels[i], int(sizes[i])) for i in rows)
+        sizes = self._texts[2]
+        return fingerprint(self, rows, lambda i: int(sizes[i]))

@@ -66,8 +66,7 @@ class _CropsSource:
     def _rows(self) -> list[Crop]:
         data = files_of_rows.read_list(self._path)
         now = files_of_rows.bytes_digest(data)
-        files_of_rows.check_unchanged(self._digest, now, self._path)
-        self._digest = now
+        self._digest = files_of_rows.check_unchanged(self._digest, now, self._path)
         return self._read(data, self._path)
 
     def _file(self, i: int) -> Path:
@@ -119,14 +118,11 @@ class _CropsSource:
         return f"{self._path.name} rectangle {self.key(i)}"
 
     def fingerprint(self, rows: Sequence[int] | np.ndarray | None = None) -> str:
-        chosen = range(len(self)) if rows is None else map(int, rows)
-        return files_of_rows.fingerprint_rows(
-            (
-                f"{self.key(i)} {self._rows[i].box}",
-                self.label(i),
-                files_of_rows.file_size(self._file(i)),
-            )
-            for i in chosen
+        return files_of_rows.fingerprint(
+            self,
+            rows,
+            lambda i: files_of_rows.file_size(self._file(i)),
+            lambda i: f"{self.key(i)} {self._rows[i].box}",
         )
 
 
