@@ -16,6 +16,7 @@ from drawn_texts import (
     ALL_KINDS,
     ALL_STYLES,
     CHARACTERS,
+    batch_of,
     build,
     strings,
 )
@@ -112,6 +113,22 @@ def test_text_file(tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture) -> 
     said = [record.getMessage() for record in caplog.records if record.name == "crnn_jax"]
     assert len(said) == 2
     assert "4 of 204 texts left out: 3 hold characters" in said[0]
+
+
+def test_right_to_left_texts_are_drawn_as_they_are_seen(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "texts.txt"
+    path.write_text("שלום\nעולם\nתודה רבה\n12 אב\n", encoding="utf-8")
+    characters = " !12" + "".join(map(chr, range(0x5D0, 0x5EB)))
+    charset = build_charset("chars:" + characters, "keep")
+    settings = plain()
+    settings.text_file, settings.punctuation = str(path), 1.0
+    built = build_texts(settings, charset, characters, "train", 16, None)
+    batch = batch_of(built, 64)
+    drawn = {"".join(characters[g] for g in row[:n]) for row, n in zip(*batch[:2], strict=True)}
+    assert "!םולש" in drawn
+    assert "!בא 12" in drawn
+    read = {charset.decode(row[:n]) for row, n in zip(*batch[2:], strict=True)}
+    assert read == {"שלום!", "עולם!", "תודה רבה!", "12 אב!"}
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 from ml_collections import ConfigDict
 
+from crnn_jax import bidi
 from crnn_jax.charset import Charset
 from crnn_jax.data.words import SPLITS, word_counts
 from crnn_jax.errors import UserError, unknown_name
@@ -18,7 +19,7 @@ from crnn_jax.synth import patterns
 from crnn_jax.synth.alias import Alias, alias_table
 from crnn_jax.synth.sides import belongs, code_points
 from crnn_jax.synth.text_files import read_texts
-from crnn_jax.synth.text_kinds import KINDS, LONGEST_RANDOM, MARKS, NAMED
+from crnn_jax.synth.text_kinds import ENDINGS, KINDS, LONGEST_RANDOM, MARKS, NAMED
 from crnn_jax.synth.text_tables import (
     STYLES,
     TextPlan,
@@ -123,6 +124,7 @@ class _Builder:
             )
         wanted = [kind for kind in KINDS if shares[kind] > 0]
         entries = {"words": self._words()} if "words" in wanted else {}
+        written = entries["words"][0] if entries else []
         starts = {kind: self._starts(kind) for kind in wanted if kind != "words"}
         graph = self._compiler.tables()
         accepted = 1.0
@@ -136,6 +138,8 @@ class _Builder:
         starts = {kind: starts.get(kind, ([], [])) for kind in kinds}
         lengths = max((self._length[n] for nodes, _ in starts.values() for n in nodes), default=0)
         marks = [mark for mark in MARKS if allowed.keys() >= set(mark[0] + mark[1])]
+        if self._charset.right_to_left and any(map(bidi.is_right_to_left, written)):
+            marks = [(b, a, n) if b in ENDINGS else (a, b, n) for a, b, n in marks]
         styles = [float(knobs[style]) for style in STYLES]
         texts = Texts(
             kinds=Alias(*alias_table([shares[kind] for kind in kinds])),
@@ -181,6 +185,8 @@ class _Builder:
         path = self._knobs.text_file
         counts = read_texts(path) if path else word_counts()
         texts = {text: text for text in counts} if path else self._in_allowed_case(counts)
+        if self._charset.right_to_left:  # they are drawn from left to right
+            texts = {text: bidi.reorder(drawn) for text, drawn in texts.items()}
         usable = [text for text in texts if self._allowed.keys() >= set(texts[text])]
         short = [text for text in usable if len(text) <= self._longest]
         chosen, fitting = [], 0

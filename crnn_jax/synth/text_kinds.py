@@ -153,3 +153,4 @@ MARKS = (
     ("", ")", 1),
     ("(", "", 1),
 )
+ENDINGS = (",", ".", "!", "?", ":", ";")  # at the left of words that run from right to left
