@@ -106,7 +106,7 @@ class _ParquetSource:
         if "path" not in [field.name for field in getattr(kind, "fields", [])]:
             return None
         column = self._file.read(columns=[f"{self._columns[0]}.path"]).column(0)
-        paths = [(value or {}).get("path") for value in column.to_pylist()]  # None: no image
+        paths = [(value or {}).get("path") or "" for value in column.to_pylist()]  # None: no image
         return paths if all(paths) else None
 
     @functools.cached_property
