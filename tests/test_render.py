@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from crnn_jax.charset import build_charset
 from crnn_jax.data import pillow_render
-from crnn_jax.synth import assets, presets, render, renderer, warp
+from crnn_jax.synth import assets, layout, presets, render, renderer, warp
 from crnn_jax.synth.atlas import load_atlas
 from crnn_jax.synth.draws import Draws
 from crnn_jax.synth.layout import lay_out, strokes
@@ -230,6 +230,16 @@ def test_characters_that_overlap_are_both_drawn():
     _, _, single, _ = lay(["f"], knobs(), face=name)
     ratio /= 3 * alone.sum() * float(single.step[0, 0] * single.step[0, 1])
     assert 0.8 < ratio < 1.01
+
+
+@pytest.mark.parametrize("calm", [0.0, 1.0])
+def test_calm_images_have_one_face_and_no_rolling_digits(calm):
+    draws = Draws.from_keys(jax.random.split(jax.random.key(0), 16)).calming(calm)
+    glyphs = encode(["0123456789"] * 16)
+    every = jax.device_put(assets.build_faces(atlas()))
+    faces = layout.choose_faces(every.covered, *glyphs, draws, 1.0)
+    spacing = layout._spacing(every, faces[:, 0], draws, knobs(rolling_share=1.0))
+    assert np.any(faces != faces[:, :1]) == np.all(spacing < 1e5) == (not calm)
 
 
 def test_long_lines_lose_no_character():

@@ -45,7 +45,7 @@ def plain_knobs() -> ConfigDict:
     synth.upper = 0.0  # share of words in UPPER case
     synth.mixed = 0.0  # share of words in mIxEd case
 
-    synth.calm_share = 0.0  # images that get none of the effects whose names end in _share
+    synth.calm_share = 0.0  # images without effects of a _share (but dark_share, line_box_share)
 
     # Layout.
     synth.tracking = (0.0, 0.0)  # extra space between characters, em

@@ -55,7 +55,7 @@ def choose_faces(
       covered: which faces may draw which characters; at least one has them all.
       glyphs, lengths: the texts.
       draws: of the images.
-      mixed_share: probability that each character gets a face of its own.
+      mixed_share: probability that the characters of a text get faces of their own.
     """
     count, columns = covered.shape[0], glyphs.shape[1]
     used = jnp.arange(columns)[None, :] < lengths[:, None]
@@ -67,7 +67,7 @@ def choose_faces(
     if mixed_share:
         other = draws.integers("mixed faces", count, columns)
         known = jnp.take_along_axis(has, other[:, :, None], axis=2)[:, :, 0]
-        mixed = draws.chance("mixed", mixed_share)[:, None]
+        mixed = draws.chosen("mixed", mixed_share)[:, None]
         faces = jnp.where(mixed & known, other, faces)
     return faces
 
@@ -206,7 +206,7 @@ def _spacing(atlas, face, draws, knobs) -> Float[Array, " B"]:
         spacing = jnp.where(shown, gap, spacing)
     if knobs.rolling_share:
         cap = atlas.lines[face][:, 1]
-        spacing = jnp.where(draws.chance("rolling?", knobs.rolling_share), 1.35 * cap, spacing)
+        spacing = jnp.where(draws.chosen("rolling", knobs.rolling_share), 1.35 * cap, spacing)
     return spacing
 
 
