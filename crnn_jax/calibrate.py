@@ -43,14 +43,17 @@ def main(argv: Sequence[str]) -> int:
     """Runs the command line; returns the exit code."""
     args = _parse(argv)
 
+    from crnn_jax.data import leaks
     from crnn_jax.data.spec import parse_spec
     from crnn_jax.recognizer import Recognizer
     from crnn_jax.scoring.calibration_text import report_text
 
     data, check = [parse_spec(s) for s in args.data], [parse_spec(s) for s in args.check]
-    for source in map(_open, data):
+    for spec in data:
+        source = _open(spec)
         if not args.fit_on_test:
-            refuse_test_set(source.name, len(source))
+            name = leaks.told_name(spec, source.name)
+            leaks.refuse_test_set(name, len(source), "--data", "confidences", "add --fit_on_test")
     for spec in check:
         _open(spec)  # a mistake in it must not cost the reading of the others
     model = Recognizer.load(args.model)
@@ -141,18 +144,6 @@ def halves(spec: Spec) -> tuple[Spec, Spec]:
         dataclasses.replace(spec, split=(low, middle), limit=limit),
         dataclasses.replace(spec, split=(middle, high), limit=limit),
     )
-
-
-def refuse_test_set(name: str, rows: int) -> None:
-    """Raises a UserError where a public test set would be fitted on."""
-    from crnn_jax.data.leaks import public_test_set
-
-    if found := public_test_set(name, rows):
-        raise UserError(
-            f"--data has {name}, by its name and its {rows:,} images of the public test set "
-            f"{found.benchmark.name}: confidences on it would mean nothing afterwards. Take "
-            "another set, give it another name with ::name=NAME if it is none, or add --fit_on_test"
-        )
 
 
 def _open(spec: Spec) -> Source:

@@ -232,7 +232,9 @@ def _source(folder):
 def test_test_sets_are_refused(folder, mistake):
     argv = [f"--data=tsv:{folder}/labels.tsv::name=svt_test", "--model=none",
             f"--lm={folder}/words.txt"]  # fmt: skip
-    assert "svt_test is by its name and its 8 images a public test set" in mistake(tune.main, *argv)
+    line = mistake(tune.main, *argv)
+    assert "--data has svt_test, by its name and its 8 images the public test set SVT" in line
+    assert line.endswith("or add --tune_on_test")
     assert "none" in mistake(tune.main, *argv, "--tune_on_test")  # that is the model
 
 

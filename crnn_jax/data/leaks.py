@@ -37,11 +37,25 @@ def told_name(spec: Spec, name: str) -> str:
     return " ".join([name, *re.findall(r"\w+", splits)])
 
 
-def refuse_test_set(name: str, rows: int) -> None:
-    """Raises a UserError where a set that is trained on is a public test set."""
+def refuse_test_set(
+    name: str,
+    rows: int,
+    where: str = "config.data.train",
+    lost: str = "scores",
+    allow: str = "set config.data.train_on_test to true",
+) -> None:
+    """Raises a UserError where a set that something is chosen by is a public test set.
+
+    Args:
+      name: of the set, as `told_name` has it.
+      rows: images that it has.
+      where: it was given.
+      lost: what would mean nothing on it.
+      allow: what to do to take it all the same.
+    """
     if found := public_test_set(name, rows):
         raise UserError(
-            f"config.data.train has {name}, by its name and its {rows:,} images the public test "
-            f"set {found.variant}: scores on it would mean nothing. Take it out, give it another "
-            "name with ::name=NAME if it is none, or set config.data.train_on_test to true"
+            f"{where} has {name}, by its name and its {rows:,} images the public test set "
+            f"{found.variant}: {lost} on it would mean nothing. Take it out, give it another name "
+            f"with ::name=NAME if it is none, or {allow}"
         )

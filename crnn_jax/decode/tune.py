@@ -61,6 +61,7 @@ def main(argv: Sequence[str]) -> int:
     """Runs the command line; returns the exit code."""
     args = _parse(argv)
 
+    from crnn_jax.data import leaks
     from crnn_jax.data.sources import open_source, row_groups
     from crnn_jax.data.spec import parse_spec
     from crnn_jax.decode import lm
@@ -71,7 +72,8 @@ def main(argv: Sequence[str]) -> int:
     spec = parse_spec(args.data)
     source = open_source(spec)
     if not args.tune_on_test:
-        _refuse_test_set(source.name, len(source))
+        name = leaks.told_name(spec, source.name)
+        leaks.refuse_test_set(name, len(source), "--data", "scores", "add --tune_on_test")
     recognizer = Recognizer.load(args.model).in_windows()
     charset = recognizer.charset
     protocol = args.protocol or default_protocol(charset)
@@ -118,17 +120,6 @@ def main(argv: Sequence[str]) -> int:
             },
         )
     return cli.DONE
-
-
-def _refuse_test_set(name: str, rows: int) -> None:
-    from crnn_jax.data.leaks import public_test_set
-
-    if public_test_set(name, rows):
-        raise UserError(
-            f"--data: {name} is by its name and its {rows:,} images a public test set, on which "
-            "scores would mean nothing any more: give validation images, another name with "
-            "::name=NAME if it is none, or --tune_on_test"
-        )
 
 
 def _halves(groups: Sequence[str]) -> np.ndarray:
