@@ -8,6 +8,7 @@ import logging
 import pathlib
 import sys
 
+import numpy as np
 import pytest
 from fontTools import subset, ttLib
 from fontTools.fontBuilder import FontBuilder
@@ -15,7 +16,7 @@ from fontTools.pens.ttGlyphPen import TTGlyphPen
 
 from crnn_jax.charset import PRESETS
 from crnn_jax.errors import UserError
-from crnn_jax.synth import faces, font_files
+from crnn_jax.synth import faces, font_files, glyph_check
 from crnn_jax.synth.atlas import AtlasFile, Report, build_atlas
 
 ASCII = PRESETS["latin94"]
@@ -105,6 +106,17 @@ def test_wrong_glyphs_are_refused_and_right_ones_kept(tmp_path: pathlib.Path) ->
     assert result.atlas.width[face, glyph] == 1
     assert not result.atlas.ink[face, glyph].any()
     assert not result.atlas.kerning[face, glyph].any()
+
+
+def test_characters_that_faces_draw_alike() -> None:
+    characters = PRESETS["latin"] + "".join(map(chr, range(0x4E00, 0x4E00 + 2000)))
+    alike = glyph_check.alike_characters(characters)
+    assert (alike == alike.T).all()
+    count = len(PRESETS["latin"])
+    assert (alike[count:] == np.eye(len(characters), dtype=bool)[count:]).all()
+    pairs = {a + b for a, b in np.array(list(characters))[np.argwhere(alike)].tolist()}
+    assert pairs >= {"aa", "cC", "éê", "Óö", "O0", "Il", "l|", "B8", "“”", "ÐD"}
+    assert not pairs & {"aA", "Éê", "áA", "gG", "ab", "O8", "cO", "1O"}
 
 
 def test_styles_that_no_reference_has_are_kept(

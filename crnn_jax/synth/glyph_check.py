@@ -241,20 +241,14 @@ def _other_case(distance: np.ndarray, drawn: np.ndarray, characters: str) -> np.
 
 def alike_characters(characters: str) -> np.ndarray:
     """Returns which characters faces may draw alike, bool [A, A]."""
-    bases = [unicodedata.normalize("NFD", char)[0] for char in characters]
     groups = [{*group, *group.lower(), *group.upper()} for group in _ALIKE]
-
-    def alike(a: int, b: int) -> bool:
-        if any(characters[a] in group and characters[b] in group for group in groups):
-            return True
-        both = {bases[a], bases[b]}
-        # Accents are small, and most capitals are their small letters enlarged.
-        return len(both) == 1 or (
-            len({base.lower() for base in both}) == 1 and not both & set(_DISTINCT)
-        )
-
-    every = range(len(characters))
-    return np.array([[alike(a, b) for b in every] for a in every])
+    members = np.array([[char in group for group in groups] for char in characters], np.float32)
+    # Accents are small, and most capitals are their small letters enlarged.
+    bases = np.array([unicodedata.normalize("NFD", char)[0] for char in characters])
+    small = np.array([base.lower() for base in bases])
+    one_shape = ~np.isin(bases, list(_DISTINCT))
+    same_letter = (small == small[:, None]) & one_shape & one_shape[:, None]
+    return (members @ members.T > 0) | (bases == bases[:, None]) | same_letter
 
 
 def _copies(keys: Sequence[bytes | None], own: np.ndarray, characters: str) -> np.ndarray:
