@@ -8,10 +8,10 @@ from collections.abc import Callable
 import pytest
 from sweep_files import finish, write_experiment
 
-from crnn_jax import sweep
+from crnn_jax import dry_run, sweep
 from crnn_jax.errors import UserError
 from crnn_jax.slurm import Resources
-from crnn_jax.sweeps import runs
+from crnn_jax.sweeps import estimate, runs, view
 from crnn_jax.sweeps.cells import Cell, collect
 
 
@@ -157,6 +157,28 @@ def test_runs_of_another_length_or_data_are_not_kept(tmp_path, overrides, messag
     judged = write_experiment(tmp_path, 'add("base"); add.data("tsv:words")')
     with pytest.raises(UserError, match=r"other sets \(its validation sets there, tsv:words here"):
         runs.load(judged, out)
+
+
+def test_an_estimate_counts_the_width_of_every_cell(tmp_path, monkeypatch):
+    body = 'add("a"); add("wide", {"data.width": 128})'
+    sweep = runs.load(write_experiment(tmp_path, body), str(tmp_path / "out"))
+    cost = dry_run.Cost(100.0, 0.0, 4, 63, 64, [])
+    monkeypatch.setattr(dry_run, "measure", lambda config: cost)
+    narrow, wide, _ = estimate.describe(sweep, 1).splitlines()
+    assert narrow.endswith("about 1:40")
+    assert wide.endswith(("about 3:19", "about 3:20", "about 3:21"))
+
+
+def test_the_time_left_is_told_where_all_lengths_are_known(tmp_path):
+    sweep = runs.load(write_experiment(tmp_path), str(tmp_path / "out"))
+    run = sweep.runs[0]
+    run.folder.mkdir(parents=True)
+    (run.folder / "config.json").write_text('{"batch_size": 4}')
+    (run.folder / "metrics.jsonl").write_text('{"step": 2, "seconds": 60}\n')
+    states = {r.name: "done" for r in sweep.runs} | {run.name: "running"}
+    for total, said in ((4, ", about 1:00 left"), (None, "")):
+        shown = view.View(sweep, {"base": total, "GRU": 4}, 1)
+        assert shown.summary(states) == f"3 of 4 runs done, 1 under way{said}"
 
 
 def test_how_far_a_run_is(tmp_path, smoke_run):

@@ -28,6 +28,7 @@ def describe(sweep: Sweep, jobs: int) -> str:
       jobs: runs side by side.
     """
     from crnn_jax import dry_run, flops, train
+    from crnn_jax.recognizer import preprocess_of
 
     cost = dry_run.measure(sweep.configs[0])
     per_flop = None
@@ -35,7 +36,8 @@ def describe(sweep: Sweep, jobs: int) -> str:
     for cell, config in zip(sweep.cells, sweep.configs, strict=True):
         steps = total_steps(config) or cost.steps
         model, _, _ = train.build(config, cost.classes, warmup=0, total=1)
-        work = flops.per_image(config, model, cost.width) * config.batch_size * steps
+        width = preprocess_of(config).widest
+        work = flops.per_image(config, model, width) * config.batch_size * steps
         per_flop = per_flop or (cost.seconds - cost.compiling) / work
         seconds = per_flop * work + cost.compiling
         for run in (run for run in sweep.runs if run.cell is cell):

@@ -69,13 +69,19 @@ class View:
         return f"{count[DONE]} of {len(states)} runs done{failed}, {count[RUNNING]} under way{eta}"
 
     def _left(self, states: Mapping[str, str]) -> float | None:
-        """Returns the seconds that are left, from what the steps so far have taken."""
+        """Returns the seconds that are left, from what the steps so far have taken.
+
+        None before any, and where a run that is left is given in passes over data.
+        """
         steps, seconds, rest = 0, 0.0, 0
         for run in self._sweep.runs:
             state, progress = states[run.name], run.progress()
             steps, seconds = steps + progress.step, seconds + progress.seconds
             if state in (WAITING, RUNNING):
-                rest += max(0, (self._totals[run.cell.name] or 0) - progress.step)
+                total = self._totals[run.cell.name]
+                if total is None:
+                    return None
+                rest += max(0, total - progress.step)
         return rest * seconds / steps / self._jobs if steps else None
 
     def _table(self, states: Mapping[str, str], note: str) -> Any:
