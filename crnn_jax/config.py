@@ -292,11 +292,12 @@ def shrink_to_smoke(config: ConfigDict) -> None:
     config.charset = "alnum62"
     config.batch_size = 4
     config.devices = 1
-    config.data.width = 64
-    config.data.max_width = 64
     config.data.buckets = 1
-    config.model.hidden = 16
-    config.model.layers = min(config.model.layers, 1)
+    if not config.init_from:  # else the network and its input are those of that model
+        config.data.width = 64
+        config.data.max_width = 64
+        config.model.hidden = 16
+        config.model.layers = min(config.model.layers, 1)
     config.log_every_steps = 2
     config.grid_images = 4
     set_duration(config, total_steps=4)

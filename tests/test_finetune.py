@@ -42,6 +42,12 @@ def config_of(words, model, **changes):
     )
 
 
+def test_smoke_keeps_the_network_of_the_model():
+    config = cli.load_experiment("finetune:model=tiny-latin,smoke")
+    assert config.total_steps == 4
+    assert finetune.Origin(config).charset  # its network is that of the run
+
+
 @pytest.fixture(scope="module")
 def tuned(words, smoke_run, tmp_path_factory):
     """Workdir of a finished run that began with the smoke run's model."""
