@@ -119,12 +119,18 @@ class Layout:
         each = flops.peak(self._mesh.devices.flat[0], dtype)
         return each and each * self.size
 
-    def check_batch(self, batch_size: int) -> None:
-        """Raises a UserError for a batch that does not split evenly."""
-        if batch_size % self.size:
+    def check_batch(self, batch_size: int, parts: int = 1) -> None:
+        """Raises a UserError for a batch that does not split evenly.
+
+        Args:
+          batch_size: rows of a batch.
+          parts: in which every device computes its rows, one after another.
+        """
+        if batch_size % (self.size * parts):
+            each = f", in {parts} parts each (config.accumulate)" if parts > 1 else ""
             raise UserError(
-                f"config.batch_size is {batch_size}, and {self.size} devices share a batch: "
-                f"give a multiple of {self.size}, or fewer devices (config.devices)"
+                f"config.batch_size is {batch_size}, and {self.size} devices share a batch{each}: "
+                f"give a multiple of {self.size * parts}, or fewer devices (config.devices)"
             )
 
     def replicate(self, tree: Any) -> Any:
@@ -263,7 +269,7 @@ def choose_layout(config: Any) -> Layout:
         )
     layout = Layout(config.parallel, devices[: config.devices or None], config.replicas > 1)
     if config.replicas == 1:
-        layout.check_batch(config.batch_size)
+        layout.check_batch(config.batch_size, config.accumulate)
     return layout
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import flax
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
@@ -59,7 +60,7 @@ def create_train_state(
       model, tx: static.
       seed: instead of the config's, as a replica has it.
     """
-    seed = jnp.uint32(config.seed if seed is None else seed)
+    seed = jnp.uint32(np.uint32(config.seed) if seed is None else seed)
     data = config.data
     images = jnp.zeros((1, data.height, data.width, data.channels), jnp.uint8)
     widths = jnp.full((1,), data.width, jnp.int32)
@@ -95,7 +96,7 @@ def train_step(
     tx: optax.GradientTransformation,
     config: ConfigDict,
     axis: Axis = ALONE,
-) -> tuple[TrainState, dict[str, Float[Array, ""]]]:
+) -> TrainState:
     """One update; pure, the same for loaded and rendered batches.
 
     A step whose gradient is not finite changes nothing but its own count.
@@ -107,7 +108,7 @@ def train_step(
       model, tx, config: static.
       axis: the devices that share the batch; the model's batch statistics cross them, too.
     Returns:
-      The state after the step, and its `report`.
+      The state after the step.
     """
     grads, batch_stats, sums = _gradients(state, batch, model, config, axis)
     sums |= {"grad_norm": optax.tree.norm(grads), "steps": jnp.ones(())}
@@ -132,7 +133,7 @@ def train_step(
         name: kept * state.sums[name] + jnp.where(finite, sums[name], 0.0).astype(jnp.float32)
         for name in SUMS
     }
-    state = state.replace(
+    return state.replace(
         step=state.step + 1,
         params=params,
         batch_stats=batch_stats,
@@ -142,7 +143,6 @@ def train_step(
         streak=jnp.where(finite, 0, state.streak + 1),
         sums=total,
     )
-    return state, report(state)
 
 
 def report(state: TrainState) -> dict[str, Float[Array, ""]]:
@@ -205,7 +205,14 @@ def _gradients(
     nothing = jax.tree.map(jnp.zeros_like, state.params)
     sums = {name: jnp.zeros(()) for name in _SUMS_OF_ROWS}
     # Every part gets rows from all over the batch, so that it is spread over the same devices.
-    parts = jax.tree.map(lambda x: jnp.stack([x[i::count] for i in range(count)]), batch)
+    # Batches by columns may leave a device rows that do not split; zeros are rows without a width.
+    rest = -len(batch.widths) % count
+    parts = jax.tree.map(
+        lambda x: jnp.stack(
+            [jnp.pad(x, [(0, rest), *[(0, 0)] * (x.ndim - 1)])[i::count] for i in range(count)]
+        ),
+        batch,
+    )
     grads, batch_stats, sums = fold(add, (nothing, state.batch_stats, sums), parts, count)
     grads, sums = axis.sum((grads, sums))
     weight = jnp.maximum(sums["loss_weight"], 1.0)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
+import numpy as np
 import optax
 from ml_collections import ConfigDict
 
@@ -84,7 +85,7 @@ def compile_train_step(
     def step(state: TrainState, loaded: types.Batch | None, assets: Any = ()) -> Any:
         def one(state: TrainState, _: Any) -> TrainState:
             batch = feed(assets, state.step, loaded, state.seed, axis)
-            return train_step(state, batch, model=model, tx=tx, config=config, axis=axis)[0]
+            return train_step(state, batch, model=model, tx=tx, config=config, axis=axis)
 
         def several(state: TrainState) -> Any:
             state = fold(one, state, None, config.steps_per_dispatch)
@@ -111,11 +112,9 @@ def loaded_batches(
     return to_device(batches, layout)
 
 
-def to_device(
-    batches: Iterator[types.Batch], layout: Layout | None = None
-) -> Iterator[types.Batch]:
-    """Sends each batch to the devices (by default, one) while the one before it is computed on."""
-    layout, ahead = layout or Layout(devices=jax.local_devices()[:1]), None
+def to_device(batches: Iterator[types.Batch], layout: Layout) -> Iterator[types.Batch]:
+    """Sends each batch to the devices while the one before it is computed on."""
+    ahead = None
     for batch in batches:
         ahead, ready = layout.split(batch), ahead
         if ready is not None:
@@ -161,10 +160,12 @@ def train_and_evaluate(
         config, data.charset.num_classes, warmup, total, layout.axis
     )
     fresh = jax.jit(functools.partial(create_train_state, config, model, tx))
-    shapes = jax.eval_shape(fresh, config.seed)  # complains of knobs that do not fit the network
+    # This complains of knobs that do not fit the network. Not all seeds fit JAX's default, int32.
+    shapes = jax.eval_shape(fresh, np.uint32(config.seed))
 
     def create(seed: int) -> TrainState:
-        return origin.adapt(fresh(seed), data.charset) if origin else fresh(seed)
+        state = fresh(np.uint32(seed))
+        return origin.adapt(state, data.charset) if origin else state
 
     with contextlib.ExitStack() as stack:
         group = stack.enter_context(

@@ -237,6 +237,7 @@ def test_several_steps_in_one_call_do_as_one_by_one(tmp_path):
         ),
         ({"steps_per_dispatch": 2, "log_every_steps": 2}, "loaded by the host, step by step"),
         ({"devices": 3}, "batch_size is 64, and 3 devices share a batch"),
+        ({"devices": 4, "accumulate": 32}, "4 devices share a batch, in 32 parts each"),
         ({"devices": 5}, "config.devices is 5, and there are 4"),
         ({"parallel": "pmpa"}, "did you mean 'pmap'"),
     ],

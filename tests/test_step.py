@@ -15,7 +15,7 @@ from crnn_jax import train, types
 from crnn_jax.keys import named_key
 from crnn_jax.models.crnn import AUXILIARY
 from crnn_jax.models.encoders import num_frames
-from crnn_jax.step import fold
+from crnn_jax.step import fold, report
 
 CLASSES = 7
 
@@ -37,11 +37,12 @@ def start(**overrides):
     model, tx, _ = train.build(config, CLASSES, warmup=1, total=50)
     state = jax.jit(lambda: train.create_train_state(config, model, tx))()
     quick = {"xla_backend_optimization_level": 0}  # to compile; it runs a few times alone
-    step = jax.jit(
-        lambda s, b: train.train_step(s, b, model=model, tx=tx, config=config),
-        compiler_options=quick,
-    )
-    return state, step
+
+    def step(state, batch):
+        state = train.train_step(state, batch, model=model, tx=tx, config=config)
+        return state, report(state)
+
+    return state, jax.jit(step, compiler_options=quick)
 
 
 def mean_loss(sums) -> float:
@@ -172,21 +173,29 @@ def test_accumulated_parts_give_the_gradient_of_the_batch(batch):
     """With batch statistics out of the way, parts sum to the whole; rows weigh the same."""
     uneven = batch._replace(widths=np.array([64, 0, 64, 64], np.int32))
     steps = {}
-    for parts in (1, 2, 4):
+    for parts in (1, 2, 3, 4):
         config = small_config(**{"accumulate": parts, "optimizer.name": "sgd"})
         model, tx, _ = train.build(config, CLASSES, warmup=1, total=50)
         model = model.clone(encoder=without_norms(model.encoder))
         state = jax.jit(lambda c=config, m=model, t=tx: train.create_train_state(c, m, t))()
-        steps[parts], sums = jax.jit(
+        steps[parts] = jax.jit(
             functools.partial(train.train_step, model=model, tx=tx, config=config)
         )(state, uneven)
-        assert float(sums["rows"]) == 3
-    for parts in (2, 4):
+        assert float(steps[parts].sums["rows"]) == 3
+    for parts in (2, 3, 4):
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-7),
             steps[1].params,
             steps[parts].params,
         )
+
+
+def test_parts_may_be_of_unequal_size(batch):
+    config = small_config(accumulate=3)
+    model, tx, _ = train.build(config, CLASSES, warmup=1, total=50)
+    state = jax.eval_shape(lambda: train.create_train_state(config, model, tx))
+    step = functools.partial(train.train_step, model=model, tx=tx, config=config)
+    assert jax.eval_shape(step, state, batch).step.shape == ()
 
 
 def without_norms(layers):

@@ -148,3 +148,9 @@ def test_trained_logits_depend_on_neither_neighbours_nor_padding(tmp_path):
         tolerance = 1e-5 * max(1.0, np.abs(alone).max())
         for logits in (together, wider):
             np.testing.assert_allclose(logits[row, :n], alone[0], rtol=0, atol=tolerance)
+
+
+def test_the_largest_seed_is_one(tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="is a file"):  # what is found after the first state's shape
+        train.train_and_evaluate(small_config(seed=2**32 - 1), tmp_path / "file")
