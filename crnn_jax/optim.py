@@ -12,6 +12,19 @@ from crnn_jax.errors import UserError, unknown_name
 
 _ONE_CYCLE_START, _ONE_CYCLE_END = 1 / 25, 1e-4  # of the peak; Smith and Topin, 2018
 
+# After the warm-up, of the peak, the steps that are left and the config.
+SCHEDULES = {
+    "constant": lambda peak, rest, c: optax.constant_schedule(peak),
+    "cosine": lambda peak, rest, c: optax.cosine_decay_schedule(peak, rest),
+    "one_cycle": lambda peak, rest, c: optax.cosine_decay_schedule(
+        peak, rest, alpha=_ONE_CYCLE_END
+    ),
+    "step": lambda peak, rest, c: optax.exponential_decay(
+        peak, max(round(rest * c.step_percent / 100), 1), c.step_factor, staircase=True
+    ),
+    "plateau": lambda peak, rest, c: optax.constant_schedule(peak),
+}
+
 
 def create_learning_rate_fn(config: Any, warmup_steps: int, total_steps: int) -> optax.Schedule:
     """Returns step -> learning rate: a warm-up, then the schedule of the config.
@@ -25,29 +38,18 @@ def create_learning_rate_fn(config: Any, warmup_steps: int, total_steps: int) ->
     """
     peak = config.optimizer.learning_rate
     rest = max(total_steps - warmup_steps, 1)
-    after = {
-        "constant": lambda: optax.constant_schedule(peak),
-        "cosine": lambda: optax.cosine_decay_schedule(peak, rest),
-        "one_cycle": lambda: optax.cosine_decay_schedule(peak, rest, alpha=_ONE_CYCLE_END),
-        "step": lambda: optax.exponential_decay(
-            peak,
-            max(round(rest * config.step_percent / 100), 1),
-            config.step_factor,
-            staircase=True,
-        ),
-        "plateau": lambda: optax.constant_schedule(peak),
-    }
-    if config.schedule not in after:
-        raise unknown_name("schedule", config.schedule, after)
+    if config.schedule not in SCHEDULES:
+        raise unknown_name("schedule", config.schedule, SCHEDULES)
+    after = SCHEDULES[config.schedule](peak, rest, config)
     if warmup_steps == 0:
-        return after[config.schedule]()
+        return after
     if config.schedule == "one_cycle":
         ramp = optax.cosine_decay_schedule(peak, warmup_steps, alpha=_ONE_CYCLE_START)
         rise = lambda step: ramp(warmup_steps - step)  # noqa: E731
     else:
         # From 1/n rather than 0, so that the first step already learns.
         rise = optax.linear_schedule(peak / warmup_steps, peak, warmup_steps - 1 or 1)
-    return optax.join_schedules([rise, after[config.schedule]()], [warmup_steps])
+    return optax.join_schedules([rise, after], [warmup_steps])
 
 
 def _decayed(params: Any) -> Any:

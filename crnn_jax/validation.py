@@ -6,13 +6,14 @@ from ml_collections import ConfigDict
 
 from crnn_jax import models, parallel, replicas, surgery
 from crnn_jax.config import flatten
+from crnn_jax.ctc.loss import NORMALISATIONS
 from crnn_jax.data.index import INFEASIBLE_POLICIES, UNKNOWN_POLICIES, WIDEN
 from crnn_jax.data.plan import BATCH_BY
 from crnn_jax.durations import DURATIONS, given_duration
 from crnn_jax.errors import UserError, unknown_name
 from crnn_jax.metrics import PROTOCOLS
 from crnn_jax.models.recurrent import CELLS
-from crnn_jax.optim import parse_groups
+from crnn_jax.optim import OPTIMIZERS, SCHEDULES, parse_groups
 from crnn_jax.synth import knobs, presets
 
 CHOICES = {
@@ -24,11 +25,13 @@ CHOICES = {
     "model.name": tuple(models.MODELS),
     "model.encoder": tuple(models.ENCODERS),
     "model.recurrence": CELLS,
-    "loss": ("mean_per_sample", "mean_per_character"),
+    "model.dtype": models.DTYPES,
+    "loss": NORMALISATIONS,
+    "optimizer.name": tuple(OPTIMIZERS),
     "init_charset": surgery.HOWS,
     "parallel": parallel.MODES,
     "replica_axis": replicas.METHODS,
-    "schedule": ("constant", "cosine", "one_cycle", "step", "plateau"),
+    "schedule": tuple(SCHEDULES),
 }
 _POSITIVE = (
     "batch_size", "eval_batch_size", "log_every_steps", "data.height", "data.width",
@@ -65,8 +68,9 @@ def validate(config: ConfigDict) -> None:
     for key in _BELOW_ONE:
         if not 0 <= flat[key] < 1:
             raise UserError(f"config.{key} is {flat[key]}: give a number from 0 to below 1")
-    if flat["seed"] >= 2**32:  # JAX would take it modulo that
-        raise UserError(f"config.seed is {flat['seed']}: give a number below {2**32}")
+    if flat["seed"] > 2**32 - flat["replicas"]:  # JAX would take it modulo 2**32
+        most = 2**32 - flat["replicas"]
+        raise UserError(f"config.seed is {flat['seed']}: give a number of at most {most}")
     if config.batch_size % config.accumulate:
         raise UserError(
             f"config.accumulate is {config.accumulate}: give a divisor of config.batch_size, "

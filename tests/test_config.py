@@ -261,7 +261,9 @@ def test_valid_configs_pass_unchanged() -> None:
         ("clip_norm", "-1", "give 0 or a positive number"),
         ("data.workers", "-1", "give 0 or a positive number"),
         ("seed", "-1", "give 0 or a positive number"),
-        ("seed", "4294967296", "give a number below 4294967296"),
+        ("seed", "4294967296", "give a number of at most 4294967295"),
+        ("optimizer.name", "adamwx", "did you mean 'adamw'"),
+        ("model.dtype", "float16", "auto, bfloat16, float32"),
         ("ema", "1", "from 0 to below 1"),
         ("model.dropout", "1.5", "from 0 to below 1"),
         ("data.train", "", r"config\.data\.train is empty: say what to train on"),
@@ -273,6 +275,14 @@ def test_validation_names_the_key_and_what_is_allowed(key: str, text: str, messa
         validate(config)
     assert key in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_seeds_of_all_replicas_are_seeds() -> None:
+    most = configured(("seed", str(2**32 - 2)), ("replicas", "2"))
+    validate(most)
+    most.seed += 1
+    with pytest.raises(UserError, match=r"config\.seed is 4294967295: .* at most 4294967294"):
+        validate(most)
 
 
 # The file of a run.

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+
 from crnn_jax.errors import UserError, unknown_name
 from crnn_jax.models.crnn import CRNN
 from crnn_jax.models.encoders import ENCODERS, check_size, get_encoder, num_frames
@@ -24,9 +27,6 @@ def compute_dtype(name: str) -> Any:
     Raises:
       UserError: for a name that is none of DTYPES.
     """
-    import jax
-    import jax.numpy as jnp
-
     if name not in DTYPES:
         raise unknown_name("dtype", name, DTYPES)
     if name != "auto":
