@@ -13,7 +13,7 @@ from crnn_jax import durations, train, types
 from crnn_jax.data import feeds
 from crnn_jax.data.augment import augment
 from crnn_jax.data.training_set import open_training_set
-from crnn_jax.errors import UserError
+from crnn_jax.errors import DataError, UserError
 from crnn_jax.parallel import Layout
 from crnn_jax.recognizer import preprocess_of
 from crnn_jax.synth import bank, presets
@@ -125,6 +125,12 @@ def test_a_bank_of_another_size_is_refused(words, tmp_path):
     make_bank(words, tmp_path / "b.npz", width=80)
     with pytest.raises(UserError, match="make the bank with the same --height, --width"):
         opened(config_of(f"bank:{tmp_path}/b.npz"))
+
+
+def test_an_array_is_no_bank(tmp_path):
+    np.save(tmp_path / "a.npy", np.zeros(3))
+    with pytest.raises(DataError, match="a.npy is no bank of images"):
+        bank.load_bank(str(tmp_path / "a.npy"))
 
 
 def test_rows_that_a_bank_leaves_out_are_named(words, tmp_path):

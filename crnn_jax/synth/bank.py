@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import pathlib
 import sys
 import zipfile
@@ -43,7 +44,10 @@ class Bank(NamedTuple):
 def load_bank(path: str) -> Bank:
     """Reads a bank; raises DataError for a file that is missing, damaged or no bank."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        loaded = np.load(os.path.expanduser(path), allow_pickle=False)
+        if isinstance(loaded, np.ndarray):
+            raise ValueError("an array by itself")
+        with loaded as file:
             images, widths = file["images"], file["widths"]
             texts = bytes(file["texts"]).decode("utf-8").split("\n")
     except OSError as error:
