@@ -329,7 +329,8 @@ def test_command_line_builds_an_atlas(
     cache: pathlib.Path, tmp_path: pathlib.Path, run_command: Callable
 ) -> None:
     (tmp_path / "broken.ttf").write_bytes(b"\0\1\0\0broken")
-    lines = ["# fonts", default_font("DejaVuSerif").path + "\tdisplay|script", "broken.ttf"]
+    serif = default_font("DejaVuSerif").path + "\tdisplay|script"
+    lines = ["# fonts", "  # of two files", serif, "broken.ttf"]
     listed = tmp_path / "fonts.txt"
     listed.write_text("\n".join([*lines, font_files.SEVEN_SEGMENT, ""]))
     out = tmp_path / "out.npz"

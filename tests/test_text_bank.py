@@ -7,6 +7,7 @@ import logging
 import pathlib
 import re
 import string
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -23,12 +24,17 @@ from drawn_texts import (
 
 from crnn_jax.charset import build_charset
 from crnn_jax.data.words import word_counts
-from crnn_jax.errors import UserError
+from crnn_jax.errors import DataError, UserError
 from crnn_jax.synth import sides, text_bank
+from crnn_jax.synth.atlas import load_atlas
+from crnn_jax.synth.bank import load_bank
+from crnn_jax.synth.font_files import find_fonts
 from crnn_jax.synth.presets import plain
 from crnn_jax.synth.text import sample_texts
 from crnn_jax.synth.text_bank import build_texts
+from crnn_jax.synth.text_files import read_texts
 from crnn_jax.synth.text_kinds import NAMED
+from crnn_jax.synth.textures import build_textures
 
 
 def test_hash_is_the_same_in_numpy_and_jax() -> None:
@@ -150,6 +156,20 @@ def test_mistakes_in_text_files(tmp_path: pathlib.Path, content: bytes | None, s
     with pytest.raises(UserError, match=says) as error:
         build(text_file=str(path))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("read", [read_texts, load_atlas, build_textures, load_bank, find_fonts])
+def test_paths_may_begin_with_a_home_folder(
+    read: Callable, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "mine").touch()
+    with pytest.raises((UserError, DataError)) as error:  # found, and nothing in it
+        read("~/mine")
+    assert "No such" not in str(error.value)
+    assert "no such" not in str(error.value)
+    with pytest.raises((UserError, DataError), match="(?i)no such"):
+        read("~nobody.here/mine")
 
 
 @pytest.mark.parametrize(

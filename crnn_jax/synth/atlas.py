@@ -197,7 +197,7 @@ def load_atlas(path: str = "") -> AtlasFile:
       UserError: for a file that is missing, damaged or of another version.
     """
     if path:
-        return read_atlas(path)
+        return read_atlas(os.path.expanduser(path))
     from crnn_jax.charset import PRESETS
     from crnn_jax.synth import font_files
 

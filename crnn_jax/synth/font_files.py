@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import pathlib
 from typing import NamedTuple
 
@@ -40,15 +41,15 @@ def find_fonts(where: str) -> list[FontFile]:
 
     Args:
       where: a folder, a font file, or a text file with one path per line (relative ones are
-        relative to it; TAB and style tags joined by `|` may follow; `#` starts a comment;
-        "seven-segment" is the built-in face); empty: the default faces.
+        relative to it; TAB and style tags joined by `|` may follow; lines that begin with `#`
+        are comments; "seven-segment" is the built-in face); empty: the default faces.
 
     Raises:
       UserError: when nothing is found, or for an unknown tag.
     """
     if not where:
         return default_fonts()
-    path = pathlib.Path(where).expanduser()
+    path = pathlib.Path(os.path.expanduser(where))
     if path.is_dir():
         files = (p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES)
         found = sorted(str(p) for p in files if p.is_file() and not p.name.startswith("."))
@@ -65,7 +66,9 @@ def find_fonts(where: str) -> list[FontFile]:
         raise UserError(
             f"{where}: neither a font ({' '.join(SUFFIXES)}) nor a list of fonts ({error})"
         ) from None
-    fonts = [_listed(line, path.parent) for line in lines if line.strip() and line[0] != "#"]
+    fonts = [
+        _listed(line, path.parent) for line in lines if line.strip() and line.strip()[0] != "#"
+    ]
     if not fonts:
         raise UserError(f"{where}: an empty list; give one path of a font per line")
     return fonts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import pathlib
 import unicodedata
 
@@ -15,7 +16,7 @@ def read_texts(path: str) -> dict[str, float]:
     A line is a text, or a text, TAB and its count; spaces between words become one.
     """
     try:
-        data = pathlib.Path(path).expanduser().read_bytes()
+        data = pathlib.Path(os.path.expanduser(path)).read_bytes()
     except OSError as error:
         raise UserError(f"text_file {path}: cannot be read ({error.strerror})") from None
     try:

@@ -6,6 +6,7 @@ A bank is an array of square tiles. The same arguments give the same bits. Nothi
 from __future__ import annotations
 
 import logging
+import os
 import pathlib
 
 import numpy as np
@@ -39,7 +40,9 @@ def build_textures(
     if count < 1 or size < 8:
         raise UserError(f"{count} textures of {size} pixels: write at least 1, and 8 pixels")
     if folder:
-        tiles = _from_photographs(pathlib.Path(folder), count, size, seed, channels)
+        tiles = _from_photographs(
+            pathlib.Path(os.path.expanduser(folder)), count, size, seed, channels
+        )
     else:
         rngs = [_generator(seed, index) for index in range(count)]
         tiles = [MATERIALS[index % len(MATERIALS)](rng, size) for index, rng in enumerate(rngs)]
