@@ -9,7 +9,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from crnn_jax.scoring.benchmark_sets import BENCHMARK_SETS, Recognised
+from crnn_jax.scoring.benchmark_sets import Recognised
 
 PROTOCOL = "36"  # of every row
 
@@ -66,8 +66,3 @@ def published() -> tuple[Published, ...]:
 def rows_for(sets: Sequence[Recognised]) -> list[Published]:
     """Returns the rows that have a result on any of the sets."""
     return [row for row in published() if any(row.cell(found) for found in sets)]
-
-
-def cuts() -> set[str]:
-    """Returns the names of all cuts of all public sets, as "IC13 857"."""
-    return {f"{b.name} {count}" for b in BENCHMARK_SETS for count in b.variants}
