@@ -20,14 +20,13 @@ from crnn_jax import runtime, types
 from crnn_jax.charset import Charset
 from crnn_jax.ctc.align import Alignment, align
 from crnn_jax.ctc.characters import character_posteriors
-from crnn_jax.ctc.forward import string_log_probabilities
+from crnn_jax.ctc.forward import column_sizes, string_log_probabilities
 from crnn_jax.decode.candidates import Candidate
 from crnn_jax.runtime import Character
 from crnn_jax.types import AnyArray
 
 NOTHING = Candidate("", (), -np.inf)  # where no string is possible
 _FEW = 4  # candidates that are scored, or twice, four times ... as many: few programs
-_SHARES = (4, 2, 1)  # of the frames: the longest text decides how many characters are looked at
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +95,7 @@ def score_candidates(
                 lengths[row, n], ids[row, n, :length] = length, candidate.ids
     columns = 0
     if characters:
-        columns = next(c for s in _SHARES if (c := -(-steps // s)) >= lengths[:, 0].max())
+        columns = next(size for size in column_sizes(steps) if size >= lengths[:, 0].max())
     return _score(logits, frames, ids, lengths, wanted, np.float32(temperature), columns)
 
 

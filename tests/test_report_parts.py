@@ -46,9 +46,9 @@ def test_posteriors_are_those_of_real_frames_and_paths_spell_their_texts(recogni
         np.testing.assert_allclose(seen.posteriors, expected, atol=1e-5)
     assert looks[1].label is None
     assert looks[2].label is None
-    assert [entry[0] for entry in looks[0].label.characters] == labels[0]
+    assert [entry[0] for entry in looks[0].label] == labels[0]
     for seen in looks:
-        spans = [(first, peak, last) for _, first, last, peak in seen.reading.characters]
+        spans = [(first, peak, last) for _, first, last, peak in seen.reading]
         assert all(first <= peak <= last for first, peak, last in spans)
         assert all(a[2] < b[0] for a, b in itertools.pairwise(spans))
 
@@ -58,8 +58,8 @@ def test_the_picture_shows_a_lane_per_class_and_what_is_likely(recognizer) -> No
     a, b = charset.encode("ab")
     posteriors = np.full((6, charset.num_classes), 1e-4, np.float32)
     posteriors[:, 0], posteriors[1, a], posteriors[4, b] = 0.5, 0.9, 0.3
-    way = alignment.Path([(a, 1, 2, 1), (b, 4, 4, 4)])
-    other = alignment.Path([(a, 1, 2, 1), (a, 4, 4, 4)])
+    way = [(a, 1, 2, 1), (b, 4, 4, 4)]
+    other = [(a, 1, 2, 1), (a, 4, 4, 4)]
     seen = alignment.Look(np.zeros((32, 60, 1), np.uint8), posteriors, way, other)
     picture = alignment.heat_map(seen, charset, 'a "name"')
     assert picture.count('class="lane"') == 3, "a, b and the blank"

@@ -9,10 +9,18 @@ from jaxtyping import Array, Bool, Float, Int
 from crnn_jax import types
 from crnn_jax.ctc.score import score_strings
 
-_SHARES = (4, 2, 1)  # of the columns: a quarter, a half or all are computed on
 # Products of float32 lose what is below 1.2e-38. All that a string can lose is that, once for each
 # character and frame: less than a millionth of 1e-25, up to a million of both.
 _EXACT = 1e-25
+
+
+def column_sizes(columns: int) -> list[int]:
+    """Returns a quarter, a half and all of the columns of padded texts, upwards, each once.
+
+    Most texts are far shorter than their frames: the longest of a batch decides how many columns
+    are computed on.
+    """
+    return sorted({-(-columns // share) for share in (4, 2, 1)})
 
 
 def string_log_probabilities(
@@ -62,13 +70,12 @@ def _forward(
     lengths: Int[Array, "B N"],
 ) -> Float[Array, "B N"]:
     """Returns p(string | image) of class posteriors p, 0 where it underflows."""
-    sizes = sorted({-(-strings.shape[2] // share) for share in _SHARES})
+    sizes = column_sizes(strings.shape[2])
     longest = jnp.max(lengths, initial=0)
 
     def of(size: int):
         return lambda: _recursion(p, frames, strings[:, :, :size], lengths)
 
-    # Most strings are far shorter than their frames: the longest one decides.
     branch = sum((longest > size).astype(jnp.int32) for size in sizes[:-1])
     return jax.lax.switch(branch, [of(s) for s in sizes]) if len(sizes) > 1 else of(sizes[0])()
 

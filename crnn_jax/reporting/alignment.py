@@ -10,7 +10,7 @@ import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
@@ -18,6 +18,7 @@ import numpy as np
 from crnn_jax import pages
 from crnn_jax.charset import Charset
 from crnn_jax.ctc.align import align
+from crnn_jax.ctc.forward import column_sizes
 from crnn_jax.data.pixels import from_array
 from crnn_jax.data.stream import padded_widths, stack
 from crnn_jax.recognizer import Recognizer
@@ -28,13 +29,10 @@ _ROW, _GUTTER = 15, 46  # pixels of a class, of the names beside
 _LEAST = 0.02  # probability of a cell that is drawn
 _RIVAL, _RIVALS = 0.1, 4  # probability of a class that neither text holds, and how many at most
 _TALLEST = 110.0  # pixels of the image
-_SHARES = (4, 2, 1)  # of the frames, to which texts are padded: few shapes, for each is compiled
 
 
-class Path(NamedTuple):
-    """Where a text is in the frames: (class, first, last, peak) of every character."""
-
-    characters: list[tuple[int, int, int, int]]
+# Where a text is in the frames: (class, first, last, peak) of every character.
+Path = list[tuple[int, int, int, int]]
 
 
 @dataclass(frozen=True)
@@ -97,7 +95,7 @@ def paths(logits: Any, frames: Any, texts: Sequence[list[int]]) -> list[Path | N
       texts: class ids of one text per row.
     """
     longest = max(len(ids) for ids in texts)
-    sizes = [-(-logits.shape[1] // share) for share in _SHARES]
+    sizes = column_sizes(logits.shape[1])  # few shapes, for each is compiled
     columns = next((size for size in sizes if size >= longest), longest)
     padded = np.zeros((len(texts), columns), np.int32)
     for row, ids in enumerate(texts):
@@ -105,12 +103,10 @@ def paths(logits: Any, frames: Any, texts: Sequence[list[int]]) -> list[Path | N
     lengths = np.array([len(ids) for ids in texts], np.int32)
     found = jax.device_get(_align()(logits, frames, padded, lengths))
     return [
-        Path(
-            [
-                (ids[j], int(found.first[i, j]), int(found.last[i, j]), int(found.peak[i, j]))
-                for j in range(len(ids))
-            ]
-        )
+        [
+            (ids[j], int(found.first[i, j]), int(found.last[i, j]), int(found.peak[i, j]))
+            for j in range(len(ids))
+        ]
         if ids and np.isfinite(found.log_probability[i])
         else None
         for i, ids in enumerate(texts)
@@ -169,7 +165,7 @@ def heat_map(seen: Look, charset: Charset, name: str) -> str:
 
 def _rows(seen: Look) -> list[int]:
     """Returns the classes that are shown: of the label, of the reading, rivals, the blank."""
-    texts = [path.characters for path in (seen.label, seen.reading) if path]
+    texts = [path for path in (seen.label, seen.reading) if path]
     chosen = list(dict.fromkeys(entry[0] for path in texts for entry in path))
     most = seen.posteriors.max(axis=0)
     others = [int(k) for k in np.argsort(-most) if k and k not in chosen and most[k] >= _RIVAL]
@@ -189,7 +185,7 @@ def _image(pixels: np.ndarray, width: float) -> tuple[str, float]:
 def _shapes(path: Path | None, rows: Sequence[int], top: float, step: float) -> set[str]:
     """Returns the frames of every character as boxes, and lines from peak to peak."""
     shapes, before = set(), None
-    for number, first, last, peak in path.characters if path else ():
+    for number, first, last, peak in path or ():
         y = top + rows.index(number) * _ROW
         shapes.add(
             f'<rect x="{_GUTTER + first * step - 1:.1f}" y="{y - 1:.1f}" '
