@@ -129,7 +129,7 @@ def test_a_bank_of_another_size_is_refused(words, tmp_path):
 
 def test_an_array_is_no_bank(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros(3))
-    with pytest.raises(DataError, match="a.npy is no bank of images"):
+    with pytest.raises(DataError, match="is no bank of images"):
         bank.load_bank(str(tmp_path / "a.npy"))
 
 

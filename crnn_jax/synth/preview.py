@@ -56,12 +56,11 @@ def rendered(args: Any, overrides: list[tuple[str, str]], count: int) -> list[tu
 
     from crnn_jax import config as config_lib
     from crnn_jax.charset import build_charset
-    from crnn_jax.synth import knobs, renderer
+    from crnn_jax.synth import renderer
     from crnn_jax.synth.warp import Canvas
 
     config = config_lib.default_config()
     config_lib.apply_overrides(config, [("synth.preset", args.preset), *overrides])
-    knobs.check_knobs(config.synth)
     charset = build_charset(args.charset, "keep")
     canvas = Canvas(args.height, args.width, 3 if args.colour else 1, not args.squash)
     render, assets = renderer.build_renderer(config.synth, charset, canvas, lambda w: w // 4)

@@ -17,6 +17,7 @@ from crnn_jax.data.words import SPLITS, word_counts
 from crnn_jax.errors import UserError, unknown_name
 from crnn_jax.synth import patterns
 from crnn_jax.synth.alias import Alias, alias_table
+from crnn_jax.synth.knobs import check_knobs
 from crnn_jax.synth.sides import belongs, code_points
 from crnn_jax.synth.text_files import read_texts
 from crnn_jax.synth.text_kinds import ENDINGS, KINDS, LONGEST_RANDOM, MARKS, NAMED
@@ -55,7 +56,11 @@ def build_texts(
         file or pattern that hold spaces are kept apart as a whole.
       longest: most characters of a text.
       frame_budget: most labels, where adjacent equal ones count twice; None: no limit.
+
+    Raises:
+      UserError: for knobs that cannot be, a text file that cannot be read, or nothing to draw.
     """
+    check_knobs(knobs)
     if side not in SPLITS:
         raise unknown_name("side", side, SPLITS)
     if longest < 1 or (frame_budget is not None and frame_budget < 1):
@@ -118,10 +123,8 @@ class _Builder:
         """Returns what build_texts returns."""
         knobs, allowed = self._knobs, self._allowed
         shares = {kind: float(knobs[kind]) for kind in KINDS}
-        if min(shares.values()) < 0 or not any(shares.values()):
-            raise UserError(
-                f"shares of the kinds of text are {shares}: none below 0, one of them above 0"
-            )
+        if not any(shares.values()):
+            raise UserError(f"config.synth.{', '.join(KINDS)} are all 0: one must be above 0")
         wanted = [kind for kind in KINDS if shares[kind] > 0]
         entries = {"words": self._words()} if "words" in wanted else {}
         written = entries["words"][0] if entries else []
@@ -241,14 +244,7 @@ class _Builder:
     def _patterns(self, kind: str) -> Sequence[str]:
         if kind == "random":
             return [rf"\S{{1,{LONGEST_RANDOM}}}"]
-        if kind != "patterns":
-            return NAMED[kind]
-        if not self._knobs.pattern:
-            raise UserError(
-                "patterns have a share, but pattern is empty: give a regular expression, or "
-                "patterns=0"
-            )
-        return [self._knobs.pattern]
+        return [self._knobs.pattern] if kind == "patterns" else NAMED[kind]
 
     def _reserve(
         self, kind: str, graph: patterns.PatternTables, nodes: list[int], weights: list[float]
@@ -275,8 +271,6 @@ class _Builder:
 
     def _line_words(self) -> tuple[int, int]:
         fewest, most = self._knobs.line_words
-        if not 1 <= fewest <= most:
-            raise UserError(f"line_words is {(fewest, most)}: give two numbers, 1 or more, rising")
         if most > 1 and " " not in self._allowed:
             _LOG.info("texts (%s): no space in the charset: one word per line", self._side)
             return 1, 1
