@@ -150,6 +150,10 @@ class Checkpointer:
         best = self._manager.best_step()
         return self.latest_step() if best is None else best
 
+    def has_score(self, step: int) -> bool:
+        """Returns whether the checkpoint of a step was saved with its score."""
+        return _SCORE in (self._manager.metrics(step) or {})
+
     def steps(self) -> list[int]:
         """Returns the steps of the checkpoints, oldest first."""
         self.wait()

@@ -57,8 +57,8 @@ class Member:
         return self._writer
 
     def has_evaluation(self, step: int) -> bool:
-        """Returns whether the evaluation of a step has been written."""
-        return processes.agree(self._started.has_evaluation(step))
+        """Returns whether the checkpoint of a step is that of after its evaluation."""
+        return processes.agree(self.checkpoints.has_score(step))
 
     def log(self, step: int, sums: dict[str, Any], learning_rate: float, pace: Pace) -> None:
         """Writes a log line, see `writers.MetricWriter.write_train`."""

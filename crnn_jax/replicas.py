@@ -167,7 +167,7 @@ class Group:
         return statistics.fmean(losses), [r for r, x in enumerate(found) if x["streak"] >= most]
 
     def has_evaluation(self, step: int) -> bool:
-        """Returns whether all evaluations of a step have been written."""
+        """Returns whether the checkpoints of a step are those of after its evaluation."""
         return all(member.has_evaluation(step) for member in self._members)
 
     def evaluate(
@@ -190,8 +190,13 @@ class Group:
     def judge(
         self, step: int, states: Sequence[TrainState]
     ) -> tuple[list[TrainState], list[float | None]]:
-        """Writes the last evaluations; returns the states that they lead to, and the scores."""
+        """Writes the last evaluations; returns the states that they lead to, and the scores.
+
+        States that are not saved are not judged: their scores would be of no checkpoint.
+        """
         judged = [m.judge(step, own) for m, own in zip(self._members, states, strict=True)]
+        if not _are_good(states):
+            return list(states), [None] * len(self)
         return [state for state, _ in judged], [score for _, score in judged]
 
     def save(
@@ -206,7 +211,7 @@ class Group:
         None while a gradient of the last steps was not finite: the checkpoint before is then the
         last good one.
         """
-        if any(int(own.streak) for own in states):
+        if not _are_good(states):
             return
         scores = scores or [None] * len(self)
         for member, own, score in zip(self._members, states, scores, strict=True):
@@ -224,6 +229,11 @@ class Group:
         """Finishes writing."""
         for member in self._members:
             member.close()
+
+
+def _are_good(states: Sequence[TrainState]) -> bool:
+    """Returns whether the last update of every replica was taken."""
+    return not any(int(own.streak) for own in states)
 
 
 def _summarise(workdir: pathlib.Path, summaries: Sequence[dict[str, Any]]) -> dict[str, Any]:

@@ -87,13 +87,6 @@ class MetricWriter:
                 "checkpoint is untouched: free space on the disk, and start the same command again"
             ) from error
 
-    def has_evaluation(self, step: int) -> bool:
-        """Returns whether the evaluation of a step has been written."""
-        if not self._active:
-            return False
-        lines = (self._workdir / METRICS_FILE).read_text(encoding="utf-8").splitlines()
-        return any(line["step"] == step and "eval" in line for line in map(json.loads, lines))
-
     def rewind(self, step: int) -> None:
         """Removes the lines of steps beyond `step`, from where the run goes on once more."""
         if self._file:
@@ -168,7 +161,8 @@ class MetricWriter:
         """Writes an evaluation and a picture of the first readings of every set."""
         if not self._active:
             return
-        self._write({"step": step, "eval": {k: r.metrics for k, r in results.items()}})
+        if not self._has_evaluation(step):  # a kill may have come between it and its checkpoint
+            self._write({"step": step, "eval": {k: r.metrics for k, r in results.items()}})
         for source in sources:
             result = results[source.name]
             for name, value in result.metrics.items():
@@ -183,6 +177,10 @@ class MetricWriter:
                 name = source.name.replace("/", "_")
                 path = self._workdir / "pictures" / f"{name}_{step:08d}.png"
                 pictures.save_readings(path, source, result.rows[:images], preprocess)
+
+    def _has_evaluation(self, step: int) -> bool:
+        lines = (self._workdir / METRICS_FILE).read_text(encoding="utf-8").splitlines()
+        return any(line["step"] == step and "eval" in line for line in map(json.loads, lines))
 
     def close(self) -> None:
         """Flushes and closes everything."""

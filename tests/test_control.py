@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from small import small_config
 
-from crnn_jax import control, evaluate, train
+from crnn_jax import control, evaluate, replicas, train
 from crnn_jax.checkpoint import FOLDER, Checkpointer, restore_newest
 from crnn_jax.errors import UserError
 from crnn_jax.evaluate import Result
@@ -78,6 +78,22 @@ def test_a_run_that_has_ended_early_stays_so(tmp_path, monkeypatch):
     again, repeated = train.train_and_evaluate(config, tmp_path)
     assert repeated["step"] == 6
     jax.tree.map(np.testing.assert_array_equal, state, again)
+
+
+def test_what_is_not_saved_is_not_judged():
+    class Judge:
+        def judge(self, step, state):
+            return state.replace(best=jnp.float32(0.9)), 0.9
+
+    group = object.__new__(replicas.Group)
+    group._members = [Judge(), Judge()]
+    good, bad = bare_state(), bare_state().replace(streak=jnp.int32(1))
+    states, scores = group.judge(2, [good, good])
+    assert [float(state.best) for state in states] == pytest.approx([0.9, 0.9])
+    assert scores == [0.9, 0.9]
+    states, scores = group.judge(2, [good, bad])
+    assert [float(state.best) for state in states] == [-1, -1]
+    assert scores == [None, None]
 
 
 def poisoning(monkeypatch, times: int) -> None:
@@ -209,7 +225,10 @@ def test_a_checkpoint_is_not_deleted_before_there_is_room_for_it_anew(tmp_path, 
         with pytest.raises(UserError, match="has 0 MB left"):
             checkpoints.save(2, bare_state(), 0.5, replace=True)
     assert steps_of(checkpoints) == [[2]]
+    assert not checkpoints.has_score(2)
     checkpoints.save(2, bare_state(), 0.5, replace=True)
+    assert steps_of(checkpoints) == [[2]]
+    assert checkpoints.has_score(2)
     with pytest.raises(UserError, match="of step 1 is not written, since there is one of step 2"):
         checkpoints.save(1, bare_state())
     checkpoints.close()

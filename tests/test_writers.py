@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from crnn_jax import writers
-from crnn_jax.evaluate import Row
+from crnn_jax.data.images import Preprocess
+from crnn_jax.evaluate import Result, Row
 from crnn_jax.pictures import readings_grid
 from crnn_jax.progress import Pace, Progress
 from crnn_jax.signals import StopSignal
@@ -72,6 +73,13 @@ def test_empty_readings_are_explained_first_and_warned_of_when_they_last(
     assert "usual early in CTC training" in told[0].message
     assert "after 192000 images; try a lower learning rate" in told[1].message
     assert "step 3100: the network has begun to read" in told[2].message
+
+
+def test_an_evaluation_that_is_made_again_is_one_line(writer, tmp_path):
+    result = Result("a", {"word_accuracy": 0.5, "cer": 0.1, "count": 2}, [])
+    for step in (2, 2, 4):
+        writer.write_eval(step, {"a": result}, [], Preprocess(), 0)
+    assert [line["step"] for line in lines(tmp_path)] == [2, 4]
 
 
 def test_metrics_beyond_the_checkpoint_are_cut(tmp_path):
