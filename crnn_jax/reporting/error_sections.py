@@ -205,10 +205,10 @@ def _calibration_row(name: str, sure: np.ndarray, right: np.ndarray) -> tuple[st
         threshold = selective.threshold_for(sure, right, rate).plain
         told = (
             f"{percent(threshold.coverage)} from {selective.shown(threshold.value, 3)} on"
-            if threshold.accepted
-            else ""
+            if threshold.value is not None
+            else "none"
         )
-        cells.append(told or "none")
+        cells.append(told)
     return (
         escape(name),
         f"{found.confidence:.3f}",

@@ -73,7 +73,7 @@ class Evaluated:
         if how.fit == "squash":
             return 0
         return sum(
-            bool(ratio) and ratio * how.height >= how.max_width + 0.5 for ratio in self.ratios
+            ratio is not None and ratio * how.height >= how.max_width + 0.5 for ratio in self.ratios
         )
 
 
