@@ -72,10 +72,7 @@ def plain_knobs() -> ConfigDict:
     synth.line_box_share = 0.0  # room for ascenders and descenders that the text may lack
 
     # Ink.
-    synth.weight = (
-        0.0,
-        0.0,
-    )  # strokes bolder or, below 0, thinner, em; with the outline below 0.18
+    synth.weight = (0.0, 0.0)  # strokes bolder or, below 0, thinner, em; with outline below 0.18
     synth.contrast = (1.0, 1.0)  # between text and ground, of full scale; at least 0.15
     synth.dark_share = 1.0  # dark text on lighter ground; the others are light on darker
     synth.saturation = (0.0, 0.0)  # of the colours of text and ground; colour images
