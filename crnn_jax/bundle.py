@@ -249,8 +249,7 @@ def _without_folders(config: ConfigDict) -> ConfigDict:
         (_SPECS, _short_specs), (_PATHS, _short_path), (("charset",), _short_charset),
     ):  # fmt: skip
         for key in set(keys) & set(flat):
-            owner, _, leaf = key.rpartition(".")
-            (config[owner] if owner else config)[leaf] = shorten(flat[key])
+            config_lib.set_knob(config, key, shorten(flat[key]))
     return config
 
 

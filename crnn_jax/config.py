@@ -156,6 +156,12 @@ def flatten(config: ConfigDict) -> dict[str, Any]:
     return flat
 
 
+def set_knob(config: ConfigDict, key: str, value: Any) -> None:
+    """Sets a knob by its key in `flatten`, in place."""
+    owner, _, leaf = key.rpartition(".")
+    (config[owner] if owner else config)[leaf] = value
+
+
 def parse_arg(arg: str, **defaults: Any) -> types.SimpleNamespace:
     """Parses the string after `NAME:` into typed options.
 
@@ -217,7 +223,7 @@ def apply_overrides(config: ConfigDict, overrides: list[tuple[str, str]]) -> Non
             value = knobs.parse_range(what, text, type(known[key][0]))
         else:
             value = _parse(what, text, kind)
-        (config[owner] if owner else config)[leaf] = value
+        set_knob(config, key, value)
         name, _, _ = key.rpartition("_")
         if name in DURATIONS:
             if given.setdefault(name, key) != key:
@@ -266,7 +272,6 @@ def from_values(content: dict[str, Any], what: str) -> ConfigDict:
     for key, value in values.items():
         if key not in known:
             raise unknown_name(f"config key in {what}", key, known)
-        owner, _, leaf = key.rpartition(".")
         if isinstance(value, list | tuple) and isinstance(known[key], tuple):
             value = tuple(value)
         try:
@@ -275,7 +280,7 @@ def from_values(content: dict[str, Any], what: str) -> ConfigDict:
                 isinstance(value, bool) and not isinstance(known[key], bool)
             ):
                 raise TypeError
-            (config[owner] if owner else config)[leaf] = value
+            set_knob(config, key, value)
         except (TypeError, OverflowError):  # a whole number may be too large for a float
             raise UserError(f"{what}: {key} is {value!r:.80}, which is of another type") from None
     return config

@@ -177,8 +177,7 @@ def take_knobs(config: ConfigDict, old: ConfigDict) -> None:
     """Sets the knobs of network and input in a config, in place, to those of a trained network."""
     there = config_lib.flatten(old)
     for key in (*NETWORK_KNOBS, *INPUT_KNOBS):
-        owner, _, leaf = key.rpartition(".")
-        config[owner][leaf] = there[key]
+        config_lib.set_knob(config, key, there[key])
 
 
 def check_same_network(old: ConfigDict, new: ConfigDict) -> None:
