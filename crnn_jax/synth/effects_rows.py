@@ -30,12 +30,12 @@ class Some(NamedTuple):
     """Some rows of every group of a batch.
 
     Attributes:
-      count: of the rows of a group.
+      each: how many of a group.
       rows: their numbers in the batch.
-      slots: the place of every row of a group among them; from `count` on it is none of them.
+      slots: the place of every row of a group among them; from `each` on it is none of them.
     """
 
-    count: int
+    each: int
     rows: Int32[Array, " n"]
     slots: Int32[Array, "G 8"]
 
@@ -46,8 +46,8 @@ class Some(NamedTuple):
     def put(self, some: Any, others: Any) -> Any:
         """Returns (B, ...) with these rows from `some` (n, ...), the rest from `others`."""
         groups = jnp.arange(len(self.slots), dtype=jnp.int32)[:, None]
-        source = groups * self.count + jnp.minimum(self.slots, self.count - 1)
-        ours = (self.slots < self.count).reshape(-1, *[1] * (some.ndim - 1))
+        source = groups * self.each + jnp.minimum(self.slots, self.each - 1)
+        ours = (self.slots < self.each).reshape(-1, *[1] * (some.ndim - 1))
         return jnp.where(ours, _rows(some, source.reshape(-1)), others)
 
 
@@ -89,7 +89,8 @@ def change(
     some = None if cheap else some_rows(draws, name, share)
     if some is None:
         return settle(_choose(images, draws, name, share, effect))
-    part = _choose(*some.take((images, draws)), name, share * GROUP / some.count, effect)
+    own, part = some.take(draws), some.take(images)
+    part = _choose(part, own, name, share * GROUP / some.each, effect)
     return settle(some.put(part, images))
 
 

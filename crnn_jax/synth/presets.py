@@ -128,7 +128,7 @@ def meter() -> ConfigDict:
         punctuation=0.0, faces="led|mono", max_length=10, tracking=(0.0, 0.35),
         spacing_jitter=0.0, mixed_faces_share=0.0, arc_share=0.0, wave_share=0.0,
         slant_share=0.4, slant=(-4.0, 14.0), outline_share=0.0, hollow_share=0.0,
-        rolling_share=0.5, rolling=(0.0, 0.2), neighbours_share=0.0, line_box_share=0.0,
+        rolling_share=1.0, rolling=(0.0, 0.2), neighbours_share=0.0, line_box_share=0.0,
         margin_x=(0.0, 0.35), margin_y=(0.0, 0.25), glow_share=0.3, glow=(0.05, 0.14),
         dark_share=0.5, ink_texture_share=0.1,
     )  # fmt: skip

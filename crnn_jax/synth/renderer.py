@@ -143,7 +143,7 @@ def _load_faces(path: str, tags: str, written: int) -> tuple[AtlasFile, assets_l
 
 def _written(path: str) -> int:
     try:
-        return os.stat(path).st_mtime_ns if path else 0
+        return os.stat(os.path.expanduser(path)).st_mtime_ns if path else 0
     except OSError:
         return 0  # reading it says what is wrong
 

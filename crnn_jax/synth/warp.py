@@ -250,7 +250,7 @@ def _displacement(draws: Draws, knobs: Any, canvas: Canvas) -> tuple[Array, Arra
     share, some = knobs.elastic_share, some_rows(draws, "elastic", knobs.elastic_share)
     own = draws
     if some is not None:
-        share, own = share * GROUP / some.count, some.take(draws)
+        share, own = share * GROUP / some.each, some.take(draws)
     strength = sometimes(own, "elastic", share, knobs.elastic) * canvas.height
     across = _spline(canvas.width, _ELASTIC_CELL * canvas.height / 32)
     down = _spline(canvas.height, _ELASTIC_CELL * canvas.height / 32)
