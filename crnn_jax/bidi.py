@@ -10,7 +10,6 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable
 
-from crnn_jax import runtime
 from crnn_jax.errors import UserError
 
 _RIGHT_TO_LEFT = ("R", "AL")
@@ -34,6 +33,8 @@ def reorder(text: str) -> str:
     Raises:
       UserError: python-bidi is not installed.
     """
+    from crnn_jax import runtime  # late: it needs Pillow, and --help does not
+
     try:
         return runtime.turn(text)
     except runtime.ReadError:

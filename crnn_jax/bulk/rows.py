@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from crnn_jax import decoder_options as options
-from crnn_jax import runtime, shipped
+from crnn_jax import shipped
 from crnn_jax.bulk.inputs import Item
 from crnn_jax.errors import DataError, printable
 
@@ -22,6 +22,8 @@ _ESCAPED = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})  # a row stays
 
 def record(path: str, reading: Reading) -> dict[str, Any]:
     """Returns a reading as JSON values."""
+    from crnn_jax import runtime  # late: it needs Pillow, and --help does not
+
     found = runtime.record(path, reading)
     return found | {"rotation": reading.rotation} if reading.rotation else found
 
