@@ -112,9 +112,11 @@ def loaded_batches(
     return to_device(batches, layout)
 
 
-def to_device(batches: Iterator[types.Batch], layout: Layout) -> Iterator[types.Batch]:
-    """Sends each batch to the devices while the one before it is computed on."""
-    ahead = None
+def to_device(
+    batches: Iterator[types.Batch], layout: Layout | None = None
+) -> Iterator[types.Batch]:
+    """Sends each batch to the devices (by default, one) while the one before it is computed on."""
+    layout, ahead = layout or Layout(devices=jax.local_devices()[:1]), None
     for batch in batches:
         ahead, ready = layout.split(batch), ahead
         if ready is not None:
