@@ -188,8 +188,14 @@ def _check_scans(image: Any) -> None:
         raise ReadError(f"the image has {scans:,} scans, which takes minutes: save it anew")
 
 
-def check_size(width: int, height: int, max_pixels: int = MAX_PIXELS) -> None:
-    """Raises ReadError for an image without pixels, or with too many, in all or on a side."""
+def check_size(width: int, height: int, max_pixels: int | None = None) -> None:
+    """Raises ReadError for an image without pixels, or with too many, in all or on a side.
+
+    Args:
+      width, height: of the image.
+      max_pixels: None: MAX_PIXELS, as whoever uses the reader has set it.
+    """
+    max_pixels = MAX_PIXELS if max_pixels is None else max_pixels
     if width < 1 or height < 1:
         raise ReadError(f"the image has no pixels ({width} x {height})")
     if width * height > max_pixels or max(width, height) > MAX_SIDE:

@@ -82,7 +82,7 @@ def test_words_match_the_pattern_as_they_are_shown() -> None:
 def test_what_is_marked_in_the_frames_is_what_was_read() -> None:
     desk = desks.Desk(Recognizer.load("tiny-latin"))
     seen = desk.read((_EXAMPLES / "uniform.png").read_bytes(), lexicon="UNIFORM, unicorn")
-    marked = [desk.charset.classes[id_ - 1] for id_, *_ in seen.look.label.characters]
+    marked = [desk.charset.classes[id_ - 1] for id_, *_ in seen.look.label]
     assert seen.reading.text == "UNIFORM"
     assert marked == [c.char for c in seen.reading.characters] == list("uniform")
 
