@@ -219,15 +219,13 @@ def restore_state(checkpoints: Checkpointer, step: int, shapes: TrainState) -> T
     """
     try:
         return checkpoints.restore(step, shapes)
-    except UserError:
+    except UserError as error:
         if not shapes.ema:
             raise
         try:
             state = checkpoints.restore(step, shapes.replace(ema=shapes.ema["params"]))
-        except UserError:
-            state = None
-        if state is None:  # it is damaged
-            raise
+        except UserError:  # it is damaged
+            raise error from None
     return state.replace(ema=begin_averages(state.ema, state.batch_stats))
 
 

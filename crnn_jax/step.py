@@ -207,12 +207,8 @@ def _gradients(
     # Every part gets rows from all over the batch, so that it is spread over the same devices.
     # Batches by columns may leave a device rows that do not split; zeros are rows without a width.
     rest = -len(batch.widths) % count
-    parts = jax.tree.map(
-        lambda x: jnp.stack(
-            [jnp.pad(x, [(0, rest), *[(0, 0)] * (x.ndim - 1)])[i::count] for i in range(count)]
-        ),
-        batch,
-    )
+    batch = jax.tree.map(lambda x: jnp.pad(x, [(0, rest), *[(0, 0)] * (x.ndim - 1)]), batch)
+    parts = jax.tree.map(lambda x: jnp.stack([x[i::count] for i in range(count)]), batch)
     grads, batch_stats, sums = fold(add, (nothing, state.batch_stats, sums), parts, count)
     grads, sums = axis.sum((grads, sums))
     weight = jnp.maximum(sums["loss_weight"], 1.0)

@@ -28,17 +28,15 @@ CONFIG_FILE, CHARSET_FILE, RUN_FILE, SUMMARY_FILE = (
     "summary.json",
 )
 
-# Knobs that may change when a run goes on: they decide how long, how often and with how many
-# helpers, not what is learnt.
-_FREE = ("total_", "eval_every_", "checkpoint_every_", "log_every_", "grid_images", "data.workers",
-         "eval_batch_size", "protocol", "data.eval", "data.train", "charset", "parallel", "devices",
-         "data.audit", "steps_per_dispatch", "replica_axis", "profile", "init_from", "licence",
-         "keep_checkpoints")  # fmt: skip
-
-# Those of them that change nothing of what comes out, either.
+# Knobs that change nothing of what comes out.
 HELPERS = ("checkpoint_every_", "log_every_", "grid_images", "data.workers", "eval_batch_size",
            "parallel", "devices", "data.audit", "steps_per_dispatch", "replica_axis", "profile",
            "licence", "keep_checkpoints")  # fmt: skip
+
+# Knobs that may change when a run goes on: they decide how long, how often and with how many
+# helpers, not what is learnt.
+_FREE = (*HELPERS, "total_", "eval_every_", "protocol", "data.eval", "data.train", "charset",
+         "init_from")  # fmt: skip
 
 _MOST_CHARACTERS = 8  # named in a message
 

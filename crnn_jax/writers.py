@@ -73,6 +73,7 @@ class MetricWriter:
         path = self._workdir / METRICS_FILE
         seconds = cut_metrics(path, step)
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115
+        self._evaluated = step if self._has_evaluation(step) else -1
         return seconds
 
     def _write(self, line: dict[str, Any]) -> None:
@@ -161,7 +162,8 @@ class MetricWriter:
         """Writes an evaluation and a picture of the first readings of every set."""
         if not self._active:
             return
-        if not self._has_evaluation(step):  # a kill may have come between it and its checkpoint
+        if step != self._evaluated:  # a kill may have come between it and its checkpoint
+            self._evaluated = step
             self._write({"step": step, "eval": {k: r.metrics for k, r in results.items()}})
         for source in sources:
             result = results[source.name]

@@ -60,7 +60,10 @@ def rules(images: Pictures, draws: Draws, share: float) -> Pictures:
         radius = draws.uniform("rules.radius", 0.0, 0.25 * height) * (kind % 2 == 1)
         angle = draws.uniform("rules.angle", -0.012, 0.012)
 
-        y, x = _turned(_grid(images), (height / 2, width / 2), angle)
+        y, x = _grid(images)
+        middle = (width / 2)[:, None, None]
+        y, x = _turned(y - height / 2, x - middle, angle)
+        y, x = y + height / 2, x + middle
         outside = _rectangle(y, x, left, right, top, bottom, radius)
         thick = draws.uniform("rules.thick", *pixels(images, (0.5, 2.0)))[:, None, None]
         line = jnp.clip(thick / 2 + 0.5 - jnp.abs(outside), 0.0, jnp.minimum(thick, 1.0))
@@ -170,14 +173,10 @@ def _grid(images: Pictures) -> tuple[Array, Array]:
     return jnp.asarray(y), jnp.asarray(np.arange(width, dtype=np.float32)[None, None, :] + 0.5)
 
 
-def _turned(
-    points: tuple[Array, Array], centre: tuple[Any, Any], angle: Float[Array, " B"]
-) -> tuple[Mask, Mask]:
-    """Returns y and x of points when they are turned about a centre (y, x) per image."""
-    cy, cx = (jnp.broadcast_to(c, angle.shape)[:, None, None] for c in centre)
-    y, x = points[0] - cy, points[1] - cx
+def _turned(y: Array, x: Array, angle: Float[Array, " B"]) -> tuple[Mask, Mask]:
+    """Returns y and x along axes that are turned."""
     cos, sin = jnp.cos(angle)[:, None, None], jnp.sin(angle)[:, None, None]
-    return cos * y - sin * x + cy, cos * x + sin * y + cx
+    return cos * y - sin * x, cos * x + sin * y
 
 
 def _somewhere(images: Pictures, draws: Draws, name: str) -> tuple[Mask, Mask]:
@@ -185,8 +184,8 @@ def _somewhere(images: Pictures, draws: Draws, name: str) -> tuple[Mask, Mask]:
     place = draws.uniform(f"{name}.place", 0.0, 1.0, 2)
     down, along = place[:, 0] * images.shape[1], place[:, 1] * real_widths(images, draws)
     y, x = _grid(images)
-    points = y - down[:, None, None], x - along[:, None, None]
-    return _turned(points, (0.0, 0.0), draws.uniform(f"{name}.angle", 0.0, math.pi))
+    angle = draws.uniform(f"{name}.angle", 0.0, math.pi)
+    return _turned(y - down[:, None, None], x - along[:, None, None], angle)
 
 
 def _rectangle(y: Mask, x: Mask, left: Any, right: Any, top: Any, bottom: Any, radius: Any) -> Mask:

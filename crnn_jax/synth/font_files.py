@@ -66,9 +66,7 @@ def find_fonts(where: str) -> list[FontFile]:
         raise UserError(
             f"{where}: neither a font ({' '.join(SUFFIXES)}) nor a list of fonts ({error})"
         ) from None
-    fonts = [
-        _listed(line, path.parent) for line in lines if line.strip() and line.strip()[0] != "#"
-    ]
+    fonts = [_listed(line, path.parent) for line in lines if line.strip()[:1] not in ("", "#")]
     if not fonts:
         raise UserError(f"{where}: an empty list; give one path of a font per line")
     return fonts
