@@ -14,7 +14,8 @@ def get_config(arg: str = "") -> ConfigDict:
 
 
 def sweep(add) -> None:
-    """Presets to train on, and words that Pillow has drawn into files."""
+    """Presets to train on, alone or by halves, and words that Pillow has drawn into files."""
+    add("clean and scene")
     for name in ("scene", "clean", "document", "receipt", "captcha", "plain"):
         add(name, {"data.train": f"synth:{name}"})
     add("Pillow words", {"data.train": "tfds:rendered_words/train"})

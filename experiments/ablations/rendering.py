@@ -26,11 +26,10 @@ def get_config(arg: str = "") -> ConfigDict:
 
 
 def sweep(add) -> None:
-    """The preset scene, with one group of its effects left out at a time, or one put in."""
-    scene = {"data.train": "synth:scene"}
-    add("scene", scene)
+    """Scenes with one group of effects left out at a time, or one put in; half are clean words."""
+    add("all effects")
     for name, shares in OFF.items():
-        add(name, scene | {f"synth.{share}_share": 0.0 for share in shares.split()})
-    add("pieces of words beside", scene | {"synth.beside_share": 0.4})
-    add("all words equally often", scene | {"synth.temper": 0.0})
+        add(name, {f"synth.{share}_share": 0.0 for share in shares.split()})
+    add("pieces of words beside", {"synth.beside_share": 0.4})
+    add("all words equally often", {"synth.temper": 0.0})
     add.seeds(3)
