@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import pathlib
-import re
 import sys
 from collections.abc import Iterator
 from typing import Any, ClassVar
@@ -20,7 +19,7 @@ from tensorflow_datasets.core import constants
 
 from crnn_jax.data import tfds_rows
 from crnn_jax.data.sources import Source, open_source
-from crnn_jax.data.spec import Spec
+from crnn_jax.data.spec import Spec, tfds_splits
 from crnn_jax.errors import DataError, ImageError
 
 _MJSYNTH = "mnt/ramdisk/max/90kDICT32px"
@@ -197,7 +196,7 @@ def open_builder(name: str, split: str) -> tfds.core.DatasetBuilder:
     ready, found = tfds_rows.read_splits(folder), builder.found(manual)
     if not ready and not found:
         raise builder.absent(manual)
-    for wanted in re.findall(r"\w+", split):
+    for wanted in tfds_splits(split):
         if wanted in found and wanted not in ready:
             print(f"preparing {folder}, {wanted}, once", file=sys.stderr)
             done = prepare(str(found[wanted]), name, wanted, data_dir)

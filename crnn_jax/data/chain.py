@@ -6,7 +6,6 @@ import bisect
 import dataclasses
 import glob
 import os
-import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ from crnn_jax.data.files_of_rows import digest
 from crnn_jax.data.folders import SUFFIXES, TEXT_SUFFIX
 from crnn_jax.data.listed import FORMS
 from crnn_jax.data.lmdb_source import LMDB_FILE
-from crnn_jax.data.spec import Spec
+from crnn_jax.data.spec import Spec, tfds_splits
 from crnn_jax.errors import DataError
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ def root(spec: Spec) -> str:
         if os.path.isdir(folder):
             versions = glob.glob(os.path.join(glob.escape(folder), "*", "dataset_info.json"))
             folder = os.path.realpath(os.path.dirname(versions[0]) if versions else folder)
-        parts = sorted(set(re.findall(r"\w+", re.sub(r"\[.*?\]", "", split))))
+        parts = sorted(set(tfds_splits(split)))
         return f"tfds:{folder}/{'+'.join(parts)}"
     if not os.path.exists(location) and glob.has_magic(location):
         location = _fixed_part(location)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from crnn_jax.data.spec import Spec
+from crnn_jax.data.spec import Spec, tfds_splits
 from crnn_jax.errors import UserError
 from crnn_jax.scoring.benchmark_sets import Recognised, recognise
 
@@ -33,8 +33,7 @@ def told_name(spec: Spec, name: str) -> str:
     """
     if spec.kind != "tfds" or spec.name is not None:
         return name
-    splits = re.sub(r"\[.*?\]", "", spec.location.rpartition("/")[2])  # without slices
-    return " ".join([name, *re.findall(r"\w+", splits)])
+    return " ".join([name, *tfds_splits(spec.location.rpartition("/")[2])])
 
 
 def refuse_test_set(

@@ -221,6 +221,11 @@ def parse_mixture(text: str) -> list[tuple[float | None, Spec]]:
     return pairs
 
 
+def tfds_splits(split: str) -> list[str]:
+    """Returns the names in a TFDS split, without their slices: `train[:80%]+test` has two."""
+    return re.findall(r"\w+", re.sub(r"\[.*?\]", "", split))
+
+
 def _parse_weighted(part: str) -> tuple[float | None, Spec]:
     prefix, star, rest = part.partition("*")
     if not star or ":" in prefix:  # a star after the kind belongs to the location or a regex

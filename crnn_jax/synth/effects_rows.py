@@ -31,11 +31,13 @@ class Some(NamedTuple):
 
     Attributes:
       each: how many of a group.
+      share: probability with which each of them is changed.
       rows: their numbers in the batch.
       slots: the place of every row of a group among them; from `each` on it is none of them.
     """
 
     each: int
+    share: float
     rows: Int32[Array, " n"]
     slots: Int32[Array, "G 8"]
 
@@ -63,7 +65,7 @@ def some_rows(draws: Draws, name: str, share: float) -> Some | None:
     first = Draws(draws.seeds[::GROUP]).integers(f"{name} rows", GROUP)[:, None]
     place = jnp.arange(GROUP, dtype=jnp.int32)[None, :]
     rows = jnp.arange(0, batch, GROUP, dtype=jnp.int32)[:, None] + (first + place) % GROUP
-    return Some(count, rows[:, :count].reshape(-1), (place - first) % GROUP)
+    return Some(count, share * GROUP / count, rows[:, :count].reshape(-1), (place - first) % GROUP)
 
 
 def change(
@@ -90,7 +92,7 @@ def change(
     if some is None:
         return settle(_choose(images, draws, name, share, effect))
     own, part = some.take(draws), some.take(images)
-    part = _choose(part, own, name, share * GROUP / some.each, effect)
+    part = _choose(part, own, name, some.share, effect)
     return settle(some.put(part, images))
 
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int32
 
 from crnn_jax.synth.draws import Draws
-from crnn_jax.synth.effects_rows import GROUP, some_rows
+from crnn_jax.synth.effects_rows import some_rows
 from crnn_jax.synth.staging import settle
 
 _MAX_CURVATURE = 0.35  # 1 / em: sharper arcs squeeze the feet of the characters together
@@ -250,7 +250,7 @@ def _displacement(draws: Draws, knobs: Any, canvas: Canvas) -> tuple[Array, Arra
     share, some = knobs.elastic_share, some_rows(draws, "elastic", knobs.elastic_share)
     own = draws
     if some is not None:
-        share, own = share * GROUP / some.each, some.take(draws)
+        share, own = some.share, some.take(draws)
     strength = sometimes(own, "elastic", share, knobs.elastic) * canvas.height
     across = _spline(canvas.width, _ELASTIC_CELL * canvas.height / 32)
     down = _spline(canvas.height, _ELASTIC_CELL * canvas.height / 32)
