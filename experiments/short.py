@@ -1,9 +1,10 @@
-"""The quickstart's network trained for two minutes: what the ablations change a part of.
+"""The quickstart's network trained for three minutes: what the ablations change a part of.
 
     python -m crnn_jax.main --config=short --workdir=runs/short
 
-Half clean words, half scenes; judged on both, and with `real=DIR` on the photographed words of
-DIR/iiit5k_train, too. `atlas=FILE` draws with other faces, `images=N` is its length.
+Words squashed to 32 x 100, as in the paper; half clean words, half scenes. Judged on both, and with
+`real=DIR` on the photographed words of DIR/iiit5k_train, too. `atlas=FILE` draws with other faces,
+`images=N` is its length.
 """
 
 from ml_collections import ConfigDict
