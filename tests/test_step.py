@@ -75,28 +75,28 @@ def test_a_gradient_that_is_not_finite_changes_nothing_but_its_count(batch):
 
 
 def test_invalid_rows_take_part_in_nothing(batch):
-    """Rows of width 0 leave the update as it would be without them."""
+    """Rows of width 0 leave the update that of the others, as often as those may occur."""
     state, step = start(**{"optimizer.name": "sgd"})
-    garbage = types.Batch(
-        np.concatenate([batch.images, 255 - batch.images]),
-        np.concatenate([batch.widths, np.zeros(4, np.int32)]),
-        np.concatenate([batch.labels, batch.labels]),
-        np.concatenate([batch.label_lengths, batch.label_lengths]),
+    twice = types.Batch(*(np.concatenate([part, part]) for part in batch))
+    garbage = twice._replace(
+        images=np.concatenate([batch.images, 255 - batch.images]),
+        widths=np.concatenate([batch.widths, np.zeros(4, np.int32)]),
     )
-    alone, sums = step(state, batch)
-    together, sums_together = step(state, garbage)
+    expected, _ = step(state, twice)
+    found, sums = step(state, garbage)
     jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), alone.params, together.params
+        lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), expected.params, found.params
     )
-    assert float(sums_together["rows"]) == float(sums["rows"]) == 4
+    assert float(sums["rows"]) == 4
 
 
 def test_infeasible_labels_are_counted_and_masked(batch):
     state, step = start()
-    frames = num_frames("tiny", 64)
-    labels = np.tile(np.array([1, 2], np.int32), (4, frames))  # twice as long as the frames
-    lengths = np.array([2 * frames, 1, 1, 1], np.int32)
-    _, sums = step(state, batch._replace(labels=labels, label_lengths=lengths))
+    assert num_frames("tiny", 16) < 8
+    labels = np.tile(np.array([1, 2], np.int32), (4, 4))
+    widths = np.array([16, 64, 64, 64], np.int32)
+    lengths = np.array([8, 1, 1, 1], np.int32)
+    _, sums = step(state, batch._replace(labels=labels, label_lengths=lengths, widths=widths))
     assert float(sums["infeasible"]) == 1
     assert float(sums["loss_weight"]) == 3
     assert np.isfinite(mean_loss(sums))
