@@ -2,7 +2,7 @@
 
 python -m crnn_jax.sweep --config=ablations/rendering --workdir=runs/rendering
 
-36 runs, an hour on two CPU cores. Calm images teach most (5.4 points without them), then frequent
+36 runs, 70 minutes on two CPU cores, busy with other work, too. Calm images teach most (5.4 points without them), then frequent
 words (3.1), rotation and slant (1.3); the others are within the error, and none costs.
 """
 
