@@ -33,10 +33,10 @@ train: $(VENV)/.ready
 	$(BIN)/python -m crnn_jax.main --config=quickstart --workdir=runs/quickstart
 
 test: $(VENV)/.ready-dev
-	$(BIN)/python -m pytest -n 2 -m "not slow"
+	$(BIN)/python -m pytest -n 2 --dist=worksteal -m "not slow"
 
 test-all: $(VENV)/.ready-dev
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist=worksteal
 
 lint: $(VENV)/.ready-dev
 	$(BIN)/ruff format --check .

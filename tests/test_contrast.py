@@ -42,7 +42,8 @@ def worst_contrast(dark: jax.Array, light: jax.Array, values: ConfigDict) -> np.
     """
     striped = jnp.where(jnp.arange(64)[None, :] % 2 == 0, dark[:, None], light[:, None])
     images = jnp.broadcast_to(striped[:, None, :, None], (COUNT, 32, 64, 1))
-    images = np.asarray(degrade(images, draws(), values))[..., 0]
+    changed = jax.jit(lambda images, draws: degrade(images, draws, values))
+    images = np.asarray(changed(images, draws()))[..., 0]
     return np.quantile(np.abs(np.diff(images, axis=2)), 0.05, axis=(1, 2))
 
 
@@ -50,7 +51,8 @@ def test_lighting_leaves_the_least_contrast():
     values = knobs(**dict.fromkeys(LIGHTING, 0.7))
     unaided = worst_contrast(*faint(), values)
     assert np.quantile(unaided, 0.25) < 0.5 * LEAST
-    dark, light = survive(*faint(), LEAST, draws(), values)
+    apart = jax.jit(lambda dark, light, draws: survive(dark, light, LEAST, draws, values))
+    dark, light = apart(*faint(), draws())
     assert ((dark >= 0) & (dark < light) & (light <= 1)).all()
     # Black on white is the most there is, and is not enough for a few.
     possible = np.asarray((dark > 0) | (light < 1))

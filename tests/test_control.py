@@ -131,6 +131,7 @@ def test_a_broken_run_goes_back_once_with_a_lower_rate(tmp_path, monkeypatch, ca
     assert all(line["skipped_updates"] == 0 for line in lines if "loss" in line)
 
 
+@pytest.mark.slow
 def test_a_run_that_breaks_again_is_given_up_with_a_report(tmp_path, monkeypatch, caplog):
     poisoning(monkeypatch, 2)
     config = small_config(total_steps=12, most_skipped=3, **EVERY)

@@ -123,6 +123,7 @@ def test_frames_are_centred_on_what_they_see(name):
     assert centres[-1] <= 200
 
 
+@pytest.mark.slow
 def test_streams_and_reading_agree(recognizer):
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (40, 60 + 20 * i), np.uint8) for i in range(5)]

@@ -356,6 +356,7 @@ def test_seeds_and_streams_give_different_texts():
     )
 
 
+@pytest.mark.slow
 def test_a_batch_does_not_depend_on_the_number_of_devices():
     render, arrays, _ = small("clean")
     keys = keys_of(range(32))
