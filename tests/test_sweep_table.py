@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import shutil
 
@@ -92,12 +93,15 @@ def test_markdown_and_csv_say_the_same(sweep):
     assert lines[2].startswith("|  | a | b | all images | difference |")
     assert lines[4].startswith("| base | 52.0 +- 2.8 | 14.0 +- 0.9 | 23.5 +- 1.4 | baseline | 1.00")
     assert lines[5].startswith("| GRU | 70.0 | 20.0 | 32.5 | +9.0 [")
+    assert "over 1 to 2 seeds. Differences are those of `all images` to `base`" in lines[-2]
+    assert "over images alone where a cell has one seed" in lines[-2]
     assert "Not done yet: GRU, seed 1." in lines[-1]
     base, gru = csv.DictReader(io.StringIO(table.to_csv(found)))
     assert float(base["a"]) == pytest.approx(0.52)
     assert base["difference"] == gru["a std"] == ""
     assert float(gru["difference"]) == pytest.approx(0.09)
-    assert float(gru["low"]) < float(gru["all images"]) < float(gru["high"])
+    low, mean, high = (float(gru[f"all images{end}"]) for end in (" low", "", " high"))
+    assert low < mean < high
 
 
 def test_the_picture_has_a_line_for_every_cell(sweep, tmp_path):
@@ -105,6 +109,16 @@ def test_the_picture_has_a_line_for_every_cell(sweep, tmp_path):
     with Image.open(tmp_path / "table.png") as image:
         assert image.size == (880, int((1.4 + 2 * 0.34) * 110))
         assert len(image.convert("RGB").getcolors(1 << 20)) > 10
+
+
+def test_a_dollar_in_the_picture_is_no_formula(sweep, tmp_path):
+    found = table.collect(sweep)
+    lines = tuple(dataclasses.replace(line, cell=f"{line.cell}: $\\x$") for line in found.lines)
+    save(
+        tmp_path / "table.png",
+        dataclasses.replace(found, lines=lines, question="Is $\\a worth $\\b?"),
+    )
+    assert (tmp_path / "table.png").stat().st_size > 5000
 
 
 def test_the_picture_leaves_the_backend_of_a_notebook_alone(sweep, tmp_path):

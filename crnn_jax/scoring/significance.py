@@ -1,4 +1,4 @@
-"""How sure a result is: bootstrap intervals over images and seeds, and paired tests.
+"""How sure a result is: intervals over images (bootstrap) and seeds (t), and paired tests.
 
 A resample of rows is drawn as counts of the distinct rows (a multinomial), which is the same
 distribution as drawing row after row and costs by the distinct rows, of which there are few.
@@ -118,10 +118,9 @@ def bootstrap(
 ) -> ResampledSums:
     """Returns a set resampled: over its images, and over models if there are several.
 
-    Each resample draws images, the same ones for all models, and as many models as there are; its
-    value is their mean. Resample i draws the same models in every set, so that means over sets
-    may be made of it. With few models the spread between them is understated, its variance by
-    the factor (M - 1) / M.
+    Each resample draws images, the same ones for all models, and adds what the mean over models
+    may be off by, as Student's t has it. Resample i weighs the models alike in every set, so that
+    means over sets may be made of it. One model tells nothing of others: then it is images alone.
 
     Args:
       models: scores of the same rows by one model, or by models that differ in their seed.
@@ -132,12 +131,31 @@ def bootstrap(
     count = len(models)
     columns = [m.correct[mask] for m in models] + [m.distance[mask] for m in models]
     sums = _resampled_sums([*columns, models[0].length[mask]], name, resamples)
-    drawn = np.random.default_rng([_SEED, count]).multinomial(
-        count, [1 / count] * count, size=resamples
-    )
-    correct = (drawn * sums[:, :count]).sum(1) / count
-    distance = (drawn * sums[:, count:-1]).sum(1) / count
+    rng = np.random.default_rng([_SEED, count])
+    weights = _weights(rng, count, _student(rng, count - 1.0, resamples))
+    correct = (weights * sums[:, :count]).sum(1).clip(0, mask.sum())
+    distance = (weights * sums[:, count:-1]).sum(1).clip(0)
     return ResampledSums(correct, distance, sums[:, -1], int(mask.sum()))
+
+
+def _student(rng: np.random.Generator, degrees: float, resamples: int) -> np.ndarray:
+    """Returns what standard normal numbers are divided by to be Student's t, (R, 1)."""
+    if degrees == 0:
+        return np.ones((resamples, 1))
+    return np.sqrt(rng.chisquare(degrees, (resamples, 1)) / degrees)
+
+
+def _weights(rng: np.random.Generator, count: int, student: np.ndarray) -> np.ndarray:
+    """Returns weights (R, M) of models: the mean of theirs, and its error around it.
+
+    Models drawn with replacement, as images are, would understate that error: of three seeds its
+    variance by a third, and the tails of the distribution by more.
+    """
+    if count == 1:
+        return np.ones((len(student), 1))
+    noise = rng.standard_normal((len(student), count))
+    noise -= noise.mean(axis=1, keepdims=True)
+    return 1 / count + noise / student / np.sqrt(count * (count - 1))
 
 
 def mean_of_sets(sets: Sequence[ResampledSums]) -> Replicates:
@@ -256,8 +274,9 @@ def difference_of_groups(
 ) -> tuple[float, Interval]:
     """Returns mean word accuracy of models b minus that of models a, with its interval.
 
-    Each resample draws images, the same ones for all models, and models of either group by
-    themselves: models of equal seeds are no pairs where their networks differ.
+    Each resample draws images, the same ones for all models, and adds what the two means may be
+    off by, as Welch's t has it: models of equal seeds are no pairs where their networks differ.
+    One model in a group tells nothing of others: then the interval is over images alone.
 
     Args:
       a, b: scores of the same rows by models of two kinds, which differ in their seeds.
@@ -267,16 +286,25 @@ def difference_of_groups(
     mask = a[0].compared
     columns = [model.correct[mask] for model in (*a, *b)]
     sums = _resampled_sums(columns, name, resamples)
-    rng = np.random.default_rng([_SEED, len(a), len(b)])
-    means = []
-    for part, count in ((sums[:, : len(a)], len(a)), (sums[:, len(a) :], len(b))):
-        drawn = rng.multinomial(count, [1 / count] * count, size=resamples)
-        means.append((drawn * part).sum(1) / count)
-    rows = mask.sum()
-    exact = np.mean([c.mean() for c in columns[len(a) :]]) - np.mean(
-        [c.mean() for c in columns[: len(a)]]
-    )
-    return float(exact), interval(_fractions(means[1] - means[0], rows))
+    accuracies = np.array([column.mean() for column in columns])
+    groups = accuracies[: len(a)], accuracies[len(a) :]
+    means = [sums[:, : len(a)].mean(1), sums[:, len(a) :].mean(1)]
+    if min(len(a), len(b)) > 1:
+        rng = np.random.default_rng([_SEED, len(a), len(b)])
+        student = _student(rng, _welch_degrees(*groups), resamples)
+        weights = np.concatenate([_weights(rng, len(group), student) for group in groups], axis=1)
+        weighted = weights * sums
+        means = [weighted[:, : len(a)].sum(1), weighted[:, len(a) :].sum(1)]
+    difference = _fractions(means[1] - means[0], mask.sum())
+    return float(groups[1].mean() - groups[0].mean()), interval(difference)
+
+
+def _welch_degrees(a: np.ndarray, b: np.ndarray) -> float:
+    """Returns the degrees of freedom of a difference of means (Welch, Biometrika 34, 1947)."""
+    errors = np.array([group.var(ddof=1) / len(group) for group in (a, b)])
+    if not errors.any():
+        return len(a) + len(b) - 2.0
+    return float(errors.sum() ** 2 / (errors**2 / [len(a) - 1, len(b) - 1]).sum())
 
 
 def _p_value(differences: np.ndarray) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from crnn_jax.errors import UserError, unknown_name
+from crnn_jax.errors import UserError
 from crnn_jax.scoring import significance
 from crnn_jax.scoring.readings_files import open_readings
 from crnn_jax.scoring.results import Row
@@ -29,7 +29,7 @@ class Line:
       cell: its name.
       seeds: of its finished runs.
       accuracies: word accuracy of every set, and of ALL, a number per seed.
-      interval: 95 %, of the mean word accuracy of ALL over its images and seeds.
+      interval: 95 %, of the mean word accuracy of ALL over its images and, of several, seeds.
       difference: of that to the baseline, and its interval; None for the baseline itself, and
         where no run of that is done.
       parameters: of the network.
@@ -81,10 +81,7 @@ def collect(sweep: Sweep, baseline: str = "") -> Table | None:
     Raises:
       UserError: no cell of that name; runs that were judged by other images than the first one.
     """
-    names = [cell.name for cell in sweep.cells]
-    baseline = baseline or names[0]
-    if baseline not in names:
-        raise unknown_name("cell of this sweep", baseline, names)
+    baseline = sweep.baseline(baseline)
     done = [run for run in sweep.runs if run.is_done]
     missing = tuple(run.name for run in sweep.runs if not run.is_done)
     if not done:
@@ -94,6 +91,10 @@ def collect(sweep: Sweep, baseline: str = "") -> Table | None:
     protocol = figures(done[0])["protocol"]
     scores = {run: _scores(readings, protocol) for run, readings in read.items()}
     sets = {name: int(s.compared.sum()) for name, s in scores[done[0]].items()}
+    if empty := [name for name, count in sets.items() if not count]:
+        raise UserError(
+            f"no label of {empty[0]} counts by protocol {protocol}: judge by config.protocol=exact"
+        )
     by_cell = {cell.name: [run for run in done if run.cell == cell] for cell in sweep.cells}
     base = by_cell.pop(baseline)
     lines = [_line(base, [], scores)] if base else []
@@ -176,7 +177,7 @@ def to_markdown(table: Table) -> str:
     lines = [f"| {' | '.join(head)} |", f"|{'-|' * len(head)}"]
     judged = columns[-1]
     for line in table.lines:
-        cells = [line.cell, *(_told(line, of) for of in columns)]
+        cells = [line.cell.replace("|", "\\|"), *(_told(line, of) for of in columns)]
         if line.difference is None:
             cells.append("baseline" if line.cell == table.baseline else "")
         else:
@@ -189,18 +190,38 @@ def to_markdown(table: Table) -> str:
             f"{line.minutes:.1f}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
-    seeds = max(len(line.seeds) for line in table.lines)
     images = ", ".join(f"{name} ({count:,})" for name, count in table.sets.items())
     notes = [
-        f"Word accuracy in %, protocol {table.protocol}, of {images}; mean +- standard deviation "
-        f"over {seeds} seed{'s' * (seeds > 1)}. Differences are those of `{judged}` to "
-        f"`{table.baseline}`, with 95 % intervals over images and seeds (bootstrap, the same "
-        "images in both). MFLOP: of reading one image of the widest kind; minutes: of training, "
-        "evaluations included."
+        f"Word accuracy in %, protocol {table.protocol}, of {images}; {_seeds(table)}"
+        f"{_differences(table, judged)} MFLOP: of reading one image of the widest kind; minutes: "
+        "of training, evaluations included."
     ]
     if table.missing:
         notes.append(f"Not done yet: {'; '.join(table.missing)}.")
     return "\n".join([table.question, "", *lines, "", *notes]) + "\n"
+
+
+def _seeds(table: Table) -> str:
+    counts = sorted({len(line.seeds) for line in table.lines})
+    if counts == [1]:
+        return "one seed each."
+    number = f"{counts[0]} to {counts[-1]}" if len(counts) > 1 else str(counts[0])
+    return f"mean +- standard deviation over {number} seeds."
+
+
+def _differences(table: Table, judged: str) -> str:
+    if all(line.difference is None for line in table.lines):
+        return ""
+    over = "images (bootstrap, the same images in both)"
+    alone = "which says nothing about other seeds"
+    counts = {len(line.seeds) for line in table.lines}
+    if counts == {1}:
+        over = f"{over} alone, {alone}"
+    else:
+        over = f"{over} and seeds (Welch's t)"
+        over += f"; over images alone where a cell has one seed, {alone}" if 1 in counts else ""
+    differences = f"Differences are those of `{judged}` to `{table.baseline}`"
+    return f" {differences}, with 95 % intervals over {over}."
 
 
 def _told(line: Line, of: str) -> str:
@@ -217,7 +238,7 @@ def to_csv(table: Table) -> str:
         row: dict[str, Any] = {"cell": line.cell, "seeds": len(line.seeds)}
         for name in line.accuracies:
             row |= {name: line.mean(name), f"{name} std": line.deviation(name)}
-        row |= {"low": line.interval.low, "high": line.interval.high}
+        row |= {f"{ALL} low": line.interval.low, f"{ALL} high": line.interval.high}
         value, ends = line.difference or (None, Interval(np.nan, np.nan))
         row |= {"difference": value, "difference low": ends.low, "difference high": ends.high}
         row |= {

@@ -2,7 +2,7 @@
 
 python -m crnn_jax.sweep --config=ablations/loss --workdir=runs/loss
 
-9 runs in 33 minutes on two cores, busy with other work, too. The mean over words is better than
+9 runs in 33 minutes on two cores, busy with other work, too. The mean over words may be better than
 that over characters by three points; a second loss changes nothing (experiments/README.md).
 """
 
