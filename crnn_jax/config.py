@@ -88,7 +88,7 @@ def default_config() -> ConfigDict:
     config.optimizer.beta1 = 0.9  # adam, adamw, lion
     config.optimizer.beta2 = 0.999  # adam, adamw, lion
     config.optimizer.rho = 0.9  # decay of the squares: adadelta, rmsprop
-    config.optimizer.epsilon = 1e-8  # adam, adamw, adadelta, rmsprop
+    config.optimizer.epsilon = 1e-8  # adam, adamw, rmsprop; adadelta hardly learns below 1e-6
     config.clip_norm = 5.0  # gradients are scaled down to this global norm; 0 turns it off
     config.most_skipped = 20  # updates in a row left out as not finite, before a roll-back
     config.ema = 0.0  # decay of the average of weights and statistics that is evaluated; 0: none

@@ -1,18 +1,21 @@
 """Runs an experiment with other knobs and seeds, and writes the table that compares them.
 
 The experiment says in `sweep(add)` what varies. Finished runs are kept: the same command runs what
-is missing, also after a kill. table.md, table.csv and table.png lie in the workdir, as far as runs
-are done.
+is missing, also after a kill. Where it ends, table.md, table.csv and table.png lie in the workdir,
+as far as runs are done.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 
 from crnn_jax import cli, files, slots
 from crnn_jax.errors import UserError, unknown_name
 from crnn_jax.slurm import LAUNCHERS, LOCAL, SLURM
 from crnn_jax.sweeps import runs
+
+_LOG = logging.getLogger("crnn_jax")
 
 _EXAMPLE = """example:
   python -m crnn_jax.sweep --config=ablations/recurrence --workdir=runs/recurrence --dry_run
@@ -43,38 +46,48 @@ def main(argv: Sequence[str]) -> int:
     if args.launcher not in LAUNCHERS:
         raise unknown_name("launcher", args.launcher, LAUNCHERS)
     sweep = runs.load(args.config, args.workdir, args.seeds, overrides)
+    baseline = sweep.baseline(args.baseline)
     if args.dry_run:
         from crnn_jax.sweeps import estimate
 
-        jobs = args.jobs or slots.default_jobs()
-        print(estimate.describe(sweep, jobs))
+        print(estimate.describe(sweep, _side_by_side(sweep, args.launcher, args.jobs)))
         return cli.DONE
-    whole = True
+    whole, failed = True, list[str]()
     if not args.collect:
-        whole = _launch(sweep, args.launcher, args.jobs)
-    if not _write(sweep, args.baseline) and args.collect:
+        whole, failed = _launch(sweep, args.launcher, args.jobs)
+    if not _write(sweep, baseline) and args.collect:
         raise UserError(f"{args.workdir}: no run is done yet; run the sweep without --collect")
+    for line in failed:
+        _LOG.warning("%s", line)
     return cli.DONE if whole else cli.FAILED
 
 
-def _launch(sweep: runs.Sweep, launcher: str, jobs: int) -> bool:
-    """Runs what is missing; returns whether all is done."""
+def _side_by_side(sweep: runs.Sweep, launcher: str, jobs: int) -> int:
+    """Returns how many runs go on at a time, by default as many as there is room for."""
+    return jobs or (len(sweep.runs) if launcher == SLURM else slots.default_jobs())
+
+
+def _launch(sweep: runs.Sweep, launcher: str, jobs: int) -> tuple[bool, list[str]]:
+    """Runs what is missing; returns whether all is done, and a line for every run that failed."""
     from crnn_jax.sweeps import estimate, local, view
 
-    with files.locked(sweep.folder / "sweep", "runs this sweep"):
+    with files.locked(sweep.folder / ".lock", "runs this sweep"):  # no cell has a folder of a dot
         totals = {
             cell.name: estimate.total_steps(config)
             for cell, config in zip(sweep.cells, sweep.configs, strict=True)
         }
-        if launcher == SLURM:
-            from crnn_jax.sweeps import slurm
+        beside = _side_by_side(sweep, launcher, jobs)
+        with view.View(sweep, totals, beside) as shown:
+            if launcher == SLURM:
+                from crnn_jax.sweeps import slurm
 
-            with view.View(sweep, totals, jobs or len(sweep.runs)) as shown:
-                return slurm.launch(sweep, jobs, shown.update)
-        jobs = jobs or slots.default_jobs()
-        with view.View(sweep, totals, jobs) as shown:
-            state = local.launch(sweep, jobs, lambda s: shown.update(view.of_local(s), s.note))
-        return len(state.done) == len(sweep.runs)
+                whole = slurm.launch(sweep, jobs, shown.update)
+            else:
+                state = local.launch(
+                    sweep, beside, lambda s: shown.update(view.of_local(s), s.note)
+                )
+                whole = len(state.done) == len(sweep.runs)
+        return whole, shown.failures()
 
 
 def _write(sweep: runs.Sweep, baseline: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import pathlib
@@ -18,7 +19,7 @@ from small import write_words
 
 from crnn_jax import pages, report
 from crnn_jax.metrics import wilson_interval
-from crnn_jax.reporting import gather, page, sets
+from crnn_jax.reporting import gather, page, run_sections, sets
 
 SECTIONS = [
     "result", "curves", "samples", "frames", "confusions", "where", "worst", "label-errors",
@@ -348,3 +349,21 @@ def test_a_browser_paints_the_page(made, tmp_path, size: str) -> None:
     assert pixels.std() > 10, "not blank"
     ink = (np.abs(np.diff(pixels, axis=0, prepend=0)) > 30).any(axis=1)
     assert ink.reshape(-1, 250).any(axis=1).all(), "there is something in every part of it"
+
+
+@pytest.mark.parametrize(
+    ("words", "typed"),
+    [
+        (["/a/crnn_jax/main.py", "--workdir=x y"], "python -m crnn_jax.main '--workdir=x y'"),
+        (
+            ["/crnn_jax/crnn_jax/sweeps/work.py", "out/a/seed_0", "--cores=0,1"],
+            "python -m crnn_jax.sweeps.work out/a/seed_0",
+        ),
+        (["/a/crnn_jax/mine.py"], "/a/crnn_jax/mine.py"),
+        (["train.py"], "train.py"),
+        ([], "not known"),
+    ],
+)
+def test_the_command_can_be_typed(smoke_run, words, typed):
+    run = dataclasses.replace(gather.load(smoke_run), provenance={"command": words})
+    assert run_sections.command(run) == typed

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pathlib
+import re
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -51,6 +54,40 @@ def test_random_cells_are_the_same_again():
     assert {knobs["model.hidden"] for knobs in found} == {8, 16}
 
 
+def test_random_cells_differ_as_long_as_there_are_others():
+    def body(add, count):
+        add.random(count, {"model.layers": (1, 2), "model.hidden": add.integer(8, 10)})
+
+    cells = collect(lambda add: body(add, 6)).cells
+    assert {tuple(cell.knobs.values()) for cell in cells} == {
+        (layers, hidden) for layers in (1, 2) for hidden in (8, 9, 10)
+    }
+    with pytest.raises(UserError, match=r"add.random\(7, ...\) finds only 6 combinations"):
+        collect(lambda add: body(add, 7))
+
+
+def test_whole_numbers_of_a_wide_range_are_drawn_by_their_magnitude():
+    def body(add):
+        add.random(200, {"model.hidden": add.integer(8, 8192, log=True)})
+
+    found = [cell.knobs["model.hidden"] for cell in collect(body).cells]
+    assert all(type(hidden) is int and 8 <= hidden <= 8192 for hidden in found)
+    assert 40 <= sum(hidden < 256 for hidden in found) <= 120  # half of the magnitudes
+
+
+def test_long_names_that_begin_alike_have_folders_of_their_own():
+    def body(add):
+        add.grid({
+            "optimizer.learning_rate": (1e-3, 2e-3), "optimizer.weight_decay": (0.01, 0.02),
+            "model.recurrence": ("lstm", "gru"), "model.bidirectional": (True, False),
+        })  # fmt: skip
+
+    slugs = [cell.slug for cell in collect(body).cells]
+    assert len(set(slugs)) == 16
+    assert all(len(slug) <= 67 for slug in slugs)
+    assert Cell("✓", {}).slug != Cell("🙂", {}).slug
+
+
 def test_a_cell_becomes_overrides_and_a_folder():
     cell = Cell("two layers, 50 % / wide", {"model.layers": 2, "synth.rotation": (-5.0, 5.0)})
     assert cell.slug == "two_layers_50_wide"
@@ -72,13 +109,32 @@ def test_what_a_run_needs_is_said():
         (lambda add: None, "adds no cell"),
         (lambda add: (add("a b"), add("a_b")), "two cells are called 'a_b'"),
         (lambda add: add("a", seed=1), r"say add\.seeds\(3\)"),
-        (lambda add: (add("a"), add.seeds(0)), "give 1 or more"),
+        (lambda add: (add("a"), add.seeds(0)), "give a whole number, 1 or more"),
+        (lambda add: add("slurm"), "no cell can be called 'slurm'"),
         (lambda add: (add("a"), add.resources(gpu=1)), "it takes minutes, cpus, gpus"),
     ],
 )
 def test_mistakes_are_named(body, message):
     with pytest.raises(UserError, match=message):
         collect(body)
+
+
+def test_mistakes_of_type_are_named():
+    """In a process of its own, as the tests' checks of types would be first."""
+    code = """
+from crnn_jax.sweeps.cells import Add
+for name, given in [("seeds", [2.5]), ("data", [["tsv:a"]]), ("resources", [])]:
+    try:
+        getattr(Add(), name)(*given, **({} if given else {"minutes": "60"}))
+    except Exception as error:
+        print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines() == [
+        "sweep: add.seeds(2.5): give a whole number, 1 or more",
+        "sweep: add.data(['tsv:a']): give SPECs one by one, as strings",
+        "sweep: add.resources(minutes='60'): give one like 60",
+    ]
 
 
 def test_a_sweep_knows_its_runs(tmp_path: pathlib.Path):
@@ -102,12 +158,38 @@ def test_a_sweep_knows_its_runs(tmp_path: pathlib.Path):
     ],
 )
 def test_a_wrong_cell_is_told_before_anything_runs(tmp_path, mistake, body, message):
-    import re
-
     path = write_experiment(tmp_path, body)
     line = mistake(sweep.main, f"--config={path}", f"--workdir={tmp_path / 'out'}")
     assert re.search(message, line), line
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("body", "arguments", "message"),
+    [
+        ('add("a"); add("b", charset="digits")', [], "cell 'b' has other characters .*protocol"),
+        ('add("a"); add("b", protocol="exact")', [], "cell 'b' has another config.protocol"),
+        ('add("a"); add("b", {"data.eval": "synth:clean"})', [], "cell 'b' .*add.data"),
+        ('add("a", replicas=2)', [], "cell 'a' has config.replicas=2: say add.seeds"),
+        ('add("a", batch_size=2)', ["--config.batch_size=8"], "'a' sets it itself"),
+        ('add("a")', ["--config.seed=7"], "--seeds=N is how many"),
+        ('add("LSTM")', ["--baseline=LSTN"], "cell of this sweep 'LSTN': did you mean 'LSTM'"),
+    ],
+)
+def test_what_no_table_could_compare_is_told_before_anything_runs(
+    tmp_path, mistake, body, arguments, message
+):
+    path = write_experiment(tmp_path, body)
+    out = tmp_path / "out"
+    line = mistake(sweep.main, f"--config={path}", f"--workdir={out}", *arguments)
+    assert re.search(message, line), line
+    assert not out.exists()
+
+
+def test_a_workdir_that_is_a_file_is_told(tmp_path, mistake):
+    (tmp_path / "file").touch()
+    argv = [f"--config={write_experiment(tmp_path)}", f"--workdir={tmp_path / 'file'}"]
+    assert "is a file; give a folder" in mistake(sweep.main, *argv)
 
 
 def test_an_experiment_without_a_sweep_is_told(tmp_path, mistake):

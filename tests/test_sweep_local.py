@@ -9,7 +9,7 @@ import time
 import pytest
 from sweep_files import finish, write_experiment
 
-from crnn_jax import slots
+from crnn_jax import slots, sweep
 from crnn_jax.sweeps import local, runs
 from crnn_jax.sweeps.cells import Cell
 
@@ -53,7 +53,7 @@ def test_runs_share_the_slots_and_a_failure_stops_nothing(tmp_path, workers):
     assert sorted(name for name, _ in started) == ["c1", "c2"]  # tried again, alone
 
 
-def test_a_signal_is_passed_on(tmp_path, workers, monkeypatch):
+def test_a_signal_is_passed_on(tmp_path, workers, monkeypatch, caplog):
     _, programs = workers
     programs |= dict.fromkeys([f"c{i}" for i in range(9)], "import time; time.sleep(60)")
     sweep = runs.load(write_experiment(tmp_path, NINE), str(tmp_path / "out"))
@@ -78,6 +78,21 @@ def test_a_signal_is_passed_on(tmp_path, workers, monkeypatch):
     assert not state.jobs
     assert not state.failed
     assert len(state.waiting) == 9
+    assert caplog.messages == ["stopped; 0 of 9 runs done; the same command goes on"]
+
+
+def test_a_sweep_ends_with_what_failed(tmp_path, workers, run_command, caplog):
+    """A cell may be called sweep, too."""
+    _, programs = workers
+    reason = "import pathlib, sys; pathlib.Path(sys.argv[1], 'log.txt').write_text('no disk')"
+    programs |= {"b[/i]": f"{reason}; raise SystemExit(1)"}
+    path, out = write_experiment(tmp_path, "add('sweep'); add('b[/i]')"), tmp_path / "out"
+    finish(out / "sweep" / "seed_0", {"a": [("x", "x"), ("y", "z")]})
+    code, said, _ = run_command(sweep.main, f"--config={path}", f"--workdir={out}")
+    assert (code, said[0]) == (1, "Does it matter?")
+    last = f"b[/i], seed 0: failed: no disk; its log is {out}/b_i/seed_0/log.txt"
+    assert caplog.messages[-1] == last
+    assert caplog.messages.count(last) == 2  # when it failed, and below the table
 
 
 def test_memory_limits_the_runs(monkeypatch, tmp_path):

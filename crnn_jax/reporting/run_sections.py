@@ -20,6 +20,8 @@ from crnn_jax.reporting.gather import Run
 from crnn_jax.reporting.section import Section, duration, percent
 from crnn_jax.reporting.sets import Readings
 
+_ROOT = pathlib.Path(__file__).parents[2]  # where the package lies
+
 
 def headline(run: Run, readings: Readings, suspects: Sequence[Finding]) -> Section:
     """Returns the result in numbers, and what is odd.
@@ -160,9 +162,15 @@ def command(run: Run) -> str:
     if not words:
         return "not known"
     program = pathlib.PurePath(words[0])
-    if program.parent.name == "crnn_jax" and program.suffix == ".py":
-        return shlex.join(["python", "-m", f"crnn_jax.{program.stem}", *words[1:]])
-    return shlex.join(words)
+    places = [i for i, part in enumerate(program.parts) if part == "crnn_jax"]
+    inside = program.parts[places[-1] :] if places else ()
+    # A script may lie in a folder of that name that is no package.
+    if not _ROOT.joinpath(*inside).is_file():
+        return shlex.join(words)
+    module = ".".join(pathlib.PurePath(*inside).with_suffix("").parts)
+    # Cores are a sweep's to give out.
+    others = [word for word in words[1:] if not word.startswith("--cores=")]
+    return shlex.join(["python", "-m", module, *others])
 
 
 def curves(run: Run) -> Section:

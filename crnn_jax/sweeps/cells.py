@@ -4,7 +4,7 @@ def sweep(add):
     add("LSTM")  # the first is what the others are compared with
     add("GRU", {"model.recurrence": "gru"})
     add.grid({"data.width": (100, 128), "model.hidden": (96, 192)})
-    add.random(8, {"optimizer.learning_rate": add.log(1e-4, 1e-2)})
+    add.random(8, {"optimizer.learning_rate": add.log(1e-4, 1e-2), "batch_size": (32, 64)})
     add.seeds(3)
     add.data("tsv:words/labels.tsv")
     add.resources(minutes=30, gpus=1)
@@ -13,6 +13,7 @@ def sweep(add):
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 import math
 import random
@@ -24,6 +25,8 @@ from crnn_jax.errors import UserError
 from crnn_jax.slurm import Resources
 
 _LONGEST_SLUG = 60
+_RESERVED = ("slurm", "table.csv", "table.md", "table.png")  # other things in a sweep's folder
+_MOST_DRAWS = 1000  # in a row, none of which is new
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,8 +43,11 @@ class Cell:
 
     @property
     def slug(self) -> str:
-        """Name of its folder."""
-        return re.sub(r"[^\w.=+-]+", "_", self.name).strip("_.")[:_LONGEST_SLUG] or "cell"
+        """Name of its folder; one that had to be cut ends in a hash of the whole."""
+        safe = re.sub(r"[^\w.=+-]+", "_", self.name).strip("_.")
+        if safe and len(safe) <= _LONGEST_SLUG:
+            return safe
+        return f"{safe[:_LONGEST_SLUG] or 'cell'}_{hashlib.md5(self.name.encode()).hexdigest()[:6]}"
 
     def overrides(self, seed: int) -> list[tuple[str, str]]:
         """Returns its knobs and a seed as the command line would give them."""
@@ -50,15 +56,18 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class _Range:
-    low: float
-    high: float
-    logarithmic: bool
+    low: float | int
+    high: float | int
+    logarithmic: bool = False
+    whole: bool = False
 
-    def draw(self, rng: random.Random) -> float:
+    def draw(self, rng: random.Random) -> float | int:
+        if self.whole and not self.logarithmic:
+            return rng.randint(math.ceil(self.low), math.floor(self.high))
         if not self.logarithmic:
             return round(rng.uniform(self.low, self.high), 6)
         value = math.exp(rng.uniform(math.log(self.low), math.log(self.high)))
-        return float(f"{value:.3g}")
+        return round(value) if self.whole else float(f"{value:.3g}")
 
 
 class Add:
@@ -91,33 +100,55 @@ class Add:
             self("", dict(zip(choices, values, strict=True)))
 
     def random(self, count: int, choices: Mapping[str, Any], seed: int = 0) -> None:
-        """Adds cells whose values are drawn: from a sequence, `add.log` or `add.uniform`."""
+        """Adds different cells whose values are drawn: from a sequence, or one of the ranges below.
+
+        Raises:
+          UserError: there are not so many combinations.
+        """
         rng = random.Random(seed)
-        for _ in range(count):
-            self(
-                "",
-                {
-                    key: values.draw(rng) if isinstance(values, _Range) else rng.choice(values)
-                    for key, values in choices.items()
-                },
-            )
+        found: list[dict[str, Any]] = []
+        in_vain = 0
+        while len(found) < count:
+            drawn = {
+                key: values.draw(rng) if isinstance(values, _Range) else rng.choice(values)
+                for key, values in choices.items()
+            }
+            in_vain = in_vain + 1 if drawn in found else 0
+            if not in_vain:
+                found.append(drawn)
+            elif in_vain == _MOST_DRAWS:
+                raise UserError(
+                    f"sweep: add.random({count}, ...) finds only {len(found)} combinations: "
+                    "ask for fewer, or give more choices"
+                )
+        for knobs in found:
+            self("", knobs)
 
     @staticmethod
     def uniform(low: float, high: float) -> _Range:
         """Returns a range whose numbers are equally likely."""
-        return _Range(low, high, logarithmic=False)
+        return _Range(low, high)
 
     @staticmethod
     def log(low: float, high: float) -> _Range:
         """Returns a range whose orders of magnitude are equally likely."""
         return _Range(low, high, logarithmic=True)
 
+    @staticmethod
+    def integer(low: int, high: int, log: bool = False) -> _Range:
+        """Returns a range of whole numbers, both ends included; `log` as for `add.log`."""
+        return _Range(low, high, log, whole=True)
+
     def seeds(self, count: int) -> None:
         """Says how many times every cell is run, with the seeds 0, 1, ..."""
+        if not isinstance(count, int) or count < 1:
+            raise UserError(f"sweep: add.seeds({count!r}): give a whole number, 1 or more")
         self.seed_count = count
 
     def data(self, *specs: str) -> None:
         """Says which sets judge the runs, instead of their validation sets."""
+        if wrong := [spec for spec in specs if not isinstance(spec, str)]:
+            raise UserError(f"sweep: add.data({wrong[0]!r}): give SPECs one by one, as strings")
         self.specs = specs
 
     def resources(self, **needs: Any) -> None:
@@ -128,6 +159,12 @@ class Add:
             names = ", ".join(field.name for field in dataclasses.fields(Resources))
             given = ", ".join(needs)
             raise UserError(f"sweep: add.resources({given}): it takes {names}") from None
+        for field in dataclasses.fields(Resources):
+            value = getattr(self.needs, field.name)
+            if type(value) is not type(field.default):
+                raise UserError(
+                    f"sweep: add.resources({field.name}={value!r}): give one like {field.default!r}"
+                )
 
 
 def collect(sweep: Callable[[Add], None]) -> Add:
@@ -140,12 +177,14 @@ def collect(sweep: Callable[[Add], None]) -> Add:
     sweep(add)
     if not add.cells:
         raise UserError("sweep(add) adds no cell: call add(NAME, {KEY: VALUE})")
-    if add.seed_count < 1:
-        raise UserError(f"sweep: add.seeds({add.seed_count}): give 1 or more")
     slugs = [cell.slug for cell in add.cells]
     for i, slug in enumerate(slugs):
         if slug in slugs[:i]:
             raise UserError(f"sweep: two cells are called {slug!r}: give names of their own")
+        if slug in _RESERVED:
+            raise UserError(
+                f"sweep: no cell can be called {slug!r}: the sweep has a file of that name"
+            )
     return add
 
 

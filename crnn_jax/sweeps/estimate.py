@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from ml_collections import ConfigDict
 
 from crnn_jax import cli, durations, progress
@@ -17,6 +19,11 @@ def total_steps(config: ConfigDict) -> int | None:
         return None
 
 
+def together(each: Sequence[float], jobs: int) -> float:
+    """Returns how long runs take side by side: never less than the longest of them."""
+    return max(sum(each) / min(jobs, len(each)), *each) if each else 0.0
+
+
 def describe(sweep: Sweep, jobs: int) -> str:
     """Returns the runs of a sweep with their estimated times, a line each.
 
@@ -25,16 +32,20 @@ def describe(sweep: Sweep, jobs: int) -> str:
 
     Args:
       sweep: what is to run.
-      jobs: runs side by side.
+      jobs: most runs side by side.
     """
     from crnn_jax import dry_run, flops, train
     from crnn_jax.recognizer import preprocess_of
 
-    cost = dry_run.measure(sweep.configs[0])
+    first = sweep.configs[0]
+    cost = dry_run.measure(first)
+    passes = {}  # images of a pass over data, by SPEC
+    if total_steps(first) is None:
+        passes[first.data.train] = cost.steps * first.batch_size / first.total_epochs
     per_flop = None
     lines, left = [], []
     for cell, config in zip(sweep.cells, sweep.configs, strict=True):
-        steps = total_steps(config) or cost.steps
+        steps = cost.steps if config is first else _steps(config, passes)
         model, _, _ = train.build(config, cost.classes, warmup=0, total=1)
         width = preprocess_of(config).widest
         work = flops.per_image(config, model, width) * config.batch_size * steps
@@ -44,5 +55,37 @@ def describe(sweep: Sweep, jobs: int) -> str:
             left += [] if run.is_done else [seconds]
             state = "done" if run.is_done else f"about {progress.duration(seconds)}"
             lines.append((run.name, f"{steps:,} steps", state))
-    total = f"{len(left)} runs, {jobs} side by side: about {progress.duration(sum(left) / jobs)}"
-    return "\n".join([*cli.aligned(lines), total])
+    beside = min(jobs, len(left))
+    time = progress.duration(together(left, jobs))
+    return "\n".join(
+        [*cli.aligned(lines), f"{len(left)} runs, {beside} side by side: about {time}"]
+    )
+
+
+def _steps(config: ConfigDict, passes: dict[str, float]) -> int:
+    """Returns the steps of a run.
+
+    Args:
+      config: of the run.
+      passes: images of a pass over data, by SPEC; data that are not there are opened.
+
+    Raises:
+      UserError: for epochs of data without end, or data that cannot be read.
+    """
+    if (steps := total_steps(config)) is not None:
+        return steps
+    data = config.data.train
+    if data not in passes:
+        if (per_epoch := _steps_per_epoch(config)) is None:
+            return durations.steps(config, "total", None)  # which says what is wrong
+        passes[data] = per_epoch * config.batch_size
+    return durations.steps(config, "total", max(1, round(passes[data] / config.batch_size)))
+
+
+def _steps_per_epoch(config: ConfigDict) -> int | None:
+    from crnn_jax import finetune
+    from crnn_jax.data.training_set import open_training_set
+    from crnn_jax.recognizer import preprocess_of
+
+    known = finetune.Origin(config).charset if config.init_from else None
+    return open_training_set(config, preprocess_of(config), known).steps_per_epoch

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
 import pathlib
 import signal
@@ -15,6 +16,7 @@ from crnn_jax import cli, slots
 from crnn_jax.signals import StopSignal
 from crnn_jax.sweeps.runs import LOG, Run, Sweep
 
+_LOG = logging.getLogger("crnn_jax")
 _POLL = 0.5  # seconds
 _FIRST_GUESS = 1.5e9  # bytes that a run needs, before one has shown what it does
 _SPARE = 1.25  # times that must be free for another
@@ -76,6 +78,10 @@ def launch(sweep: Sweep, jobs: int, show: Callable[[State], None]) -> State:
                 job.process.wait()
             _collect(state, stopped=True)
             show(state)
+    if stop.requested and state.waiting:
+        _LOG.warning(
+            "stopped; %d of %d runs done; the same command goes on", len(state.done), len(runs)
+        )
     return state
 
 

@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 
 from crnn_jax import cli, files
 from crnn_jax import config as config_lib
-from crnn_jax.errors import UserError
+from crnn_jax.errors import UserError, unknown_name
 from crnn_jax.slurm import Resources, last_line
 from crnn_jax.sweeps.cells import Add, Cell
 from crnn_jax.sweeps.cells import collect as collect_cells
@@ -105,6 +105,17 @@ class Sweep:
             for cell in self.cells
         ]
 
+    def baseline(self, name: str = "") -> str:
+        """Returns the cell that the others are compared with: the first unless it is named.
+
+        Raises:
+          UserError: no cell of that name.
+        """
+        names = [cell.name for cell in self.cells]
+        if name and name not in names:
+            raise unknown_name("cell of this sweep", name, names)
+        return name or names[0]
+
     def prepare(self, run: Run) -> None:
         """Writes what a worker has to know into the folder of a run."""
         run.folder.mkdir(parents=True, exist_ok=True)
@@ -138,6 +149,7 @@ def load(
     if not hasattr(module, "sweep"):
         raise UserError(f"{path}: no sweep; define sweep(add) beside get_config(arg)")
     add: Add = cli.in_experiment(path, lambda: collect_cells(module.sweep))
+    _check_overrides(overrides, add.cells)
     cells = tuple(Cell(c.name, {**dict(overrides), **c.knobs}) for c in add.cells)
     name = f"{path}:{arg}" if arg else str(path)
     configs = []
@@ -147,13 +159,53 @@ def load(
             validate(configs[-1])
         except UserError as error:
             raise UserError(f"sweep: cell {cell.name!r}: {error}") from None
+    if pathlib.Path(folder).is_file():
+        raise UserError(f"--workdir={folder} is a file; give a folder for the sweep")
     sweep = Sweep(
         name, pathlib.Path(folder), cells, tuple(configs), seeds or add.seed_count, add.specs,
         add.needs, (module.__doc__ or "").strip().partition("\n")[0],
     )  # fmt: skip
+    _check_judges(sweep)
     for run in sweep.runs:
         _check(run, sweep)
     return sweep
+
+
+def _check_overrides(overrides: Sequence[tuple[str, str]], cells: Sequence[Cell]) -> None:
+    """Raises UserError where the command line sets for all cells what a cell sets."""
+    for key, _ in overrides:
+        if key == "seed":
+            raise UserError(
+                "--config.seed: a sweep numbers its seeds from 0; --seeds=N is how many"
+            )
+        if varied := [cell.name for cell in cells if key in cell.knobs]:
+            raise UserError(
+                f"--config.{key} is for all cells, and {varied[0]!r} sets it itself: change the "
+                "experiment's sweep(add)"
+            )
+
+
+def _check_judges(sweep: Sweep) -> None:
+    """Raises UserError where no table could compare the runs, or one would mean something else."""
+    first = sweep.configs[0]
+    for cell, config in zip(sweep.cells, sweep.configs, strict=True):
+        advice = None
+        if config.replicas > 1:
+            advice = f"has config.replicas={config.replicas}: say add.seeds(N) for N runs of a cell"
+        elif not config.protocol and (config.charset, config.case) != (first.charset, first.case):
+            advice = (
+                "has other characters than the first, and would be judged by another protocol: "
+                "set config.protocol (36 | 62 | 94 | exact)"
+            )
+        elif config.protocol != first.protocol:
+            advice = "has another config.protocol than the first: give all the same"
+        elif not sweep.data and config.data.eval != first.data.eval:
+            advice = (
+                "has another config.data.eval than the first: name the sets that judge all runs, "
+                "as in add.data('tsv:words/labels.tsv')"
+            )
+        if advice:
+            raise UserError(f"sweep: cell {cell.name!r} {advice}")
 
 
 def _check(run: Run, sweep: Sweep) -> None:

@@ -10,10 +10,14 @@ from typing import Any
 
 from crnn_jax.progress import duration
 from crnn_jax.slurm import DONE, FAILED, RUNNING, WAITING
-from crnn_jax.sweeps.runs import Run, Sweep
+from crnn_jax.sweeps.estimate import together
+from crnn_jax.sweeps.runs import LOG, Progress, Run, Sweep
 
 _LOG = logging.getLogger("crnn_jax")
 _EVERY = 60.0  # seconds between lines
+_REDRAW = 2.0  # seconds between tables in which no run has another state
+_MOST_ROWS = 30  # of a table of all runs
+_AROUND = 8  # lines of the screen around the rows
 
 
 class View:
@@ -28,6 +32,7 @@ class View:
     def __init__(self, sweep: Sweep, total_steps: Mapping[str, int | None], jobs: int):
         self._sweep, self._totals, self._jobs = sweep, total_steps, jobs
         self._before: dict[str, str] = {}
+        self._done: dict[str, Progress] = {}  # what does not change any more
         self._said = 0.0
         self._live: Any = None
 
@@ -47,18 +52,27 @@ class View:
     def update(self, states: Mapping[str, str], note: str = "") -> None:
         """Shows the states of runs by their names; those that are left out wait."""
         states = {run.name: states.get(run.name, WAITING) for run in self._sweep.runs}
-        if self._live:
-            self._live.update(self._table(states, note), refresh=True)
-            return
         for run in self._sweep.runs:
             state = states[run.name]
-            if state not in (WAITING, self._before.get(run.name)):
-                last = f": {run.last_line()}; its log is {run.folder}" if state == FAILED else ""
-                _LOG.info("%s: %s%s", run.name, state, last)
-        self._before = states
-        if time.monotonic() - self._said > _EVERY:
-            self._said = time.monotonic()
-            _LOG.info("%s%s", self.summary(states), f"; {note}" if note else "")
+            if state in (WAITING, self._before.get(run.name)):
+                continue
+            if state == FAILED:
+                _LOG.warning("%s", _failure(run))
+            elif not self._live:
+                _LOG.info("%s: %s", run.name, state)
+        changed, self._before = states != self._before, states
+        age = time.monotonic() - self._said
+        if self._live and (changed or age > _REDRAW):
+            self._live.update(self._picture(states, note), refresh=True)
+        elif not self._live and age > _EVERY:
+            _LOG.info("%s", self._headline(states, note))
+        else:
+            return
+        self._said = time.monotonic()
+
+    def failures(self) -> list[str]:
+        """Returns a line for every run that has failed, as it was last shown."""
+        return [_failure(run) for run in self._sweep.runs if self._before.get(run.name) == FAILED]
 
     def summary(self, states: Mapping[str, str]) -> str:
         """Returns how many runs are done, and the time that is left."""
@@ -68,40 +82,59 @@ class View:
         eta = "" if left is None else f", about {duration(left)} left"
         return f"{count[DONE]} of {len(states)} runs done{failed}, {count[RUNNING]} under way{eta}"
 
+    def _headline(self, states: Mapping[str, str], note: str) -> str:
+        return self.summary(states) + (f"; {note}" if note else "")
+
     def _left(self, states: Mapping[str, str]) -> float | None:
         """Returns the seconds that are left, from what the steps so far have taken.
 
         None before any, and where a run that is left is given in passes over data.
         """
-        steps, seconds, rest = 0, 0.0, 0
+        steps, seconds, rests = 0, 0.0, []
         for run in self._sweep.runs:
-            state, progress = states[run.name], run.progress()
+            state, progress = states[run.name], self._progress(run, states[run.name])
             steps, seconds = steps + progress.step, seconds + progress.seconds
             if state in (WAITING, RUNNING):
                 total = self._totals[run.cell.name]
                 if total is None:
                     return None
-                rest += max(0, total - progress.step)
-        return rest * seconds / steps / self._jobs if steps else None
+                rests.append(max(0, total - progress.step))
+        if not steps:
+            return None
+        return together([rest * seconds / steps for rest in rests], self._jobs)
 
-    def _table(self, states: Mapping[str, str], note: str) -> Any:
+    def _progress(self, run: Run, state: str) -> Progress:
+        if state != DONE:
+            return run.progress()
+        if run.name not in self._done:
+            self._done[run.name] = run.progress()
+        return self._done[run.name]
+
+    def _picture(self, states: Mapping[str, str], note: str) -> Any:
+        """Returns what a terminal shows: the lower end is cut off where the screen is too small."""
+        from rich.console import Group
         from rich.table import Table
+        from rich.text import Text  # which, unlike a string, takes no name for markup
 
-        caption = self.summary(states) + (f"; {note}" if note else "")
-        table = Table(title=self._sweep.question, caption=caption, title_justify="left")
-        for name in ("cell", "seed", "", "steps", "images/s", "left"):
-            table.add_column(name, justify="left" if name in ("cell", "") else "right")
-        for run in self._sweep.runs:
+        runs = self._sweep.runs
+        if len(runs) > min(_MOST_ROWS, self._live.console.height - _AROUND):
+            runs = [run for s in (RUNNING, FAILED) for run in runs if states[run.name] == s]
+        table = Table()
+        table.add_column("cell", no_wrap=True)
+        for name in ("seed", "", "steps", "images/s", "left"):
+            table.add_column(name, justify="right" if name else "left")
+        for run in runs:
             state = states[run.name]
-            if state == WAITING and len(states) > 30:
-                continue
-            table.add_row(run.cell.name, str(run.seed), _painted(state), *self._cells(run, state))
-        return table
+            colour = {RUNNING: "cyan", DONE: "green", FAILED: "red"}.get(state, "")
+            cells = (Text(run.cell.name), str(run.seed), Text(state, colour))
+            table.add_row(*cells, *self._cells(run, state))
+        head = Text(self._sweep.question, "italic"), Text(self._headline(states, note))
+        return Group(*head, table)
 
     def _cells(self, run: Run, state: str) -> tuple[str, str, str]:
         if state not in (RUNNING, DONE):
             return "", "", ""
-        progress, total = run.progress(), self._totals[run.cell.name]
+        progress, total = self._progress(run, state), self._totals[run.cell.name]
         rate = f"{progress.rate:,.0f}" if progress.rate else ""
         left = ""
         if total is None:
@@ -111,9 +144,8 @@ class View:
         return f"{progress.step:,} / {total:,}", rate, left
 
 
-def _painted(state: str) -> str:
-    colour = {RUNNING: "cyan", DONE: "green", FAILED: "red"}.get(state)
-    return f"[{colour}]{state}[/]" if colour else state
+def _failure(run: Run) -> str:
+    return f"{run.name}: {FAILED}: {run.last_line()}; its log is {run.folder / LOG}"
 
 
 def of_local(state: Any) -> dict[str, str]:

@@ -17,6 +17,7 @@ from crnn_jax.signals import StopSignal
 from crnn_jax.sweeps.runs import FIGURES, JOB, readings_file
 
 if TYPE_CHECKING:
+    from crnn_jax.data.sources import Source
     from crnn_jax.recognizer import Recognizer
 
 
@@ -32,6 +33,8 @@ def work(folder: str | pathlib.Path) -> int:
     folder = pathlib.Path(folder)
     job = files.read_json(folder / JOB)
     config = cli.load_experiment(job["config"], [tuple(pair) for pair in job["overrides"]])
+    # Before training: what is wrong with them is not to be told in hours.
+    sources = _open(job["data"] or _validation_sets(config.data.eval))
 
     from crnn_jax import startup
 
@@ -45,15 +48,14 @@ def work(folder: str | pathlib.Path) -> int:
         return cli.FAILED
     model = Recognizer.load(folder)
     protocol = config.protocol or default_protocol(model.charset)
-    sets = _judge(model, job["data"] or _validation_sets(config.data.eval), protocol, folder)
-    if not sets:
+    if not _judge(model, sources, protocol, folder):
         return cli.FAILED
     # The last file: with it the run counts as done.
     files.write_json(
         folder / FIGURES,
         {
             "protocol": protocol,
-            "sets": sets,
+            "sets": [source.name for source in sources],
             "parameters": summary["parameters"],
             "megaflops": _megaflops(model),
             "images_per_second": summary["images_per_second"],
@@ -63,33 +65,39 @@ def work(folder: str | pathlib.Path) -> int:
     return cli.DONE
 
 
-def _judge(
-    model: Recognizer, specs: Sequence[str], protocol: str, folder: pathlib.Path
-) -> list[str]:
-    """Reads sets, leaves the readings in the folder, and returns the sets' names; none if stopped.
+def _open(specs: Sequence[str]) -> list[Source]:
+    """Returns the sets that judge a run.
 
     Raises:
-      UserError: for no set, or two of one name.
+      UserError: there is no set, or two of one name or file; a SPEC that cannot be opened.
     """
     from crnn_jax.data.sources import open_source
-    from crnn_jax.evaluate import evaluate_source, write_predictions
 
     sources = [open_source(spec) for spec in specs]
     names = [source.name for source in sources]
-    if not names or len(set(names)) < len(names):
+    if not names or len({readings_file(pathlib.Path(), name) for name in names}) < len(names):
         raise UserError(
             f"a sweep is judged by sets of different names, and there are {names}: name them by "
             "add.data(SPEC, ...) or config.data.eval, and tell them apart by name=NAME"
         )
+    return sources
+
+
+def _judge(
+    model: Recognizer, sources: Sequence[Source], protocol: str, folder: pathlib.Path
+) -> bool:
+    """Reads sets, leaves the readings in the folder, and returns whether it was let to end."""
+    from crnn_jax.evaluate import evaluate_source, write_predictions
+
     with StopSignal() as stop:
         for source in sources:
             result = evaluate_source(
                 model, source, protocol, interrupted=lambda: bool(stop.requested)
             )
             if result is None:
-                return []
+                return False
             write_predictions(readings_file(folder, source.name), [result])
-    return names
+    return True
 
 
 def _validation_sets(text: str) -> list[str]:
