@@ -77,6 +77,21 @@ def test_batches_that_are_not_full_have_few_sizes(count: int, sizes: list[int]) 
     assert all(item.batch.labels.shape == (len(item.batch.images), 1) for item in streamed)
 
 
+@pytest.mark.parametrize(
+    ("widths", "expected"),
+    [
+        ([20, 12, 28, 60], {64: [2, 3], 20: [0, 1]}),  # 20 is too narrow for a batch of 64
+        ([60] * 7 + [40] * 2, {64: [*range(7)], 48: [7, 8]}),  # no room
+        ([8, 64], {64: [1], 8: [0]}),
+    ],
+)
+def test_what_is_left_over_shares_batches(widths: list[int], expected: dict) -> None:
+    load = lambda position: image(position, widths[position])  # noqa: E731
+    streamed = stream_batches(range(len(widths)), load, KEEP, BATCH)
+    found = {item.batch.images.shape[2]: sorted(item.positions) for item in streamed}
+    assert found == expected, padded_widths(KEEP)
+
+
 def test_a_batch_is_never_padded_beyond_its_size() -> None:
     streamed = list(stream_batches(range(11), lambda i: image(i, 16), SQUASH, 6))
     assert [len(item.batch.images) for item in streamed] == [6, 6]

@@ -24,6 +24,7 @@ T = TypeVar("T")
 _THREADS = 4  # decoding and resizing release the interpreter lock
 WINDOW = 4  # batches of images that are loaded ahead
 _SIZES = (1, 8)  # rows of batches that are not full: few shapes, each is compiled
+_NEAR = 2.0  # times as wide as a row may be a batch that it is put into to save one of its own
 _GROWTH = 1.5  # of the padded widths: eight shapes from 16 to 512 pixels
 
 
@@ -104,6 +105,14 @@ def stream_batches(
             oldest = min(waiting, key=lambda w: waiting[w][0][0])
             if position - waiting[oldest][0][0] >= WINDOW * batch_size:
                 yield send(oldest)
+    # What is left over shares batches: every width apart would compile a program of its own.
+    wider = None
+    for width in sorted(waiting, reverse=True):
+        near = wider is not None and wider <= _NEAR * width
+        if near and len(waiting[wider]) + len(waiting[width]) <= batch_size:
+            waiting[wider] += waiting.pop(width)
+        else:
+            wider = width
     for width in sorted(waiting):
         yield send(width)
 
