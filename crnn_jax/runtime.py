@@ -767,6 +767,10 @@ class Reader:
             raise ReadError(f"{os.fspath(path)[:300]}: no such model")
         try:
             session = open_session(os.fspath(path), threads)
+        except ImportError as error:
+            raise ReadError(
+                f"onnxruntime cannot be used ({error}): pip install onnxruntime"
+            ) from None
         except Exception as error:  # its errors have no common class
             told = " ".join(str(error).split())[:160]
             raise ReadError(f"{path}: not an ONNX model that can be opened ({told})") from None
@@ -819,6 +823,8 @@ class Reader:
         """
         if batch_size < 1:
             raise ReadError(f"batch_size={batch_size}: give a number of images, 1 or more")
+        if isinstance(images, str | bytes | bytearray) or not isinstance(images, Sequence):
+            raise ReadError("read takes a list of images: put the one into brackets, as in [IMAGE]")
         if decoder is None:
             decoder = "greedy" if lexicon is None else "lexicon"
         if decoder not in DECODERS:
@@ -926,7 +932,10 @@ def _find(paths: Sequence[str]) -> Iterator[pathlib.Path]:
 
 
 def _default_model() -> pathlib.Path:
-    found = sorted(pathlib.Path(__file__).parent.glob("*.onnx"))
+    """Returns the model that this file was written beside, or the only one that there is."""
+    here = pathlib.Path(__file__)
+    own = here.with_name(f"{here.stem.removesuffix('_reader')}.onnx")
+    found = [own] if own.is_file() else sorted(here.parent.glob("*.onnx"))
     if len(found) != 1:
         raise ReadError(f"{len(found)} models beside the reader: name one with --model=FILE.onnx")
     return found[0]

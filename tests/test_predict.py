@@ -172,7 +172,8 @@ def test_files_folders_and_globs_keep_their_order(
     assert found("photos/*.jpg") == ["[d].jpg", "b.jpg", "e.jpg", "é f.jpg"]
     assert found("photos/**/?.jpg", "photos/a.JPG") == ["b.jpg", "e.jpg", "sub/c.jpg", "a.JPG"]
     assert found("photos/[d].jpg") == ["[d].jpg"]  # the file, not the pattern
-    assert found("photos/s*") == []  # a folder is no image
+    with pytest.raises(UserError, match="nothing matches"):
+        found("photos/s*")  # a folder is no image
     assert found("photos/none.jpg", "photos/b.jpg") == ["none.jpg", "b.jpg"]
 
 
@@ -181,6 +182,7 @@ def test_nothing_to_read_is_a_mistake(mistake: Callable, tmp_path: pathlib.Path)
     line = mistake(predict.main, "--model=x", tmp_path)
     assert f"{tmp_path}: no images in this folder (" in line
     assert ".png" in line
+    (tmp_path / "folder.png").mkdir()
     line = mistake(predict.main, "--model=x", f"{tmp_path}/*.png")
     assert f"{tmp_path}/*.png: nothing matches" in line
 

@@ -163,6 +163,7 @@ def test_nothing_is_executed(refusal, tmp_path, protocol, place):
         (b"cmodel\nModel\n)\x81", "asks for 'model.Model'"),
         (b"ctorch\nnn.Linear\n", "asks for 'torch.nn.Linear'"),
         (b"ccollections\nOrderedDict\n)\x81", "the operation NEWOBJ"),
+        (b"ccollections\nOrderedDict\n(((K\x01K\x01K\x01tttR", "is no key and value"),
         (b"\x82\x01", "the operation EXT1"),
         (text("x") + b")R", "a call of what is no function"),
         (b"](" + text("x") + b"u", "a list in a wrong place"),

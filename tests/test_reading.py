@@ -18,6 +18,7 @@ from crnn_jax.ctc.loss import string_log_probability
 from crnn_jax.data.images import width_of
 from crnn_jax.decode.beam import Beam, BeamOptions
 from crnn_jax.decode.candidates import Candidate
+from crnn_jax.errors import UserError
 from crnn_jax.models.encoders import ENCODERS, frame_centres, frames_of
 from crnn_jax.reading import NOTHING, Reading, place_characters, score_candidates
 from crnn_jax.runtime import Character
@@ -139,6 +140,15 @@ def test_streams_and_reading_agree(recognizer):
         for a, b in zip(reading.alternatives, streamed[position].alternatives, strict=True):
             assert a.text == b.text
             assert a.confidence == pytest.approx(b.confidence, rel=1e-4)
+
+
+def test_one_image_in_place_of_a_list_is_told(recognizer):
+    image = np.zeros((32, 64), np.uint8)
+    for one in ("word.png", b"\x89PNG"):
+        with pytest.raises(UserError, match=r"put the one into brackets, as in \[IMAGE\]"):
+            recognizer.read(one)
+    with pytest.raises(UserError, match="batch_size=0: give a number of images"):
+        recognizer.read([image], batch_size=0)
 
 
 def test_temperature_changes_confidence_alone(recognizer):

@@ -527,3 +527,14 @@ def test_a_damaged_model_is_one_line(exported, tmp_path: pathlib.Path, capfd) ->
             runtime.Reader.load(path)
         assert len(str(error.value).splitlines()) == 1
     assert capfd.readouterr() == ("", "")
+
+
+def test_the_model_of_the_same_name_is_the_default(tmp_path, monkeypatch):
+    monkeypatch.setattr(runtime, "__file__", str(tmp_path / "mine_reader.py"))
+    (tmp_path / "mine8.onnx").touch()
+    assert runtime._default_model().name == "mine8.onnx"
+    (tmp_path / "mine.onnx").touch()
+    assert runtime._default_model().name == "mine.onnx"
+    (tmp_path / "mine.onnx").rename(tmp_path / "other.onnx")
+    with pytest.raises(runtime.ReadError, match="2 models beside the reader"):
+        runtime._default_model()

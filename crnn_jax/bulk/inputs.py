@@ -179,10 +179,10 @@ def _find(path: str) -> Iterator[pathlib.Path]:
 
     # Not by the methods of `Path`, which raise for a path that is too long, or not to be looked at.
     if glob.has_magic(path) and not os.path.exists(path):
-        matches = sorted(glob.glob(path, recursive=True))
+        matches = sorted(m for m in glob.glob(path, recursive=True) if not os.path.isdir(m))
         if not matches:
             raise UserError(f"{path}: nothing matches; check the pattern, or quote it")
-        yield from (pathlib.Path(match) for match in matches if not os.path.isdir(match))
+        yield from map(pathlib.Path, matches)
     elif os.path.isdir(path):
         found = sorted(p for p in pathlib.Path(path).rglob("*") if os.path.isfile(p))
         # macOS leaves ._NAME.png beside NAME.png

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from crnn_jax import decoder_options as options
 from crnn_jax import shipped
 from crnn_jax.bulk.inputs import Item
-from crnn_jax.errors import DataError, printable
+from crnn_jax.errors import DataError, ImageError, printable
 
 if TYPE_CHECKING:
     from crnn_jax.bulk.workers import Lines, Read
@@ -85,7 +85,13 @@ def open_stream(
     }
 
     def load(item: Item, rotation: int = 0) -> Any:
-        return model.preprocess(item.content(), rotation=rotation)
+        content = item.content()
+        try:
+            return model.preprocess(content, rotation=rotation)
+        except ImageError as error:
+            if not isinstance(content, bytes):  # a file's error names it
+                raise
+            raise ImageError(f"{item.name}: {error}") from None
 
     def stream(items: Sequence[Item]) -> Iterator[tuple[int, Reading | DataError]]:
         if args.rotations:

@@ -106,9 +106,9 @@ def stream_batches(
             if position - waiting[oldest][0][0] >= WINDOW * batch_size:
                 yield send(oldest)
     # What is left over shares batches: every width apart would compile a program of its own.
-    wider = None
+    wider = 0
     for width in sorted(waiting, reverse=True):
-        near = wider is not None and wider <= _NEAR * width
+        near = width < wider <= _NEAR * width
         if near and len(waiting[wider]) + len(waiting[width]) <= batch_size:
             waiting[wider] += waiting.pop(width)
         else:

@@ -149,7 +149,13 @@ def _meaning(name: str) -> Any:
 
 
 def _ordered_dict(*pairs: Any) -> dict[Any, Any]:
-    return _pairs([item for pair in (pairs[0] if pairs else ()) for item in pair])
+    items: list[Any] = []
+    for pair in pairs[0] if pairs else ():
+        # Checked one by one: a small file may repeat a large list often enough to fill the memory.
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            raise UserError(f"its pickle holds an entry that is no key and value{_ADVICE}")
+        items += pair
+    return _pairs(items)
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
