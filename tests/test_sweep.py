@@ -105,8 +105,7 @@ def test_a_killed_sweep_goes_on(local):
 
 
 def test_a_run_that_fails_is_told_and_the_rest_goes_on(tmp_path, capfd):
-    # The second set is missing on disk, which the first cell does not notice.
-    body = 'add("good"); add("bad", {"data.eval": "tsv:missing"})'
+    body = 'add("good"); add("bad", {"data.train": "tsv:missing"})'
     path = write_experiment(tmp_path, body)
     assert start(f"--config={path}", f"--workdir={tmp_path / 'out'}").wait(300) == 1
     said = capfd.readouterr().err
