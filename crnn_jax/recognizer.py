@@ -189,9 +189,7 @@ class Recognizer:
           UserError: for one image in place of several, or a batch of none.
           DataError: for the first image that cannot be read; `stream` goes on instead.
         """
-        if not isinstance(images, Sequence):
-            raise UserError(f"read takes a list of images, not a {type(images).__name__}: [IMAGE]")
-        if isinstance(images, str | bytes | bytearray):
+        if isinstance(images, str | bytes | bytearray) or not isinstance(images, Sequence):
             raise UserError("read takes a list of images: put the one into brackets, as in [IMAGE]")
         if batch_size < 1:
             raise UserError(f"batch_size={batch_size}: give a number of images, 1 or more")

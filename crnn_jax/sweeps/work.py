@@ -33,12 +33,12 @@ def work(folder: str | pathlib.Path) -> int:
     folder = pathlib.Path(folder)
     job = files.read_json(folder / JOB)
     config = cli.load_experiment(job["config"], [tuple(pair) for pair in job["overrides"]])
-    # Before training: what is wrong with them is not to be told in hours.
-    sources = _open(job["data"] or _validation_sets(config.data.eval))
 
     from crnn_jax import startup
 
     startup.settle(config)
+    # Before training: what is wrong with them is not to be told in hours.
+    sources = _open(job["data"] or _validation_sets(config.data.eval))
 
     from crnn_jax import train
     from crnn_jax.recognizer import Recognizer, default_protocol

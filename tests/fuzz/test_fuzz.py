@@ -49,7 +49,7 @@ def test_the_images_to_begin_with_are_read(name: str) -> None:
     assert decode_image(seeds()[name], 1).shape[:2] in ((24, 72), (72, 24))
 
 
-@settings(SHORT, max_examples=300)
+@settings(SHORT, max_examples=500)
 @given(rng=RANDOMS)
 def test_images_are_read_or_refused_in_one_line(folder: pathlib.Path, rng: random.Random) -> None:
     case = image_case(rng)
@@ -73,7 +73,7 @@ def test_bombs_are_read_or_refused_in_one_line(name: str) -> None:
             fuzz_targets.one_line(error)
 
 
-@settings(SHORT, max_examples=40)
+@settings(SHORT, max_examples=80)
 @given(rng=RANDOMS)
 def test_bundles_are_loaded_or_refused_in_one_line(
     folder: pathlib.Path, rng: random.Random
@@ -88,7 +88,7 @@ def test_bundles_are_loaded_or_refused_in_one_line(
 
 @pytest.mark.slow
 def test_the_long_form_on_few_inputs(tmp_path: pathlib.Path) -> None:
-    argv = ["--images=30", "--bundles=10", "--models=5", f"--out={tmp_path}/failed"]
+    argv = ["--images=40", "--bundles=15", "--models=10", f"--out={tmp_path}/failed"]
     done = subprocess.run(
         [sys.executable, FOLDER / "fuzz.py", *argv], capture_output=True, text=True
     )
