@@ -42,6 +42,12 @@ def describe(config: ConfigDict) -> str:
     return "\n".join(f"{name:<14} {text}" for name, text in measure(config).rows)
 
 
+def open_data(config: ConfigDict) -> TrainingSet:
+    """Opens what a run trains on, with the characters of the model that it begins with."""
+    known = finetune.Origin(config).charset if config.init_from else None
+    return open_training_set(config, preprocess_of(config), known)
+
+
 def measure(config: ConfigDict) -> Cost:
     """Opens the data, compiles the step for the widest batch and times it.
 
@@ -50,8 +56,7 @@ def measure(config: ConfigDict) -> Cost:
     """
     validate(config)
     preprocess = preprocess_of(config)
-    known = finetune.Origin(config).charset if config.init_from else None
-    data = open_training_set(config, preprocess, known)
+    data = open_data(config)
     total, warmup, _, _ = durations.lengths(config, data.steps_per_epoch)
     layout = parallel.choose_layout(config)
     replicas.check(config, data, layout.size)

@@ -132,30 +132,42 @@ def bootstrap(
     columns = [m.correct[mask] for m in models] + [m.distance[mask] for m in models]
     sums = _resampled_sums([*columns, models[0].length[mask]], name, resamples)
     rng = np.random.default_rng([_SEED, count])
-    weights = _weights(rng, count, _student(rng, count - 1.0, resamples))
+    weights = _weights(rng, [sums[:, :count].mean(0)], resamples)
     correct = (weights * sums[:, :count]).sum(1).clip(0, mask.sum())
     distance = (weights * sums[:, count:-1]).sum(1).clip(0)
     return ResampledSums(correct, distance, sums[:, -1], int(mask.sum()))
 
 
-def _student(rng: np.random.Generator, degrees: float, resamples: int) -> np.ndarray:
-    """Returns what standard normal numbers are divided by to be Student's t, (R, 1)."""
-    if degrees == 0:
-        return np.ones((resamples, 1))
-    return np.sqrt(rng.chisquare(degrees, (resamples, 1)) / degrees)
-
-
-def _weights(rng: np.random.Generator, count: int, student: np.ndarray) -> np.ndarray:
-    """Returns weights (R, M) of models: the mean of theirs, and its error around it.
+def _weights(rng: np.random.Generator, groups: Sequence[np.ndarray], resamples: int) -> np.ndarray:
+    """Returns weights (R or 1, M) of models: their groups' means, and the errors around these.
 
     Models drawn with replacement, as images are, would understate that error: of three seeds its
     variance by a third, and the tails of the distribution by more.
+
+    Args:
+      rng: draws the errors, as Student's t has them.
+      groups: accuracies of the models of every group; one model has no error that is known.
+      resamples: how many.
     """
-    if count == 1:
-        return np.ones((len(student), 1))
-    noise = rng.standard_normal((len(student), count))
-    noise -= noise.mean(axis=1, keepdims=True)
-    return 1 / count + noise / student / np.sqrt(count * (count - 1))
+    counts = [len(group) for group in groups]
+    means = np.concatenate([np.full(count, 1 / count) for count in counts])
+    if 1 in counts:
+        return means[None]
+    degrees = _welch_degrees(groups)
+    student = np.sqrt(rng.chisquare(degrees, (resamples, 1)) / degrees)
+    errors = []
+    for count in counts:
+        noise = rng.standard_normal((resamples, count))
+        noise -= noise.mean(axis=1, keepdims=True)
+        errors.append(noise / np.sqrt(count * (count - 1)))
+    return means + np.concatenate(errors, axis=1) / student
+
+
+def _welch_degrees(groups: Sequence[np.ndarray]) -> float:
+    """Returns the degrees of freedom of a sum of means (Welch, Biometrika 34, 1947)."""
+    own = np.array([len(group) - 1.0 for group in groups])
+    errors = np.array([group.var(ddof=1) / len(group) for group in groups])
+    return float(errors.sum() ** 2 / (errors**2 / own).sum() if errors.any() else own.sum())
 
 
 def mean_of_sets(sets: Sequence[ResampledSums]) -> Replicates:
@@ -288,23 +300,11 @@ def difference_of_groups(
     sums = _resampled_sums(columns, name, resamples)
     accuracies = np.array([column.mean() for column in columns])
     groups = accuracies[: len(a)], accuracies[len(a) :]
-    means = [sums[:, : len(a)].mean(1), sums[:, len(a) :].mean(1)]
-    if min(len(a), len(b)) > 1:
-        rng = np.random.default_rng([_SEED, len(a), len(b)])
-        student = _student(rng, _welch_degrees(*groups), resamples)
-        weights = np.concatenate([_weights(rng, len(group), student) for group in groups], axis=1)
-        weighted = weights * sums
-        means = [weighted[:, : len(a)].sum(1), weighted[:, len(a) :].sum(1)]
+    rng = np.random.default_rng([_SEED, len(a), len(b)])
+    weighted = _weights(rng, groups, resamples) * sums
+    means = weighted[:, : len(a)].sum(1), weighted[:, len(a) :].sum(1)
     difference = _fractions(means[1] - means[0], mask.sum())
     return float(groups[1].mean() - groups[0].mean()), interval(difference)
-
-
-def _welch_degrees(a: np.ndarray, b: np.ndarray) -> float:
-    """Returns the degrees of freedom of a difference of means (Welch, Biometrika 34, 1947)."""
-    errors = np.array([group.var(ddof=1) / len(group) for group in (a, b)])
-    if not errors.any():
-        return len(a) + len(b) - 2.0
-    return float(errors.sum() ** 2 / (errors**2 / [len(a) - 1, len(b) - 1]).sum())
 
 
 def _p_value(differences: np.ndarray) -> float:

@@ -76,16 +76,9 @@ def _steps(config: ConfigDict, passes: dict[str, float]) -> int:
         return steps
     data = config.data.train
     if data not in passes:
-        if (per_epoch := _steps_per_epoch(config)) is None:
+        from crnn_jax import dry_run
+
+        if (per_epoch := dry_run.open_data(config).steps_per_epoch) is None:
             return durations.steps(config, "total", None)  # which says what is wrong
         passes[data] = per_epoch * config.batch_size
     return durations.steps(config, "total", max(1, round(passes[data] / config.batch_size)))
-
-
-def _steps_per_epoch(config: ConfigDict) -> int | None:
-    from crnn_jax import finetune
-    from crnn_jax.data.training_set import open_training_set
-    from crnn_jax.recognizer import preprocess_of
-
-    known = finetune.Origin(config).charset if config.init_from else None
-    return open_training_set(config, preprocess_of(config), known).steps_per_epoch
