@@ -52,12 +52,17 @@ def share(
     return variables, list(cores[slot::slots] or [cores[slot % len(cores)]])
 
 
-def settle_down(cores: Sequence[int]) -> None:
-    """Keeps this process to some cores, and stops it when its parent dies: nothing stays behind."""
+def settle_down(cores: Sequence[int], parent: int, ends_by: int = signal.SIGTERM) -> None:
+    """Keeps this process to some cores, and stops it when its parent dies: nothing stays behind.
+
+    Args:
+      cores: that it keeps to; none for all.
+      parent: the process that has started it. It may have died before this is called.
+      ends_by: the signal that comes when the parent dies.
+    """
     if sys.platform != "linux":
         return
-    parent = os.getppid()
-    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGTERM)
+    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, ends_by)
     if os.getppid() != parent:
         sys.exit(1)
     if cores:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import time
 
 import pytest
@@ -24,6 +25,8 @@ def make_fragile(argument):
         for item in items:
             if item.name == "bad":
                 os._exit(9)
+            if item.name == "stop":
+                os.kill(os.getpid(), signal.SIGTERM)
         return [(f"read {item.name}", False) for item in items]
 
     return read
@@ -46,6 +49,14 @@ def test_an_image_that_kills_its_process_costs_one_row() -> None:
         "read a", "read b", "read c", "lost bad", "read d", "read e", "read f", "read g",
     ]  # fmt: skip
     assert found[1][1] == ("lost bad", True)
+
+
+@pytest.mark.slow
+def test_stopping_is_not_for_those_that_read() -> None:
+    pool = fragile()  # a signal to the whole group would have each block read once more, one by one
+    found = list(pool.read(blocks("a stop", "b")))
+    pool.close()
+    assert found == [[("read a", False), ("read stop", False)], [("read b", False)]]
 
 
 @pytest.mark.slow

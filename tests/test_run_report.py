@@ -356,7 +356,7 @@ def test_a_browser_paints_the_page(made, tmp_path, size: str) -> None:
     [
         (["/a/crnn_jax/main.py", "--workdir=x y"], "python -m crnn_jax.main '--workdir=x y'"),
         (
-            ["/crnn_jax/crnn_jax/sweeps/work.py", "out/a/seed_0", "--cores=0,1"],
+            ["/crnn_jax/crnn_jax/sweeps/work.py", "out/a/seed_0", "--cores=0,1", "--parent=7"],
             "python -m crnn_jax.sweeps.work out/a/seed_0",
         ),
         (["/a/crnn_jax/mine.py"], "/a/crnn_jax/mine.py"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -118,7 +119,8 @@ def test_every_run_has_cores_of_its_own(monkeypatch, tmp_path):
     seen, begin = [], subprocess.Popen
 
     def start(command, **more):
-        seen.append((command[-1], more["env"].get("CUDA_VISIBLE_DEVICES")))
+        assert command[-1] == f"--parent={os.getpid()}"
+        seen.append((command[-2], more["env"].get("CUDA_VISIBLE_DEVICES")))
         process = begin(["true"])
         process.wait()
         return process
@@ -132,6 +134,15 @@ def test_every_run_has_cores_of_its_own(monkeypatch, tmp_path):
     for slot in range(3):
         local._start(run, slot, 3, ["0", "1"], [0, 1])
     assert seen == [("--cores=0", "0"), ("--cores=1", "1"), ("--cores=0", "0")]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not tell")
+def test_a_worker_whose_sweep_has_died_as_it_began_ends(tmp_path):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    command = [sys.executable, "-m", "crnn_jax.sweeps.work", str(tmp_path), f"--parent={gone.pid}"]
+    ended = subprocess.run(command, capture_output=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (1, b"")  # no word of job.json, which is missing
 
 
 @pytest.mark.parametrize(("visible", "gpus"), [("2,3", ["2", "3"]), ("", []), ("-1", [])])

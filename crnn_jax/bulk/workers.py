@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent import futures
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import Any
 
 from crnn_jax import slots
@@ -135,15 +135,19 @@ class Workers:
         # Python has a public way from 3.14 on; without it a stop would wait for whole blocks.
         processes = getattr(self._pool, "_processes", None) or {}
         for process in list(processes.values()):
-            process.terminate()
+            process.kill()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _begin(numbers: Any, shares: Any, make: Callable[[Any], Read], argument: Any) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one that gives out blocks
+    # Stopping is for the one that gives out blocks: its whole group may get the signal.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     variables, cores = shares[numbers.get()]
     os.environ.update(variables)
-    slots.settle_down(cores)
+    parent = parent_process()
+    assert parent is not None and parent.pid is not None, "a worker is started by a pool"
+    slots.settle_down(cores, parent.pid, signal.SIGKILL)
     try:
         _reader.append(make(argument))
     except Exception as error:  # raised by the first block: here it would only break the pool

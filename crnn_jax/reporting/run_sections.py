@@ -169,7 +169,7 @@ def command(run: Run) -> str:
         return shlex.join(words)
     module = ".".join(pathlib.PurePath(*inside).with_suffix("").parts)
     # Cores are a sweep's to give out.
-    others = [word for word in words[1:] if not word.startswith("--cores=")]
+    others = [word for word in words[1:] if not word.startswith(("--cores=", "--parent="))]
     return shlex.join(["python", "-m", module, *others])
 
 

@@ -107,7 +107,7 @@ def _start(
     command = [sys.executable, "-m", "crnn_jax.sweeps.work", str(run.folder)]
     with open(run.folder / LOG, "ab") as log:
         return subprocess.Popen(
-            [*command, f"--cores={','.join(map(str, own))}"],
+            [*command, f"--cores={','.join(map(str, own))}", f"--parent={os.getpid()}"],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

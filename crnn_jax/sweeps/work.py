@@ -1,12 +1,13 @@
 """Does one run of a sweep: trains, goes on where it was stopped, and judges what comes out.
 
-    python -m crnn_jax.sweeps.work DIR [--cores=0,1]
+    python -m crnn_jax.sweeps.work DIR [--cores=0,1] [--parent=PID]
 
 DIR holds `job.json`. A launcher starts it; the last file that it writes says that all is done.
 """
 
 from __future__ import annotations
 
+import os
 import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -124,8 +125,12 @@ def main(argv: Sequence[str]) -> int:
     parser = cli.Parser(prog="python -m crnn_jax.sweeps.work", description=__doc__)
     parser.add_argument("folder", help="of the run")
     parser.add_argument("--cores", default="", help="that it keeps to, as in 0,1")
+    parser.add_argument(
+        "--parent", type=int, default=os.getppid(), metavar="PID",
+        help="the process with which it ends; default: the one that started it",
+    )  # fmt: skip
     args = parser.parse_args(argv)
-    slots.settle_down([int(core) for core in args.cores.split(",") if core])
+    slots.settle_down([int(core) for core in args.cores.split(",") if core], args.parent)
     return work(args.folder)
 
 
