@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pathlib
+import shutil
+import tarfile
 
 import pytest
 
@@ -99,6 +101,45 @@ def test_lists_and_tars_that_cannot_be_read(tmp_path) -> None:
     (tmp_path / "x.tar").write_bytes(b"x" * 2000)
     with pytest.raises(DataError, match="not a tar that can be read"):
         Inputs.find([str(tmp_path / "x.tar")])
+
+
+def add_link(tar: tarfile.TarFile, name: str, target: str, kind: bytes) -> None:
+    link = tarfile.TarInfo(name)
+    link.type, link.linkname = kind, target
+    tar.addfile(link)
+
+
+def test_links_in_a_tar_have_the_bytes_of_their_targets(tmp_path, bulk_folder) -> None:
+    word = sorted((bulk_folder / "words").iterdir())[0]
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        tar.add(word, "./x/word.png")
+        add_link(tar, "x/hard.png", "./x/word.png", tarfile.LNKTYPE)
+        add_link(tar, "x/soft.png", "hard.png", tarfile.SYMTYPE)
+        add_link(tar, "x/none.png", "../missing.png", tarfile.SYMTYPE)
+        add_link(tar, "x/round.png", "round.png", tarfile.SYMTYPE)
+    found = {pathlib.Path(item.name).name: item.content() for item in Inputs.find([f"{tar.name}"])}
+    assert found == {
+        **dict.fromkeys(("word.png", "hard.png", "soft.png"), word.read_bytes()),
+        **dict.fromkeys(("none.png", "round.png"), b""),
+    }
+
+
+def test_tars_that_cat_has_joined_are_refused(tmp_path, bulk_folder) -> None:
+    twice = (bulk_folder / "words.tar").read_bytes() * 2
+    (tmp_path / "ab.tar").write_bytes(twice)
+    with pytest.raises(DataError, match="goes on behind the end of a tar"):
+        Inputs.find([str(tmp_path / "ab.tar")])
+
+
+def test_a_glob_of_tars_is_of_what_they_hold(tmp_path, bulk_folder) -> None:
+    for name in ("a.tar", "c.tar"):
+        shutil.copy(bulk_folder / "words.tar", tmp_path / name)
+    (tmp_path / "b.png").touch()
+    names = [item.name.removeprefix(f"{tmp_path}/") for item in Inputs.find([f"{tmp_path}/*"])]
+    assert [name.partition("/")[0] for name in names] == ["a.tar"] * 9 + ["b.png"] + ["c.tar"] * 9
+    (tmp_path / "d.tar.gz").touch()
+    with pytest.raises(UserError, match=r"d\.tar\.gz is compressed"):
+        Inputs.find([f"{tmp_path}/*"])
 
 
 @pytest.mark.parametrize("text", ["3/3", "a/2", "1", "-1/2", "1/0"])

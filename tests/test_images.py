@@ -91,6 +91,20 @@ def test_exif_rotation_is_applied(form, orientation):
     )
 
 
+def test_exif_behind_the_pixels_counts():
+    """ImageMagick writes PNGs so."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = encode(RGB, "PNG", exif=exif)
+    start = data.index(b"eXIf") - 4
+    end = start + 12 + int.from_bytes(data[start : start + 4], "big")
+    last = data.index(b"IEND") - 4
+    late = data[:start] + data[end:last] + data[start:end] + data[last:]
+    np.testing.assert_array_equal(decode_image(late, 3), decode_image(data, 3))
+    assert image_size(late) == image_size(data) == (12, 20)
+    np.testing.assert_array_equal(decode_image(late[: last - 6], 3), RGB)  # cut within the chunk
+
+
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "TIFF"])
 def test_a_pil_image_is_rotated_once(form):
     exif = Image.Exif()

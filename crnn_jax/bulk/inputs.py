@@ -48,8 +48,8 @@ class Item(NamedTuple):
 class Files:
     """Files by their paths."""
 
-    def __init__(self, paths: Sequence[pathlib.Path]):
-        self._paths = [str(path) for path in paths]
+    def __init__(self, paths: Sequence[str]):
+        self._paths = paths
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -112,14 +112,30 @@ class Tar:
         self._path = path
         self._names: list[str] = []
         places: list[tuple[int, int]] = []
-        for name, offset, size in tar_members(path):
+        targets: dict[int, str] = {}
+        for name, offset, size, target in tar_members(path):
             hidden = pathlib.PurePosixPath(name).name.startswith(".")
             if name.lower().endswith(SUFFIXES) and not hidden:
+                if target:
+                    targets[len(places)] = target
                 self._names.append(name)
                 places.append((offset, size))
         if not places:
             raise DataError(f"{path} holds no images ({' '.join(SUFFIXES)})")
         self._places = np.array(places, np.int64)
+        self._follow(targets)
+
+    def _follow(self, targets: dict[int, str]) -> None:
+        """Gives links the bytes of their targets; one whose target is no image here has none."""
+        if not targets:
+            return
+        position = {name: i for i, name in enumerate(self._names)}
+        for link in targets:
+            found, visited = link, set()
+            while found in targets and found not in visited:
+                visited.add(found)
+                found = position.get(targets[found], found)
+            self._places[link] = self._places[found]
 
     def __len__(self) -> int:
         return len(self._names)
@@ -155,12 +171,9 @@ class Inputs(Sequence[Item]):
         """
         parts: list[Part] = []
         for path in paths:
-            if path.lower().endswith(_PACKED):
-                raise UserError(f"{path} is compressed, which has no random access: unpack it once")
-            if path.lower().endswith(TAR) and os.path.isfile(path):
-                parts.append(Tar(path))
-            else:
-                parts.append(Files(list(_find(path))))
+            # Neighbours that are files are one part, and every tar is one.
+            for is_tar, found in itertools.groupby(_find(path), _is_tar):
+                parts += map(Tar, found) if is_tar else [Files(list(found))]
         return cls([*parts, *map(ListFile, lists)])
 
     def __len__(self) -> int:
@@ -173,7 +186,13 @@ class Inputs(Sequence[Item]):
         return self._parts[number][i - (self._ends[number - 1] if number else 0)]
 
 
-def _find(path: str) -> Iterator[pathlib.Path]:
+def _is_tar(path: str) -> bool:
+    if path.lower().endswith(_PACKED):
+        raise UserError(f"{path} is compressed, which has no random access: unpack it once")
+    return path.lower().endswith(TAR) and os.path.isfile(path)
+
+
+def _find(path: str) -> Iterator[str]:
     """Yields a file as it is, a folder's images in order, or what a glob matches."""
     from crnn_jax.data.folders import SUFFIXES
 
@@ -182,13 +201,13 @@ def _find(path: str) -> Iterator[pathlib.Path]:
         matches = sorted(m for m in glob.glob(path, recursive=True) if not os.path.isdir(m))
         if not matches:
             raise UserError(f"{path}: nothing matches; check the pattern, or quote it")
-        yield from map(pathlib.Path, matches)
+        yield from matches
     elif os.path.isdir(path):
         found = sorted(p for p in pathlib.Path(path).rglob("*") if os.path.isfile(p))
         # macOS leaves ._NAME.png beside NAME.png
         found = [p for p in found if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")]
         if not found:
             raise UserError(f"{path}: no images in this folder ({' '.join(SUFFIXES)})")
-        yield from found
+        yield from map(str, found)
     else:
-        yield pathlib.Path(path)
+        yield path

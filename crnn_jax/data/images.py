@@ -80,6 +80,8 @@ _ORIENTATION_TAG, _SIZE_TAGS = 0x0112, (0x0100, 0x0101)  # width and height
 _LARGE = MAX_PIXELS // 4  # pixels of images of which one at a time is decoded
 _MOST_VISITS = 100 * MAX_PIXELS  # of pixels by the scans of a JPEG; others make 10 scans or so
 
+_MOST_CHUNKS, _LONGEST_EXIF = 100_000, 2**16  # of a PNG; bytes
+
 _quiet_lock, _large_lock = threading.Lock(), threading.RLock()
 # Pillow logs what it also raises; without a handler of the caller's that would go to stderr.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
@@ -274,6 +276,8 @@ def _read_header(
                 orientation = image.tag_v2.get(_ORIENTATION_TAG, 1)
                 width, height = map(operator.index, (image.tag_v2[t] for t in _SIZE_TAGS))
             else:
+                if isinstance(image, PngImagePlugin.PngImageFile) and (late := _late_exif(file)):
+                    image.info.setdefault("exif", late)
                 orientation = _exif_orientation(image)
                 width, height = image.size
     except Image.DecompressionBombError as error:  # a GIF's frame beyond the GIF's own size
@@ -283,6 +287,23 @@ def _read_header(
     check_size(width, height, max_pixels)
     size = (height, width) if orientation in _SIDEWAYS else (width, height)
     return image, 1 if tiff else orientation, size
+
+
+def _late_exif(file: io.BufferedIOBase) -> bytes:
+    """Returns the metadata that stand behind the pixels of a PNG, as ImageMagick writes them."""
+    place, found = file.tell(), b""
+    file.seek(8)
+    for _ in range(_MOST_CHUNKS):
+        head = file.read(8)
+        if len(head) < 8 or head[4:] == b"IEND":
+            break
+        size = int.from_bytes(head[:4], "big")
+        if head[4:] == b"eXIf":
+            found = file.read(min(size, _LONGEST_EXIF))
+            break
+        file.seek(size + 4, io.SEEK_CUR)
+    file.seek(place)
+    return found
 
 
 def _check_scans(file: io.BufferedIOBase, pixels: int) -> None:

@@ -55,7 +55,9 @@ class TarIndex:
         names: list[bytes] = []
         places: list[tuple[int, int]] = []
         base = None
-        for name, offset, size in tar_members(self._path):
+        for name, offset, size, target in tar_members(self._path):
+            if target:  # those who publish such tars use no links
+                continue
             if name.rpartition("/")[2] == self._landmark:
                 base = name.removesuffix(self._landmark)
             names.append(name.encode("utf-8", "surrogateescape"))
