@@ -108,7 +108,7 @@ def _export_onnx(
     if args.with_runtime:
         from crnn_jax import runtime
 
-        reader = path.with_name(f"{path.stem}_reader.py")
+        reader = path.with_name(runtime.reader_name(path.name))
         code = pathlib.Path(runtime.__file__).read_text(encoding="utf-8")
         files.write_text(reader, code)
         yield f"{reader}: python {reader} IMAGE; needs numpy, Pillow and onnxruntime alone"

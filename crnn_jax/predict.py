@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from crnn_jax import cli, files, shipped
 from crnn_jax import decoder_options as options
 from crnn_jax.bulk import cluster
-from crnn_jax.bulk.rows import FORMATS, open_stream
+from crnn_jax.bulk.rows import FORMATS, line_for, open_stream
 from crnn_jax.errors import DataError, UserError, unknown_name
 from crnn_jax.slurm import LAUNCHERS, LOCAL, SLURM
 
@@ -174,7 +174,7 @@ def _print_all(args: argparse.Namespace, inputs: Inputs, rows: range) -> int:
 
     items = [inputs[i] for i in rows]
     stream = open_stream(args)(items)
-    to_line = FORMATS[args.format]
+    to_line = line_for(args.format, sys.stdout.encoding)
     done: dict[int, Reading | DataError] = {}  # readings whose predecessors are still under way
     printed, failed = 0, 0
     # A bar would run through the readings where both go to the same terminal.

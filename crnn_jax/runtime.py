@@ -23,7 +23,9 @@ import json
 import logging
 import os
 import pathlib
+import re
 import sys
+import threading
 import unicodedata
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -44,6 +46,7 @@ _TINY = 1e-300
 _RESCALED = 4  # frames after which probabilities are made large again
 _FAR = 14.0  # nats below the best word, a millionth of its probability
 _SLACK = 1e-6  # rounding must not put a bound below a score
+_QUIET = threading.Lock()  # held while warnings are off
 _ESCAPED = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})  # a row of TSV stays one line
 
 # Pillow logs what it also raises; without a handler of the caller's that would go to stderr.
@@ -140,6 +143,7 @@ def load_image(image: Any, channels: int) -> Image.Image:
             raise ReadError("no file but a folder, a pipe or a device: give the path of an image")
         with (
             io.BytesIO(image) if isinstance(image, bytes) else open(image, "rb") as source,
+            _QUIET,  # what warns belongs to the process: of two threads one would leave it changed
             warnings.catch_warnings(),
         ):
             warnings.simplefilter("ignore")  # of damaged metadata, which pixels do without
@@ -909,8 +913,8 @@ class Reader:
 # --- command line ---------------------------------------------------------------------------------
 
 _EXAMPLE = """example:
-  python reader.py word.png photos/
-  python reader.py --lexicon=words.txt --format=json photos/"""
+  python %(prog)s word.png photos/
+  python %(prog)s --lexicon=words.txt --format=json photos/"""
 
 
 def _find(paths: Sequence[str]) -> Iterator[pathlib.Path]:
@@ -931,11 +935,16 @@ def _find(paths: Sequence[str]) -> Iterator[pathlib.Path]:
         yield from sorted(images)
 
 
+def reader_name(model: str) -> str:
+    """Returns the name, which Python can import, of the reader beside a model's file."""
+    return re.sub(r"\W|^(?=\d)", "_", f"{pathlib.PurePath(model).stem}_reader") + ".py"
+
+
 def _default_model() -> pathlib.Path:
     """Returns the model that this file was written beside, or the only one that there is."""
     here = pathlib.Path(__file__)
-    own = here.with_name(f"{here.stem.removesuffix('_reader')}.onnx")
-    found = [own] if own.is_file() else sorted(here.parent.glob("*.onnx"))
+    models = sorted(here.parent.glob("*.onnx"))
+    found = [model for model in models if reader_name(model.name) == here.name] or models
     if len(found) != 1:
         raise ReadError(f"{len(found)} models beside the reader: name one with --model=FILE.onnx")
     return found[0]
@@ -959,7 +968,34 @@ def record(path: str, reading: Reading) -> dict[str, Any]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Returns 0; 1 where an image could not be read; 2 where nothing is read, with one line."""
+    """Returns an exit code.
+
+    0; 1 where an image could not be read, or a reading not be written; 2 where nothing is read.
+    Each has its line.
+    """
+    args = _parse(argv)
+    with contextlib.suppress(OSError, AttributeError):  # libtiff tells what is an error here anyway
+        ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may be of any bytes
+        sys.stdout.reconfigure(errors="backslashreplace")
+    try:
+        try:
+            opened = _open(args)
+        except (ReadError, OSError, UnicodeDecodeError) as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        return _print_all(args, *opened)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):  # the other end has gone, as in `... | head`
+            print(f"error: readings cannot be written: {error.strerror}", file=sys.stderr)
+        # Python tries once more at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1
+
+
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description="Reads the text in images with an exported model.",
         epilog=_EXAMPLE,
@@ -973,25 +1009,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--lexicon", help="text file with a word per line")
     parser.add_argument("--format", default="text", choices=("text", "tsv", "json"))
     parser.add_argument("--threads", type=int, help="for one reading; default: all cores")
-    args = parser.parse_args(argv)
-    with contextlib.suppress(OSError, AttributeError):  # libtiff tells what is an error here anyway
-        ctypes.CDLL(Image.core.__file__).TIFFSetErrorHandler(None)
-    if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may be of any bytes
-        sys.stdout.reconfigure(errors="backslashreplace")
-    try:
-        if args.decoder == "lexicon" and args.lexicon is None:
-            raise ReadError("--decoder=lexicon needs --lexicon=FILE, a word per line")
-        if args.decoder not in (None, "lexicon") and args.lexicon is not None:
-            raise ReadError(f"--decoder={args.decoder} uses no lexicon: leave one of them out")
-        paths = list(_find(args.paths))
-        reader = Reader.load(args.model or _default_model(), args.threads)
-        lexicon = None
-        if args.lexicon is not None:
-            words = pathlib.Path(args.lexicon).read_text(encoding="utf-8-sig").splitlines()
-            lexicon = Lexicon(words, reader.charset)
-    except (ReadError, OSError, UnicodeDecodeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    return parser.parse_args(argv)
+
+
+def _open(args: argparse.Namespace) -> tuple[list[pathlib.Path], Reader, Lexicon | None]:
+    """Returns all that arguments name; raises ReadError, OSError or UnicodeDecodeError."""
+    if args.decoder == "lexicon" and args.lexicon is None:
+        raise ReadError("--decoder=lexicon needs --lexicon=FILE, a word per line")
+    if args.decoder not in (None, "lexicon") and args.lexicon is not None:
+        raise ReadError(f"--decoder={args.decoder} uses no lexicon: leave one of them out")
+    if args.lexicon == "":
+        raise ReadError("--lexicon names no file: give one with a word per line, or leave it out")
+    paths = list(_find(args.paths))
+    reader = Reader.load(args.model or _default_model(), args.threads)
+    lexicon = None
+    if args.lexicon is not None:
+        words = pathlib.Path(args.lexicon).read_text(encoding="utf-8-sig").splitlines()
+        lexicon = Lexicon(words, reader.charset)
+    return paths, reader, lexicon
+
+
+def _print_all(
+    args: argparse.Namespace, paths: Sequence[pathlib.Path], reader: Reader, lexicon: Lexicon | None
+) -> int:
+    """Prints readings as they come; returns the exit code. Raises OSError for what cannot."""
     failed = 0
     for path in paths:
         try:

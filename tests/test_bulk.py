@@ -22,6 +22,7 @@ from crnn_jax.bulk import cluster, rows
 from crnn_jax.bulk.contents import best_checkpoint, contents
 from crnn_jax.bulk.inputs import Inputs, Item
 from crnn_jax.bulk.output import Output
+from crnn_jax.bulk.reading import block_size
 from crnn_jax.bulk.rows import is_error
 from crnn_jax.checkpoint import Checkpointer
 from crnn_jax.errors import UserError
@@ -46,8 +47,15 @@ def test_a_begun_file_goes_on_behind_its_last_whole_line(tmp_path) -> None:
 
 def test_nothing_else_is_put_behind_it(tmp_path) -> None:
     path = tmp_path / "out.tsv"
-    with Output(path, {"images": 3}, is_error):
-        pass
+    for count in (2, 3):  # a mistaken command that has left no line leaves room for another
+        with Output(path, {"images": count}, is_error) as output:
+            pass
+    (tmp_path / "out.tsv.parts").mkdir()  # lines may be there
+    with pytest.raises(UserError, match="was begun with images 3 and not 4"):
+        Output(path, {"images": 4}, is_error)
+    (tmp_path / "out.tsv.parts").rmdir()
+    with Output(path, {"images": 3}, is_error) as output:
+        output.append(["a"], 0)
     with pytest.raises(UserError, match="was begun with images 3 and not 4"):
         Output(path, {"images": 4}, is_error)
     (tmp_path / "other.tsv").write_text("mine")
@@ -78,6 +86,13 @@ def test_a_full_disk_loses_nothing(tmp_path, file_limit) -> None:
         assert output.rows == 1
 
 
+@pytest.mark.parametrize(
+    ("items", "jobs", "size"), [(300, 1, 512), (300, 4, 32), (3_000, 4, 187), (10**6, 16, 512)]
+)
+def test_few_images_are_enough_for_several_processes(items, jobs, size) -> None:
+    assert block_size(items, jobs) == size
+
+
 # What it depends on.
 
 
@@ -89,8 +104,8 @@ def test_what_has_changed_since_is_named(tmp_path) -> None:
     def begin(*argv: str) -> None:
         args = predict._parse([f"--out={tmp_path / 'out.tsv'}", *argv, "x.png"])
         inputs = Inputs.find(args.paths)
-        with cluster.open_output(args, inputs, range(len(inputs))):
-            pass
+        with cluster.open_output(args, inputs, range(len(inputs))) as output:
+            output.append([] if output.rows else ["x.png\ttext\t0.5"], 0)
 
     def refused(*argv: str) -> str:
         with pytest.raises(UserError, match=r"out\.tsv was begun with ") as told:

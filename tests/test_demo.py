@@ -8,6 +8,7 @@ import contextlib
 import importlib.util
 import io
 import json
+import os
 import pathlib
 import signal
 import socket
@@ -25,7 +26,7 @@ from PIL import Image
 from crnn_jax import demo, shipped
 from crnn_jax.charset import build_charset
 from crnn_jax.demoing import desk as desks
-from crnn_jax.demoing.gate import Gate
+from crnn_jax.demoing.gate import Gate, Room
 from crnn_jax.errors import UserError
 from crnn_jax.recognizer import Recognizer
 
@@ -102,7 +103,9 @@ def test_what_is_marked_in_the_frames_is_what_was_read() -> None:
         ("POST", "/gradio_api/upload", "chunked", 411),
     ],
 )
-def test_the_gate(method: str, path: str, length: int | str | None, status: int) -> None:
+def test_the_gate(
+    tmp_path: pathlib.Path, method: str, path: str, length: int | str | None, status: int
+) -> None:
     async def behind(scope, receive, send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": b""})
@@ -119,10 +122,27 @@ def test_the_gate(method: str, path: str, length: int | str | None, status: int)
     if length == "chunked":  # servers believe this, and not the length beside it
         headers = [(b"content-length", b"5"), (b"transfer-encoding", b"chunked")]
     scope = {"type": "http", "method": method, "path": path, "headers": headers}
-    asyncio.run(Gate(behind, 100)(scope, receive, send))
+    asyncio.run(Gate(behind, 100, Room(tmp_path, 1000))(scope, receive, send))
     assert sent[0]["status"] == status
     assert (b"content-security-policy" in dict(sent[0]["headers"])) == (status == 200)
     assert status == 200 or len(json.loads(sent[1]["body"])["detail"].splitlines()) == 1
+
+
+def test_uploads_stay_below_a_size_and_the_oldest_go(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "example.jpg").touch()
+    os.utime(tmp_path / "example.jpg", (0, 0))
+    room, largest = Room(tmp_path, 1000), 0
+    for number in range(40):
+        room.take(90)
+        path = tmp_path / f"{number % 3}" / f"{number}.png"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(bytes(90))
+        os.utime(path, (number, number))
+        left = sorted(int(path.stem) for path in tmp_path.rglob("*.png"))
+        assert left == list(range(left[0], number + 1)), "the newest are here"
+        largest = max(largest, 90 * len(left))
+    assert 500 < largest <= 1000
+    assert (tmp_path / "example.jpg").exists()
 
 
 # The server, in its own process.

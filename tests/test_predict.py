@@ -16,6 +16,7 @@ from small import write_words
 
 from crnn_jax import ensembles, predict, shipped
 from crnn_jax.bulk.inputs import Inputs
+from crnn_jax.bulk.rows import line_for
 from crnn_jax.charset import build_charset
 from crnn_jax.data.images import Preprocess
 from crnn_jax.data.sources import open_source
@@ -236,6 +237,15 @@ def test_json_is_one_object_per_line_errors_too(
     assert set(broken) == {"path", "error"}
     assert broken["path"] == str(folder / "b.jpg")
     assert "damaged" in broken["error"]
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8", None])
+def test_json_is_json_in_every_encoding(encoding: str | None) -> None:
+    line = line_for("json", encoding)("é \U0001f600.png", Reading("ä", 0.5))
+    written = line.encode(encoding or "utf-8", "backslashreplace")
+    found = json.loads(written.decode(encoding or "utf-8"))
+    assert (found["path"], found["text"]) == ("é \U0001f600.png", "ä")
+    assert ("é" in line) == (encoding == "utf-8")
 
 
 def test_readings_are_printed_as_they_come_and_in_order(

@@ -8,9 +8,13 @@ import itertools
 import json
 import os
 import pathlib
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
+import warnings
+from concurrent import futures
 
 import jax.numpy as jnp
 import numpy as np
@@ -519,6 +523,47 @@ def test_a_graph_of_another_kind_is_refused(reader) -> None:
             broken.read([image])
 
 
+def test_readers_can_be_imported() -> None:
+    names = "word.onnx", "small-94.v2.onnx", "8.onnx", "été.onnx"
+    found = [runtime.reader_name(name) for name in names]
+    assert found == ["word_reader.py", "small_94_v2_reader.py", "_8_reader.py", "été_reader.py"]
+    assert all(name.removesuffix(".py").isidentifier() for name in found)
+
+
+def test_what_ends_the_copied_reader_is_no_traceback(tmp_path, exported, images) -> None:
+    shutil.copy(runtime.__file__, tmp_path / "reader.py")
+    shutil.copy(exported, tmp_path / "model.onnx")
+    (tmp_path / "word.png").write_bytes(images[0])
+    read = [sys.executable, "-P", "reader.py", *["word.png"] * 200]
+
+    def ended(command, **arguments) -> tuple[int, str]:
+        done = subprocess.run(
+            command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, timeout=60, **arguments
+        )
+        return done.returncode, done.stderr
+
+    with open("/dev/full", "w") as full:
+        told = "error: readings cannot be written: No space left on device\n"
+        assert ended(read, stdout=full) == (1, told)
+    code, told = ended(["bash", "-c", f"{shlex.join(read)} | head -1; exit ${{PIPESTATUS[0]}}"])
+    assert (code, told) == (1, "")
+    code, told = ended([*read[:4], "--lexicon="])
+    assert (code, told[:28]) == (2, "error: --lexicon names no fi")
+    with subprocess.Popen(read, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as it:
+        it.stdout.readline()
+        it.send_signal(signal.SIGINT)
+        _, told = it.communicate(timeout=60)
+    assert (it.returncode, told) == (1, b"interrupted\n")
+
+
+def test_threads_leave_warnings_as_they_were(images) -> None:
+    with warnings.catch_warnings(), futures.ThreadPoolExecutor(8) as pool:
+        warnings.simplefilter("error")
+        before = list(warnings.filters)
+        list(pool.map(lambda image: runtime.load_image(image, 1), list(images[:3]) * 100))
+        assert list(warnings.filters) == before
+
+
 def test_a_damaged_model_is_one_line(exported, tmp_path: pathlib.Path, capfd) -> None:
     path, content = tmp_path / "x.onnx", exported.read_bytes()
     for damaged in (content[:-9], content.replace(b"crnn_jax.model", b"\xffrnn_jax.model"), b""):
@@ -536,5 +581,10 @@ def test_the_model_of_the_same_name_is_the_default(tmp_path, monkeypatch):
     (tmp_path / "mine.onnx").touch()
     assert runtime._default_model().name == "mine.onnx"
     (tmp_path / "mine.onnx").rename(tmp_path / "other.onnx")
-    with pytest.raises(runtime.ReadError, match="2 models beside the reader"):
+    (tmp_path / "mine_reader.py").touch()
+    (tmp_path / "mine.v2.onnx").touch()
+    monkeypatch.setattr(runtime, "__file__", str(tmp_path / "mine_v2_reader.py"))
+    assert runtime._default_model().name == "mine.v2.onnx"
+    (tmp_path / "mine.v2.onnx").rename(tmp_path / "mine.v3.onnx")
+    with pytest.raises(runtime.ReadError, match="3 models beside the reader"):
         runtime._default_model()

@@ -16,7 +16,7 @@ from crnn_jax import cli, files, shipped, slots, slurm
 from crnn_jax import decoder_options as options
 from crnn_jax.bulk import reading
 from crnn_jax.bulk.contents import contents
-from crnn_jax.bulk.output import Output, check_same
+from crnn_jax.bulk.output import PARTS, Output, check_same
 from crnn_jax.bulk.rows import is_error, lost, make_reader
 from crnn_jax.errors import UserError
 
@@ -102,7 +102,7 @@ def launch(args: argparse.Namespace, inputs: Inputs) -> int:
 
     defaults = dataclasses.asdict(slurm.Resources())
     needs = slurm.Resources(**vars(config_lib.parse_arg(args.resources, **defaults)))
-    folder = pathlib.Path(f"{args.out}.parts")
+    folder = pathlib.Path(args.out + PARTS)
     job = _job(args, inputs, range(len(inputs)), contents(args))
     _check_parts(folder, job)
     with Output(args.out, job, is_error) as output:  # of which there is one at a time

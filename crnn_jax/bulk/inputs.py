@@ -172,8 +172,9 @@ class Inputs(Sequence[Item]):
         parts: list[Part] = []
         for path in paths:
             # Neighbours that are files are one part, and every tar is one.
-            for is_tar, found in itertools.groupby(_find(path), _is_tar):
-                parts += map(Tar, found) if is_tar else [Files(list(found))]
+            for is_tar, group in itertools.groupby(_find(path), _is_tar):
+                found = list(group)
+                parts += map(Tar, found) if is_tar else [Files(found)]
         return cls([*parts, *map(ListFile, lists)])
 
     def __len__(self) -> int:

@@ -17,6 +17,8 @@ from typing import Any
 from crnn_jax import files
 from crnn_jax.errors import UserError
 
+PARTS = ".parts"  # behind the file's name: the folder in which jobs of a cluster leave theirs
+
 
 def check_same(path: pathlib.Path, told: pathlib.Path, job: dict[str, Any], otherwise: str) -> None:
     """Checks that what is in a path is of a job.
@@ -85,10 +87,13 @@ class Output:
             pass
 
     def _check(self, job: dict[str, Any], existed: bool) -> None:
-        """Refuses what is of another job; notes the job beside a new file."""
-        beside = self.path.with_name(f"{self.path.name}.job")
+        """Refuses what is of another job; notes the job beside a file without lines.
+
+        Not where jobs of a cluster have begun on it, whose lines are in a folder of their own.
+        """
+        beside, parts = (self.path.with_name(self.path.name + x) for x in (".job", PARTS))
         empty = not os.fstat(self._file.fileno()).st_size
-        if empty and not (existed and beside.exists()):
+        if empty and not (existed and beside.exists() and parts.exists()):
             files.write_json(beside, job)
         elif not beside.exists():
             raise UserError(

@@ -14,7 +14,8 @@ from crnn_jax.bulk.workers import Read, Workers
 from crnn_jax.errors import UserError
 from crnn_jax.signals import StopSignal
 
-_BLOCK = 512  # items that are given out, and written, together
+_LEAST, _MOST = 32, 512  # items that are given out, and written, together
+_ROUNDS = 4  # at least so many blocks for each process, as they are of different speed
 
 
 def parse_shard(text: str) -> tuple[int, int]:
@@ -40,6 +41,11 @@ def fingerprint(inputs: Inputs, rows: range) -> str:
     for i in rows:
         found.update(inputs[i].name.encode("utf-8", "surrogateescape") + b"\0")
     return found.hexdigest()
+
+
+def block_size(items: int, jobs: int) -> int:
+    """Returns how many items are given out together, so that every process has some to read."""
+    return min(_MOST, max(_LEAST, items // (_ROUNDS * jobs))) if jobs > 1 else _MOST
 
 
 def read_into(
@@ -68,9 +74,11 @@ def read_into(
     if output.rows > len(rows):
         raise UserError(f"{output.path} has {output.rows} rows, more than there are images")
 
+    size = block_size(len(rows) - output.rows, jobs)
+
     def blocks() -> Iterator[Sequence[Item]]:
-        for start in range(output.rows, len(rows), _BLOCK):
-            yield [inputs[i] for i in rows[start : start + _BLOCK]]
+        for start in range(output.rows, len(rows), size):
+            yield [inputs[i] for i in rows[start : start + size]]
 
     workers = None
     with (

@@ -41,13 +41,20 @@ def _tsv(name: str, found: Reading | DataError) -> str:
     return "\t".join(cell.translate(_ESCAPED) for cell in cells)
 
 
-def _json(name: str, found: Reading | DataError) -> str:
+def _json(name: str, found: Reading | DataError, plain: bool = False) -> str:
     if isinstance(found, DataError):
         return json.dumps({"path": name, "error": str(found)})
-    return json.dumps(record(name, found), ensure_ascii=False)
+    return json.dumps(record(name, found), ensure_ascii=plain)
 
 
 FORMATS: dict[str, Callable[[str, Any], str]] = {"text": _text, "tsv": _tsv, "json": _json}
+
+
+def line_for(format_name: str, encoding: str | None) -> Callable[[str, Any], str]:
+    """Returns what makes lines of readings for a stream of an encoding."""
+    if format_name == "json" and (encoding or "").lower() not in ("utf-8", "utf8"):
+        return functools.partial(_json, plain=True)  # its own escapes would be none of JSON
+    return FORMATS[format_name]
 
 
 def is_error(line: bytes) -> bool:

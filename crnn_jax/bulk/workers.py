@@ -146,7 +146,8 @@ def _begin(numbers: Any, shares: Any, make: Callable[[Any], Read], argument: Any
     variables, cores = shares[numbers.get()]
     os.environ.update(variables)
     parent = parent_process()
-    assert parent is not None and parent.pid is not None, "a worker is started by a pool"
+    assert parent is not None, "a worker is started by a pool"
+    assert parent.pid is not None
     slots.settle_down(cores, parent.pid, signal.SIGKILL)
     try:
         _reader.append(make(argument))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import os
+import pathlib
 import re
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterator, MutableMapping
 from typing import Any
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -21,6 +24,7 @@ _PATHS = re.compile(
     r"|reset|theme\.css|queue/join|queue/data|heartbeat/[\w-]+|call/(?:v2/)?read(?:/\w+)?)/?"
     r"|/gradio_api/file=(?!https?:).*"
 )
+_UPLOAD = "/gradio_api/upload"
 _POLICY = (
     "default-src 'self'; script-src 'self' 'unsafe-inline' 'unsafe-eval'; "
     "style-src 'self' 'unsafe-inline'; img-src 'self' data: blob:; media-src 'self' data: blob:; "
@@ -37,16 +41,48 @@ _HEADERS = [
 ]
 
 
+class Room:
+    """Keeps a folder of uploads below a size: the oldest go first, as they are read at once.
+
+    Args:
+      folder: of the uploads; what is in it already stays.
+      most_bytes: that they may take.
+    """
+
+    def __init__(self, folder: pathlib.Path, most_bytes: int):
+        self._folder, self._half, self._since = folder, most_bytes // 2, 0
+        self._kept = set(folder.rglob("*"))
+
+    def take(self, size: int) -> None:
+        """Makes room for an upload of so many bytes."""
+        self._since += size  # since the folder was looked through, which is not done every time
+        if self._since <= self._half:
+            return
+        self._since = size
+        left = 0
+        for stat, path in sorted(self._files(), key=lambda found: -found[0].st_mtime_ns):
+            left += stat.st_size
+            if left > self._half:
+                path.unlink(missing_ok=True)
+
+    def _files(self) -> Iterator[tuple[os.stat_result, pathlib.Path]]:
+        for path in self._folder.rglob("*"):
+            with contextlib.suppress(OSError):  # it may have gone
+                if path not in self._kept and path.is_file():
+                    yield path.stat(), path
+
+
 class Gate:
     """ASGI middleware that refuses what the page does not need.
 
     Args:
       app: behind it.
       most_bytes: of the body of a request, whose length has to be told.
+      room: for what is uploaded.
     """
 
-    def __init__(self, app: App, most_bytes: int):
-        self._app, self._most_bytes = app, most_bytes
+    def __init__(self, app: App, most_bytes: int, room: Room):
+        self._app, self._most_bytes, self._room = app, most_bytes, room
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Passes a request on, or answers it with one line."""
@@ -69,6 +105,8 @@ class Gate:
                 line = f"the request is too large: at most {self._most_bytes:,} bytes"
                 await _answer(send, 413, line)
                 return
+            if scope["path"].startswith(_UPLOAD):
+                self._room.take(int(length))
 
         complete = False
 

@@ -17,12 +17,13 @@ from gradio.data_classes import ImageData
 from crnn_jax.decode.pattern import PATTERNS
 from crnn_jax.demoing import shown
 from crnn_jax.demoing.desk import MOST_BYTES, Desk
-from crnn_jax.demoing.gate import Gate
+from crnn_jax.demoing.gate import Gate, Room
 from crnn_jax.errors import UserError
 
 MOST_WAITING = 32  # readings; more are told to come back
 _EXAMPLES = pathlib.Path(__file__).parent / "examples"
 _KEPT, _SWEPT = 1800, 300  # seconds that uploads are kept, and between looking for old ones
+_MOST_KEPT = 2**29  # bytes of uploads in all
 _NOTHING = '<div class="seen"><p>Give an image on the left, or take one of the examples.</p></div>'
 _STYLE = """
 .gradio-container { max-width: 1180px !important; margin: 0 auto !important }
@@ -242,4 +243,5 @@ def application(desk: Desk, host: str, port: int) -> Gate:
         css=_STYLE + shown.STYLE,
     )
     _results(desk, (_EXAMPLES / EXAMPLES[0].file).read_bytes(), "", "")  # fonts are loaded now
-    return Gate(app, MOST_BYTES * 4 // 3 + 2**16)  # as a data URI, with all that is around it
+    room = Room(pathlib.Path(gradio_utils.get_upload_folder()), _MOST_KEPT)
+    return Gate(app, MOST_BYTES * 4 // 3 + 2**16, room)  # as a data URI, with all that is around it
