@@ -191,8 +191,6 @@ class Recognizer:
         """
         if isinstance(images, str | bytes | bytearray) or not isinstance(images, Sequence):
             raise UserError("read takes a list of images: put the one into brackets, as in [IMAGE]")
-        if batch_size < 1:
-            raise UserError(f"batch_size={batch_size}: give a number of images, 1 or more")
         readings: dict[int, Reading] = {}
         stream = self.stream(images, self.preprocess, batch_size, decoder, characters=True)
         for position, reading in stream:

@@ -147,6 +147,25 @@ def launch(
     return False
 
 
+def check_idle(folder: pathlib.Path) -> None:
+    """Checks that none of the jobs of a folder is queued or runs: their work would be done twice.
+
+    Raises:
+      UserError: some are. Where no SLURM answers that cannot be known, and is told.
+    """
+    queue = _Queue("", folder)
+    try:
+        count = len(queue.states())
+    except UserError as error:
+        _LOG.warning("jobs %s may still go on: %s", " ".join(queue.arrays()), error)
+        return
+    if count:
+        raise UserError(
+            f"{count} jobs of SLURM are at it: wait for them with --launcher=slurm, or stop them, "
+            f"scancel {' '.join(queue.arrays())}"
+        )
+
+
 def last_line(log: pathlib.Path) -> str:
     """Returns the last line of a log."""
     try:

@@ -69,7 +69,7 @@ def _side_by_side(sweep: runs.Sweep, launcher: str, jobs: int) -> int:
 
 def _launch(sweep: runs.Sweep, launcher: str, jobs: int) -> tuple[bool, list[str]]:
     """Runs what is missing; returns whether all is done, and a line for every run that failed."""
-    from crnn_jax.sweeps import estimate, local, view
+    from crnn_jax.sweeps import estimate, local, slurm, view
 
     with files.locked(sweep.folder / ".lock", "runs this sweep"):  # no cell has a folder of a dot
         totals = {
@@ -79,10 +79,9 @@ def _launch(sweep: runs.Sweep, launcher: str, jobs: int) -> tuple[bool, list[str
         beside = _side_by_side(sweep, launcher, jobs)
         with view.View(sweep, totals, beside) as shown:
             if launcher == SLURM:
-                from crnn_jax.sweeps import slurm
-
                 whole = slurm.launch(sweep, jobs, shown.update)
             else:
+                slurm.check_idle(sweep)
                 state = local.launch(
                     sweep, beside, lambda s: shown.update(view.of_local(s), s.note)
                 )

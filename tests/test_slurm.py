@@ -88,3 +88,18 @@ def test_a_stop_while_jobs_are_submitted_does_not_lose_them(cluster: Cluster) ->
     assert files.read_json(cluster.folder / "slurm" / "jobs.json") == {"a": "7_0"}
     assert cluster.launch()
     assert cluster.submitted == 1
+
+
+def test_who_does_the_work_of_jobs_is_told_that_they_go_on(cluster: Cluster, caplog) -> None:
+    folder = cluster.folder / "slurm"
+    slurm.check_idle(folder)  # there are none
+    cluster.sbatch = lambda: os.kill(os.getpid(), signal.SIGINT)
+    assert not cluster.launch()
+    with pytest.raises(UserError, match=r"1 jobs of SLURM are at it.*scancel 7"):
+        slurm.check_idle(folder)
+    (cluster.folder / "bin" / "squeue").write_text("#!/bin/sh\necho '8_0 RUNNING'\n")
+    slurm.check_idle(folder)
+    assert "may still go on" not in caplog.text
+    (cluster.folder / "bin" / "squeue").write_text("#!/bin/sh\nexit 1\n")
+    slurm.check_idle(folder)
+    assert "jobs 7 may still go on" in caplog.text

@@ -16,7 +16,7 @@ from typing import NamedTuple, TypeVar
 import numpy as np
 
 from crnn_jax.data.images import Preprocess
-from crnn_jax.errors import DataError
+from crnn_jax.errors import DataError, UserError
 from crnn_jax.types import Batch
 
 T = TypeVar("T")
@@ -79,7 +79,12 @@ def stream_batches(
       batch_size: most rows of a batch. A batch that is not full is padded to 1, 8 or all.
       label: class ids of an item, where they are known (at most `label_length` of them).
       label_length: columns of the labels.
+
+    Raises:
+      UserError: a batch of none.
     """
+    if batch_size < 1:
+        raise UserError(f"batch_size={batch_size}: give a number of images, 1 or more")
     ladder = padded_widths(preprocess)
     waiting: dict[int, list[tuple[int, np.ndarray, list[int]]]] = collections.defaultdict(list)
 

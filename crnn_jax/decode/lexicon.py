@@ -120,7 +120,8 @@ class Lexicon:
     def __init__(self, words: Iterable[str], charset: Charset, name: str = "the lexicon"):
         found = encoded_words(words, charset, name)
         ordered = sorted(found.items(), key=lambda item: len(item[0]))
-        self.words = [text for _, text in ordered]
+        self.words = [text for _, text in ordered]  # a word as often as it has spellings
+        self._small = len(set(self.words)) <= SMALL
         self._lengths = np.array([len(ids) for ids, _ in ordered], np.int32)
         self._ids = np.zeros((len(ordered), int(self._lengths[-1])), np.int32)
         for row, (ids, _) in enumerate(ordered):
@@ -150,7 +151,7 @@ class Lexicon:
           ids: of the reading.
           distance: in characters.
         """
-        if len(self) <= SMALL:
+        if self._small:
             return np.arange(len(self))
         once, twice = _letters(ids)
         while True:

@@ -9,6 +9,8 @@ from crnn_jax import slurm
 from crnn_jax.sweeps.runs import LOG, Run, Sweep
 from crnn_jax.sweeps.work import work
 
+_FOLDER = "slurm"  # of a sweep: what is known of its jobs
+
 
 def launch(sweep: Sweep, jobs: int, show: Callable[[Mapping[str, str]], None]) -> bool:
     """Submits what is missing and not queued yet, and waits; returns whether all runs are done.
@@ -26,12 +28,17 @@ def launch(sweep: Sweep, jobs: int, show: Callable[[Mapping[str, str]], None]) -
             sweep.prepare(run)
     return slurm.launch(
         f"sweep_{sweep.folder.name}",
-        sweep.folder / "slurm",
+        sweep.folder / _FOLDER,
         [_task(run) for run in sweep.runs],
         sweep.needs,
         jobs,
         show,
     )
+
+
+def check_idle(sweep: Sweep) -> None:
+    """Checks that no job of a sweep is queued or runs; raises as `slurm.check_idle`."""
+    slurm.check_idle(sweep.folder / _FOLDER)
 
 
 def _task(run: Run) -> slurm.Task:
