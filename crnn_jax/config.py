@@ -290,7 +290,8 @@ def shrink_to_smoke(config: ConfigDict) -> None:
     """Shrinks an experiment to a few steps on tiny data: seconds on a CPU, the same code."""
     if "synth:" in config.data.train:
         config.data.train = "synth:plain"
-        config.synth.preset = "plain"  # changed by the experiment's knobs
+        atlas, config.synth = config.synth.atlas, presets.get_preset("plain")
+        config.synth.atlas = atlas
         config.data.eval = "synth:plain::limit=16,charset=alnum62"
     else:
         config.data.train = "tfds:rendered_words/tiny/train"

@@ -1,8 +1,8 @@
 """Runs an experiment with other knobs and seeds, and writes the table that compares them.
 
 The experiment says in `sweep(add)` what varies. Finished runs are kept: the same command runs what
-is missing, also after a kill. Where it ends, table.md, table.csv and table.png lie in the workdir,
-as far as runs are done.
+is missing, also after a kill. Where it ends, table.md, table.csv, table.png and runs.csv, a line
+per run with its knobs, lie in the workdir, as far as runs are done.
 """
 
 from __future__ import annotations
@@ -34,6 +34,10 @@ def main(argv: Sequence[str]) -> int:
         "--jobs", type=cli.positive_int, default=0,
         help="most runs side by side; default: one per GPU, or per core; slurm: no limit",
     )  # fmt: skip
+    parser.add_argument(
+        "--only", action="append", default=[], metavar="CELL",
+        help="runs this cell, and those of other --only; * stands for anything",
+    )  # fmt: skip
     parser.add_argument("--seeds", type=cli.positive_int, default=0, help="of every cell")
     parser.add_argument("--dry_run", action="store_true", help="shows runs and times, and stops")
     parser.add_argument("--collect", action="store_true", help="writes the table, runs nothing")
@@ -47,14 +51,15 @@ def main(argv: Sequence[str]) -> int:
         raise unknown_name("launcher", args.launcher, LAUNCHERS)
     sweep = runs.load(args.config, args.workdir, args.seeds, overrides)
     baseline = sweep.baseline(args.baseline)
+    wanted = sweep.only(args.only)
     if args.dry_run:
         from crnn_jax.sweeps import estimate
 
-        print(estimate.describe(sweep, _side_by_side(sweep, args.launcher, args.jobs)))
+        print(estimate.describe(wanted, _side_by_side(wanted, args.launcher, args.jobs)))
         return cli.DONE
     whole, failed = True, list[str]()
     if not args.collect:
-        whole, failed = _launch(sweep, args.launcher, args.jobs)
+        whole, failed = _launch(wanted, args.launcher, args.jobs)
     if not _write(sweep, baseline) and args.collect:
         raise UserError(f"{args.workdir}: no run is done yet; run the sweep without --collect")
     for line in failed:
@@ -96,11 +101,12 @@ def _write(sweep: runs.Sweep, baseline: str) -> bool:
     found = table.collect(sweep, baseline)
     if found is None:
         return False
-    from crnn_jax.sweeps import plot
+    from crnn_jax.sweeps import csv_files, plot
 
     text = table.to_markdown(found)
     files.write_text(sweep.folder / "table.md", text)
-    files.write_text(sweep.folder / "table.csv", table.to_csv(found))
+    files.write_text(sweep.folder / "table.csv", csv_files.of_cells(found))
+    files.write_text(sweep.folder / "runs.csv", csv_files.of_runs(sweep, found))
     plot.save(sweep.folder / "table.png", found)
     print(text, end="")
     return True

@@ -17,7 +17,7 @@ from crnn_jax import sweep as command
 from crnn_jax.errors import UserError
 from crnn_jax.scoring import significance
 from crnn_jax.scoring.results import Row
-from crnn_jax.sweeps import runs, table
+from crnn_jax.sweeps import csv_files, runs, table
 from crnn_jax.sweeps.plot import save
 
 
@@ -96,12 +96,38 @@ def test_markdown_and_csv_say_the_same(sweep):
     assert "over 1 to 2 seeds. Differences are those of `all images` to `base`" in lines[-2]
     assert "over images alone where a cell has one seed" in lines[-2]
     assert "Not done yet: GRU, seed 1." in lines[-1]
-    base, gru = csv.DictReader(io.StringIO(table.to_csv(found)))
+    base, gru = csv.DictReader(io.StringIO(csv_files.of_cells(found)))
     assert float(base["a"]) == pytest.approx(0.52)
     assert base["difference"] == gru["a std"] == ""
     assert float(gru["difference"]) == pytest.approx(0.09)
     low, mean, high = (float(gru[f"all images{end}"]) for end in (" low", "", " high"))
     assert low < mean < high
+
+
+def test_every_run_has_a_line_with_the_knobs_that_vary(sweep):
+    rows = list(csv.DictReader(io.StringIO(csv_files.of_runs(sweep, table.collect(sweep, "GRU")))))
+    found = [(row["cell"], row["seed"], row["model.recurrence"], row["a"]) for row in rows]
+    assert found == [
+        ("GRU", "0", "gru", "0.7"), ("base", "0", "lstm", "0.5"), ("base", "1", "lstm", "0.54"),
+    ]  # fmt: skip
+    assert [float(row[table.ALL]) for row in rows] == [130 / 400, 90 / 400, 98 / 400]
+    assert [row["minutes"] for row in rows] == ["2", "2", "3"]
+    assert "model.hidden" not in rows[0]
+
+
+@pytest.mark.parametrize(
+    ("patterns", "names"),
+    [([], ["base", "GRU"]), (["GRU"], ["GRU"]), (["*U", "b*"], ["base", "GRU"]), (["*"], None)],
+)
+def test_a_part_of_the_cells(sweep, patterns, names):
+    found = sweep.only(patterns)
+    names = names or ["base", "GRU"]
+    assert [cell.name for cell in found.cells] == names
+    wanted = {"base": "lstm", "GRU": "gru"}
+    assert [config.model.recurrence for config in found.configs] == [wanted[n] for n in names]
+    assert {run.folder for run in found.runs} <= {run.folder for run in sweep.runs}
+    with pytest.raises(UserError, match=r"unknown cell of this sweep '\[bG\]\*'"):
+        sweep.only(["*", "[bG]*"])
 
 
 def test_the_picture_has_a_line_for_every_cell(sweep, tmp_path):

@@ -25,7 +25,8 @@ from crnn_jax.errors import UserError
 from crnn_jax.slurm import Resources
 
 _LONGEST_SLUG = 60
-_RESERVED = ("slurm", "table.csv", "table.md", "table.png")  # other things in a sweep's folder
+# Other things in a sweep's folder.
+_RESERVED = ("runs.csv", "slurm", "table.csv", "table.md", "table.png")
 _MOST_DRAWS = 1000  # in a row, none of which is new
 
 

@@ -116,6 +116,27 @@ class Sweep:
             raise unknown_name("cell of this sweep", name, names)
         return name or names[0]
 
+    def only(self, patterns: Sequence[str]) -> Sweep:
+        """Returns the sweep of the cells whose names match a pattern, of all where there is none.
+
+        Raises:
+          UserError: a pattern that no cell matches.
+        """
+        kept: set[str] = set()
+        names = [cell.name for cell in self.cells]
+        for pattern in patterns:
+            # A name may hold brackets; only the star is special.
+            form = re.compile(".*".join(map(re.escape, pattern.split("*"))))
+            found = [name for name in names if form.fullmatch(name)]
+            if not found:
+                raise unknown_name("cell of this sweep", pattern, names)
+            kept.update(found)
+        if not patterns:
+            return self
+        both = [(c, own) for c, own in zip(self.cells, self.configs, strict=True) if c.name in kept]
+        cells, configs = zip(*both, strict=True)
+        return dataclasses.replace(self, cells=cells, configs=configs)
+
     def prepare(self, run: Run) -> None:
         """Writes what a worker has to know into the folder of a run."""
         run.folder.mkdir(parents=True, exist_ok=True)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -229,26 +227,3 @@ def _told(line: Line, of: str) -> str:
     return f"{100 * line.mean(of):.1f}" + (
         "" if deviation is None else f" +- {100 * deviation:.1f}"
     )
-
-
-def to_csv(table: Table) -> str:
-    """Returns the table for programs, a line per cell, shares as numbers from 0 to 1."""
-    rows = []
-    for line in table.lines:
-        row: dict[str, Any] = {"cell": line.cell, "seeds": len(line.seeds)}
-        for name in line.accuracies:
-            row |= {name: line.mean(name), f"{name} std": line.deviation(name)}
-        row |= {f"{ALL} low": line.interval.low, f"{ALL} high": line.interval.high}
-        value, ends = line.difference or (None, Interval(np.nan, np.nan))
-        row |= {"difference": value, "difference low": ends.low, "difference high": ends.high}
-        row |= {
-            name: getattr(line, name)
-            for name in ("parameters", "megaflops", "images_per_second", "minutes")
-        }
-        rows.append(row)
-    out = io.StringIO()
-    writer = csv.DictWriter(out, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({key: "" if value != value else value for key, value in row.items()})
-    return out.getvalue()
