@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from crnn_jax import cli, files
-from crnn_jax.errors import UserError
+from crnn_jax.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
     from crnn_jax.auditing.findings import Finding
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 _EXAMPLE = """example:
   python -m crnn_jax.audit --data=tsv:words/labels.tsv --charset=latin94 --html=audit.html
   python -m crnn_jax.audit --data=tsv:train/labels.tsv --against=tsv:test/labels.tsv \\
-      --model=runs/quickstart --json=audit.json"""
+      --model=runs/quickstart --json=audit.json
+  python -m crnn_jax.audit --data=tsv:words/labels.tsv --fail_on=error && echo good"""
 
 # Frames are those of this experiment's network where there is no model: it takes any set.
 _EXPERIMENT = "words"
@@ -221,6 +222,10 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--near", type=_bits, metavar="BITS", help="distance of near-duplicates; 0: no search"
     )
+    parser.add_argument(
+        "--fail_on", metavar="SEVERITY",
+        help="exits with 1 where there is such a finding, or a worse one: error, warning or note",
+    )  # fmt: skip
     parser.add_argument("--json", metavar="FILE.json", help="writes everything")
     parser.add_argument("--html", metavar="FILE.html", help="writes a page with pictures")
     args = parser.parse_args(argv)
@@ -232,9 +237,12 @@ def main(argv: Sequence[str]) -> int:
             "of the two"
         )
 
-    from crnn_jax.auditing import page, report
+    from crnn_jax.auditing import findings, page, report
     from crnn_jax.data.spec import parse_spec
 
+    severities = findings.SEVERITIES
+    if args.fail_on is not None and args.fail_on not in severities:
+        raise unknown_name("severity", args.fail_on, severities)
     specs = [parse_spec(spec) for spec in args.data]
     against = [parse_spec(spec) for spec in args.against]
     model = charset = None
@@ -252,7 +260,8 @@ def main(argv: Sequence[str]) -> int:
         files.write_json(args.json, report.to_json(audit))
     if args.html:
         files.write_text(args.html, page.to_html(audit))
-    return cli.DONE
+    failing = severities[: severities.index(args.fail_on) + 1] if args.fail_on else ()
+    return cli.FAILED if any(f.severity in failing for f in audit.findings) else cli.DONE
 
 
 def _bits(text: str) -> int:

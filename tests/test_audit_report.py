@@ -161,6 +161,12 @@ def test_the_command_writes_its_reports(tmp_path: pathlib.Path, run_command: Cal
     assert (code, err) == (0, [])
     assert out[0].startswith("set: 40 rows, 40 readable")
     assert "--html" not in "".join(out)
+    assert {
+        f["severity"] for f in json.loads((tmp_path / "audit.json").read_text())["findings"]
+    } == {"error"}
+    codes = [run_command(audit.main, *argv, f"--fail_on={s}").code for s in ("error", "note")]
+    clean = f"--data=tsv:{write_set(tmp_path / 'clean', clean_rows())}"
+    assert [*codes, run_command(audit.main, clean, "--fail_on=note").code] == [1, 1, 0]
     assert "--html=FILE.html" in run_command(audit.main, *argv)[1][-1]
     assert json.loads((tmp_path / "audit.json").read_text())["charset"] == "alnum36"
     assert (tmp_path / "audit.html").read_text().startswith("<!DOCTYPE html>")
@@ -187,6 +193,7 @@ def test_the_charset_may_be_that_of_the_data(tmp_path: pathlib.Path, run_command
         (["--data={words}", "--model=x", "--charset=digits"], ["give one of the two"]),
         (["--data={words}", "--html=no/audit.html"], ["its folder does not exist"]),
         (["--data={words}", "--near=256"], ["'256' is not a number of bits from 0 to 255"]),
+        (["--data={words}", "--fail_on=errors"], ["did you mean 'error'"]),
         (["--data={words}", "--jason=x"], ["did you mean '--json'"]),
         (["--data={words}::group=^x,rows=0:4", "--data={words}"], ["group=^x matches no row"]),
     ],
