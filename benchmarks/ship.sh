@@ -1,24 +1,26 @@
 #!/usr/bin/env bash
 # Makes a shipped model of a finished run: calibrated, bundled in bfloat16, scored, timed, described.
 #
-#   bash benchmarks/ship.sh RUN NAME DIR_OF_REAL_SETS
+#   bash benchmarks/ship.sh RUN NAME DIR_OF_REAL_SETS [PART]
 #
+# PART, as split=80:100, is what a run that was trained on the rest of IIIT5K's train split has not seen.
 # writes crnn_jax/shipped/NAME.crnn with the card experiments/cards/NAME.md, whose figures are those
 # of the very weights in it. DIR holds iiit5k_train (which also calibrates), svt_test and ic03_test.
 set -euo pipefail
 run=${1:?give the run}
 name=${2:?give the name of the model}
 sets=${3:?give the folder of the sets}
+held_out="tsv:$sets/iiit5k_train::group=^[^_]+${4:+,$4,name=iiit5k_held_out}"
 cd "$(dirname "$0")/.."
 python=${PYTHON:-.venv/bin/python}
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 bundle=("$python" -m crnn_jax.bundle --run="$run" --name="$name" --bf16)
 "$python" -m crnn_jax.calibrate --model="$run" --protocol=36 \
-  --data="tsv:$sets/iiit5k_train::group=^[^_]+"
+  --data="$held_out"
 "${bundle[@]}" --out="$work/$name.crnn"
 "$python" -m crnn_jax.evaluate --model="$work/$name.crnn" --protocol=36 --out="$work/results.json" \
-  --data="tsv:$sets/iiit5k_train" --data="tsv:$sets/ic03_test" --data="tsv:$sets/svt_test"
+  --data="$held_out" --data="tsv:$sets/ic03_test" --data="tsv:$sets/svt_test"
 "$python" benchmarks/word_speed.py --model="$work/$name.crnn" --out="$work/speed.json"
 "${bundle[@]}" --out="crnn_jax/shipped/$name.crnn" --card="experiments/cards/$name.md" \
   --results="$work/results.json" --speed="$work/speed.json"

@@ -1,6 +1,9 @@
 """What does it cost to tell more characters apart?
 
 python -m crnn_jax.sweep --config=ablations/charset --workdir=runs/charset
+
+12 runs in 55 minutes on one core, busy with other work, too. Ten points after 25,000 images for
+capitals apart from small letters, two more for punctuation, 27 for the letters of western Europe.
 """
 
 from ml_collections import ConfigDict
