@@ -20,6 +20,8 @@ from absl import flags
 if TYPE_CHECKING:
     from crnn_jax.recognizer import Recognizer
 
+_LONGEST = ("test_sweep", "test_notebooks", "test_resume", "test_fuzz")
+
 # Tests and the processes they start compile the same small programs many times over.
 _OWN = "JAX_COMPILATION_CACHE_DIR" not in os.environ  # else it belongs to whoever has set it
 if _OWN:
@@ -33,6 +35,11 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 flags.FLAGS.mark_as_parsed()
 
 _ROOT = pathlib.Path(__file__).parent.parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes minutes begins first, so that at the end no worker waits for the other's."""
+    items.sort(key=lambda item: item.path.stem not in _LONGEST)
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
