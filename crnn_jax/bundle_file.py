@@ -124,11 +124,12 @@ class Bundle:
 
     def other_licences(self) -> list[str]:
         """Says of every ancestor whose licence differs from the model's what it is."""
+        others = dict.fromkeys((a.name, a.licence) for a in self.lineage[:-1])
         return [
-            f"its ancestor {ancestor.name} has licence {ancestor.licence}, this model "
-            f"{self.licence}: see that the terms of both are kept"
-            for ancestor in self.lineage[:-1]
-            if ancestor.licence != self.licence
+            f"its ancestor {name} has licence {licence}, this model {self.licence}: see that the "
+            "terms of both are kept"
+            for name, licence in others
+            if licence != self.licence
         ]
 
     def recognizer(self) -> Recognizer:

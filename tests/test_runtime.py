@@ -549,7 +549,8 @@ def test_what_ends_the_copied_reader_is_no_traceback(tmp_path, exported, images)
     assert (code, told) == (1, "")
     code, told = ended([*read[:4], "--lexicon="])
     assert (code, told[:28]) == (2, "error: --lexicon names no fi")
-    with subprocess.Popen(read, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as it:
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([*read, *["word.png"] * 5_000], cwd=tmp_path, **pipes) as it:
         it.stdout.readline()
         it.send_signal(signal.SIGINT)
         _, told = it.communicate(timeout=60)
