@@ -3,9 +3,9 @@
 #
 #   bash benchmarks/ship.sh RUN NAME DIR_OF_REAL_SETS [PART]
 #
-# PART, as split=80:100, is what a run that was trained on the rest of IIIT5K's train split has not seen.
 # writes crnn_jax/shipped/NAME.crnn with the card experiments/cards/NAME.md, whose figures are those
 # of the very weights in it. DIR holds iiit5k_train (which also calibrates), svt_test and ic03_test.
+# PART, as split=80:100, is what a run that was trained on the rest of iiit5k_train has not seen.
 set -euo pipefail
 run=${1:?give the run}
 name=${2:?give the name of the model}

@@ -188,6 +188,7 @@ class Inputs(Sequence[Item]):
 
 
 def _is_tar(path: str) -> bool:
+    """Returns whether a path is that of a tar to look into; raises UserError for a packed one."""
     if path.lower().endswith(_PACKED):
         raise UserError(f"{path} is compressed, which has no random access: unpack it once")
     return path.lower().endswith(TAR) and os.path.isfile(path)

@@ -59,7 +59,8 @@ def tar_members(path: str | os.PathLike[str]) -> Iterator[Member]:
             # tarfile takes a cut between two members, or in a header, for the end.
             if not count or total - end < _END:
                 raise tarfile.ReadError("its end is missing")
-            bar.update(_check_zeros(path, end) - bar.n)
+            # What fills the last block of a file may be anything.
+            bar.update(_check_zeros(path, -(-end // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE) - bar.n)
         except (OSError, tarfile.TarError) as error:
             raise DataError(
                 f"{path} is cut short or damaged after {count:,} files ({error}): copy it again"

@@ -11,7 +11,7 @@ import numpy as np
 
 from crnn_jax import config as config_lib
 from crnn_jax.scoring.significance import Interval
-from crnn_jax.sweeps.runs import Run, Sweep, figures
+from crnn_jax.sweeps.runs import Sweep, figures
 from crnn_jax.sweeps.table import ALL, Table
 
 _COSTS = ("parameters", "megaflops", "images_per_second", "minutes")
@@ -41,14 +41,14 @@ def of_runs(sweep: Sweep, table: Table) -> str:
     knobs = [config_lib.flatten(config) for config in sweep.configs]
     varied = [key for key in knobs[0] if any(own[key] != knobs[0][key] for own in knobs)]
     of_cell = {cell.name: own for cell, own in zip(sweep.cells, knobs, strict=True)}
-    done: dict[tuple[str, int], Run] = {(run.cell.name, run.seed): run for run in sweep.runs}
+    run_of = {(run.cell.name, run.seed): run for run in sweep.runs}
     rows = []
     for line in table.lines:
         for number, seed in enumerate(line.seeds):
             row: dict[str, Any] = {"cell": line.cell, "seed": seed}
             row |= {key: of_cell[line.cell][key] for key in varied}
             row |= {name: accuracies[number] for name, accuracies in line.accuracies.items()}
-            cost = figures(done[line.cell, seed])
+            cost = figures(run_of[line.cell, seed])
             rows.append(row | {name: cost[name] for name in _COSTS})
     return _written(rows)
 
