@@ -9,10 +9,12 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
 from crnn_jax.errors import UserError
+from crnn_jax.parallel import Layout
 
 AUTO = "auto"  # instead of a coordinator
 _LOG = logging.getLogger("crnn_jax")
@@ -60,9 +62,22 @@ def connect(coordinator: str = "", processes: int = 0, process: int = -1) -> Non
             f"the processes of the run cannot be joined ({reason}): check that every node reaches "
             "the coordinator, and that each process has a number of its own"
         ) from None
+    _meet()
     if jax.process_index():
         _LOG.setLevel(logging.WARNING)
     _LOG.info("%d processes, %d devices", jax.process_count(), jax.device_count())
+
+
+def _meet() -> None:
+    """Connects the devices while all processes are about as far.
+
+    The first sum over devices that needs a connection makes it, and on CPUs the others have half a
+    minute to come; where that sum is in a train step, a process that compiles slowly comes later.
+    """
+    collect(None)  # one device of each process
+    everywhere = Layout()
+    ones = everywhere.split(np.ones(jax.local_device_count(), np.int32))
+    jax.block_until_ready(jax.jit(jnp.sum, out_shardings=everywhere.replicated)(ones))
 
 
 def is_main() -> bool:
