@@ -6,6 +6,7 @@ import contextlib
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -27,12 +28,18 @@ _OWN = "JAX_COMPILATION_CACHE_DIR" not in os.environ  # else it belongs to whoev
 if _OWN:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="compiled-")
 _COMPILED = os.environ["JAX_COMPILATION_CACHE_DIR"]
+# Programs of tests run for seconds and compile for longer: half as long without optimization.
+_QUICK = "--xla_backend_optimization_level=0"
+if _QUICK not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_QUICK}".strip()
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 jax.config.update("jax_compilation_cache_dir", _COMPILED)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 jax.config.update("jax_num_cpu_devices", 4)
 jax.config.update("jax_numpy_rank_promotion", "raise")
 flags.FLAGS.mark_as_parsed()
+# A shell's background jobs ignore it, and what they start would, too.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _ROOT = pathlib.Path(__file__).parent.parent
 
