@@ -1,4 +1,4 @@
-"""Reads the text in images: files, folders and globs."""
+"""Reads the text in images: files, folders, globs, tars and standard input."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _EXAMPLE = """example:
   python -m crnn_jax.predict --model=runs/quickstart word.png photos/ 'scans/*.jpg'
   python -m crnn_jax.predict word.png
+  curl https://example.org/word.png | python -m crnn_jax.predict -
   python -m crnn_jax.predict --model=runs/quickstart --format=json photos/ > readings.jsonl
   python -m crnn_jax.predict --images_from=list.txt scans.tar --out=readings.tsv --jobs=8
   python -m crnn_jax.predict --images_from=list.txt --out=readings.tsv --launcher=slurm --shards=20
@@ -79,7 +80,12 @@ def main(argv: Sequence[str]) -> int:
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
     """Parses the arguments and checks what can be checked before a model is loaded."""
     parser = cli.Parser(prog="python -m crnn_jax.predict", description=__doc__, epilog=_EXAMPLE)
-    parser.add_argument("paths", nargs="*", metavar="PATH", help="image, folder, glob or .tar")
+    parser.add_argument(
+        "paths",
+        nargs="*",
+        metavar="PATH",
+        help="image, folder, glob or .tar; - is an image on stdin",
+    )
     parser.add_argument(
         "--model",
         action="append",
@@ -143,11 +149,22 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     _check_launcher(args)
     if not args.paths and not args.images_from:
         raise UserError("no images given: name files, folders or globs after the options")
+    _check_stdin(args)
     options.check_options(args)
     if options.describe_lexicon(args) == options.OWN_WORDS:
         raise UserError("--decoder=lexicon: images have no words here; give --lexicon=FILE")
     cli.check_output(args.out)
     return args
+
+
+def _check_stdin(args: argparse.Namespace) -> None:
+    """Raises a UserError where an image on standard input cannot be had."""
+    if "-" not in args.paths:  # as in `bulk.inputs`
+        return
+    if args.out:
+        raise UserError("- is read here, and --out by other processes: leave one of them out")
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UserError("-: no image comes through standard input: add < word.png")
 
 
 def _check_launcher(args: argparse.Namespace) -> None:

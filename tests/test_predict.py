@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import io
 import json
 import pathlib
@@ -15,6 +16,7 @@ from PIL import Image
 from small import write_words
 
 from crnn_jax import ensembles, predict, shipped
+from crnn_jax.bulk import inputs
 from crnn_jax.bulk.inputs import Inputs
 from crnn_jax.bulk.rows import line_for
 from crnn_jax.charset import build_charset
@@ -202,6 +204,40 @@ def test_text_is_printed_in_the_order_of_the_arguments(
     assert out == [
         f"{folder / name}: {text}  (0.00)" for name, text in zip(names, expected, strict=True)
     ]
+
+
+def test_an_image_comes_through_standard_input(
+    read: Callable, folder: pathlib.Path, readings: list[Reading], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def pipe(content: bytes) -> None:
+        monkeypatch.setattr(inputs, "_piped", functools.cache(inputs._piped.__wrapped__))
+        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+
+    pipe((folder / "a.JPG").read_bytes())
+    code, out, err = read("-", folder / "e.jpg", "-")
+    assert (code, err) == (0, [])
+    assert [line.rpartition(": ")[2].rpartition("  ")[0] for line in out] == [
+        readings[i].text for i in (1, 4, 1)
+    ]
+    pipe((folder / "a.JPG").read_bytes())
+    code, (line,), _ = read("--format=json", "--rotations", "-")
+    assert (code, json.loads(line)["path"]) == (0, "-")
+    pipe(b"")
+    code, out, err = read("-")
+    assert (code, out, err[0][:21]) == (1, [], "-: the image is empty")
+    monkeypatch.setattr(inputs, "_MOST_PIPED", 2**20)
+    pipe(bytes(2**20 + 1))
+    assert read("-")[2][0] == "-: more than 1 MiB: name the image's file instead"
+
+
+def test_standard_input_that_has_no_image_is_a_mistake(
+    mistake: Callable, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "leave one of them out" in mistake(predict.main, "-", "--out=readings.tsv")
+    terminal = io.TextIOWrapper(io.BytesIO())
+    monkeypatch.setattr(terminal.buffer, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr("sys.stdin", terminal)
+    assert "add < word.png" in mistake(predict.main, "-")
 
 
 def test_unreadable_images_are_named_and_the_rest_is_read(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import bisect
 import codecs
+import functools
 import glob
 import itertools
 import os
 import pathlib
 import stat
+import sys
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -16,7 +18,9 @@ import numpy as np
 
 from crnn_jax.errors import DataError, UserError
 
+STDIN = "-"  # instead of a path
 TAR = ".tar"
+_MOST_PIPED = 2**28  # bytes of an image
 _PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
 
@@ -25,7 +29,7 @@ class Item(NamedTuple):
 
     Attributes:
       name: that readings are told under.
-      path: of its file, or of the tar that holds it.
+      path: of its file, or of the tar that holds it; STDIN: what comes through standard input.
       offset, size: of its bytes in a tar; -1: the whole file.
     """
 
@@ -35,7 +39,9 @@ class Item(NamedTuple):
     size: int = -1
 
     def content(self) -> bytes | str:
-        """Returns what `Preprocess` takes: the path, or the bytes of a tar's member."""
+        """Returns what `Preprocess` takes: the path, or the bytes of a pipe or a tar's member."""
+        if self.path == STDIN:
+            return _piped()
         if self.offset < 0:
             return self.path
         try:
@@ -43,6 +49,16 @@ class Item(NamedTuple):
                 return os.pread(file.fileno(), self.size, self.offset)
         except OSError as error:
             raise DataError(f"{self.name}: cannot be read ({error.strerror})") from None
+
+
+@functools.cache  # a pipe is read once
+def _piped() -> bytes:
+    content = sys.stdin.buffer.read(_MOST_PIPED + 1)
+    if len(content) > _MOST_PIPED:
+        raise DataError(
+            f"{STDIN}: more than {_MOST_PIPED >> 20} MiB: name the image's file instead"
+        )
+    return content
 
 
 class Files:
