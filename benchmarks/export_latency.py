@@ -51,7 +51,7 @@ class Side(NamedTuple):
 
     Attributes:
       read: the text of an image (H, W, 3) uint8.
-      network: runs the network alone, on prepared input of the usual size; None: cannot be told.
+      network: runs the network alone, on prepared input of the median width; None: cannot be told.
       batch: the same of BATCH images in THREADS threads; None: cannot be told.
     """
 
@@ -71,22 +71,25 @@ def paper() -> Bundle:
     return Bundle(config, charset, drawn, (Ancestor("paper"),))
 
 
-def exported(bundle: Bundle, source: Source) -> dict[str, Side]:
-    """Returns a model as ONNX, in float32 and with 8 bits."""
+def exported(bundle: Bundle, source: Source, images: list[np.ndarray]) -> dict[str, Side]:
+    """Returns a model as ONNX, in float32 and with 8 bits that a source's rows have calibrated."""
     recognizer = bundle.recognizer()
     model = to_onnx(recognizer)
     metadata.attach(model, bundle)
     small = quantize.quantize(model, recognizer.preprocess, source)
     return {
-        name: ours(content.SerializeToString())
+        name: ours(content.SerializeToString(), images)
         for name, content in ((bundle.name, model), (f"{bundle.name}, int8", small))
     }
 
 
-def ours(content: bytes) -> Side:
+def ours(content: bytes, images: list[np.ndarray]) -> Side:
     reader = runtime.Reader(runtime.open_session(content, 1))
     several = runtime.open_session(content, THREADS)
-    one, many = ours_input(reader.preprocess, 1), ours_input(reader.preprocess, BATCH)
+    prepare = reader.preprocess
+    prepared = [prepare(runtime.load_image(image, prepare.channels)) for image in images]
+    width = int(statistics.median(array.shape[1] for array in prepared))
+    one, many = ours_input(prepare, 1, width), ours_input(prepare, BATCH, width)
     alone = runtime.open_session(content, 1)
     return Side(
         lambda image: reader.read([image], characters=False)[0].text,
@@ -95,10 +98,12 @@ def ours(content: bytes) -> Side:
     )
 
 
-def ours_input(preprocess: runtime.Preprocess, batch: int) -> tuple[np.ndarray, np.ndarray]:
-    shape = (batch, preprocess.height, preprocess.width, preprocess.channels)
+def ours_input(
+    preprocess: runtime.Preprocess, batch: int, width: int
+) -> tuple[np.ndarray, np.ndarray]:
+    shape = (batch, preprocess.height, width, preprocess.channels)
     pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
-    return pixels, np.full(batch, preprocess.width, np.int32)
+    return pixels, np.full(batch, width, np.int32)
 
 
 def pp_ocr() -> Side | None:
@@ -240,9 +245,9 @@ def main() -> None:
     labels = [source.label(i) for i in range(len(source))]
     # Ranges of activations for 8 bits come from rendered words, not from what is read here.
     rendered = open_source("synth:scene::seed=7002,limit=128,charset=alnum62")
-    sides: dict[str, Side] = exported(paper(), rendered)
+    sides: dict[str, Side] = exported(paper(), rendered, images)
     for name in args.models:
-        sides |= exported(open_model(name), rendered)
+        sides |= exported(open_model(name), rendered, images)
     for name, peer in ((PEER, pp_ocr()), ("Tesseract 5", tesseract())):
         if peer:
             sides[name] = peer
