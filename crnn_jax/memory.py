@@ -10,6 +10,8 @@ import sys
 _TRIM_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -4, -8  # parameters of glibc's mallopt, from malloc.h
 _MADV_HUGEPAGE = 14  # of Linux's madvise
 
+_keeping: list[ctypes.CDLL] = []  # the allocator, once it keeps what is freed
+
 
 @functools.cache
 def keep_freed_memory() -> None:
@@ -18,8 +20,9 @@ def keep_freed_memory() -> None:
     XLA on a CPU allocates and frees the intermediates of a program whenever it runs. By default
     blocks of tens of megabytes go back to the kernel each time and come again as new pages, which
     have to be zeroed: up to half of the time of a program that is bound by memory. The price is
-    that the process stays as large as it once was. Call it before XLA starts its threads: one that
-    has an arena of its own keeps it, and an arena cannot hold large blocks.
+    that the process stays as large as it once was, unless it calls `give_back`. Call it before XLA
+    starts its threads: one that has an arena of its own keeps it, and an arena cannot hold large
+    blocks.
     """
     if not sys.platform.startswith("linux"):
         return
@@ -30,6 +33,17 @@ def keep_freed_memory() -> None:
     libc.mallopt(_MMAP_MAX, 0)
     libc.mallopt(_TRIM_THRESHOLD, -1)
     _use_huge_pages(libc)
+    _keeping.append(libc)
+
+
+def give_back() -> None:
+    """Gives back what is free after all, after something large that is rare.
+
+    What is allocated next comes as new pages again.
+    """
+    for libc in _keeping:
+        libc.malloc_trim(0)
+        _use_huge_pages(libc)
 
 
 def _use_huge_pages(libc: ctypes.CDLL) -> None:

@@ -147,6 +147,7 @@ def load_image(image: Any, channels: int) -> Image.Image:
             warnings.catch_warnings(),
         ):
             warnings.simplefilter("ignore")  # of damaged metadata, which pixels do without
+            _check_canvas(source)
             with Image.open(source, formats=_FORMATS) as opened:
                 return flatten(_decoded(opened), channels)
     except ReadError as error:
@@ -178,6 +179,14 @@ def _decoded(image: Image.Image) -> Image.Image:
         return ImageOps.exif_transpose(image)
     except Exception:  # damaged metadata: the pixels are fine
         return image
+
+
+def _check_canvas(source: Any) -> None:
+    """Refuses a WebP with too large a canvas: to open one takes 16 bytes a pixel."""
+    start = source.read(30)
+    source.seek(0)
+    if start[8:16] == b"WEBPVP8X" and len(start) == 30:
+        check_size(*(1 + int.from_bytes(start[i : i + 3], "little") for i in (24, 27)))
 
 
 def _check_scans(image: Any) -> None:

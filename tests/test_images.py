@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import pickle
 import struct
+import subprocess
+import sys
 import threading
 import time
 import tracemalloc
@@ -346,6 +348,34 @@ def test_large_images_are_converted_strip_by_strip(monkeypatch):
                 monkeypatch.setattr(runtime, "_STRIP", count)
                 np.testing.assert_array_equal(pixels.flatten(image, channels), whole)
             monkeypatch.undo()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only there memory is kept")
+def test_a_large_image_leaves_the_process_as_small_as_it_was():
+    code = """
+import resource
+from crnn_jax.data.images import Preprocess
+from crnn_jax.memory import keep_freed_memory
+
+def megabytes():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) / 1e3 for line in status if line.startswith("VmRSS"))
+
+keep_freed_memory()
+read = Preprocess(32, 1, "squash", 100, 16, 160)
+read(bytes.fromhex(SMALL))
+before = megabytes()
+read(bytes.fromhex(LARGE))
+print(megabytes() - before, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3 - before)
+"""
+    small = encode(Image.new("RGB", (40, 30)), "WEBP", lossless=True)
+    sides = small.index(b"VP8L") + 9  # 14 bits each
+    large = small[:sides] + struct.pack("<I", 4999 | 4999 << 14) + small[sides + 4 :]
+    code = code.replace("SMALL", repr(small.hex())).replace("LARGE", repr(large.hex()))
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    stays, most = map(float, said.stdout.split())
+    assert most > 350  # 16 bytes for each of the 25 million pixels
+    assert stays < 100
 
 
 def test_a_row_without_end_is_refused():

@@ -264,6 +264,14 @@ def encoded(form: str, **options) -> bytes:
     return stream.getvalue()
 
 
+def test_a_webp_whose_canvas_is_too_large_is_not_opened() -> None:
+    content = encoded("WEBP", save_all=True, append_images=[Image.new("L", (40, 30), 255)])
+    sides = content.index(b"VP8X") + 12
+    content = content[:sides] + b"\xff\xff\xff\x27\x00\x00" + content[sides + 6 :]
+    with pytest.raises(runtime.ReadError, match="is too large: 16,777,216 x 40 pixels"):
+        runtime.load_image(content, 1)
+
+
 @pytest.mark.parametrize("kind", ["JPEG", "MPO"])
 def test_jpegs_of_very_many_scans_are_not_decoded(kind) -> None:
     content = encoded("JPEG", progressive=True)

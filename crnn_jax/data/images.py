@@ -31,6 +31,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
+from crnn_jax import memory
 from crnn_jax.data.image_file import first_bytes, named, opened
 from crnn_jax.data.pixels import (
     MAX_PIXELS,
@@ -228,6 +229,13 @@ def width_of(image: bytes | str | Path | np.ndarray | Image.Image) -> int:
 def _decode(
     data: bytes | str | Path, channels: int, max_pixels: int, upright: bool = True
 ) -> Image.Image:
+    pixels = _load(data, channels, max_pixels, upright)
+    if pixels.width * pixels.height > _LARGE:
+        memory.give_back()  # up to a gigabyte, of what has been freed by now
+    return pixels
+
+
+def _load(data: bytes | str | Path, channels: int, max_pixels: int, upright: bool) -> Image.Image:
     with opened(data) as file, named(data), _alone(file, max_pixels):
         image, orientation, (width, height) = _read_header(file, max_pixels)
         if isinstance(image, JpegImagePlugin.JpegImageFile):
