@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import io
 import json
 import pathlib
@@ -210,7 +209,6 @@ def test_an_image_comes_through_standard_input(
     read: Callable, folder: pathlib.Path, readings: list[Reading], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def pipe(content: bytes) -> None:
-        monkeypatch.setattr(inputs, "_piped", functools.cache(inputs._piped.__wrapped__))
         monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
 
     pipe((folder / "a.JPG").read_bytes())
@@ -227,7 +225,7 @@ def test_an_image_comes_through_standard_input(
     assert (code, out, err[0][:21]) == (1, [], "-: the image is empty")
     monkeypatch.setattr(inputs, "_MOST_PIPED", 2**20)
     pipe(bytes(2**20 + 1))
-    assert read("-")[2][0] == "-: more than 1 MiB: name the image's file instead"
+    assert read("-")[2] == ["error: -: more than 1 MiB: name the image's file instead"]
 
 
 def test_standard_input_that_has_no_image_is_a_mistake(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import bisect
 import codecs
-import functools
 import glob
 import itertools
 import os
@@ -29,19 +28,21 @@ class Item(NamedTuple):
 
     Attributes:
       name: that readings are told under.
-      path: of its file, or of the tar that holds it; STDIN: what comes through standard input.
+      path: of its file, or of the tar that holds it.
       offset, size: of its bytes in a tar; -1: the whole file.
+      piped: its bytes, where it is no file.
     """
 
     name: str
     path: str
     offset: int = -1
     size: int = -1
+    piped: bytes | None = None
 
     def content(self) -> bytes | str:
         """Returns what `Preprocess` takes: the path, or the bytes of a pipe or a tar's member."""
-        if self.path == STDIN:
-            return _piped()
+        if self.piped is not None:
+            return self.piped
         if self.offset < 0:
             return self.path
         try:
@@ -49,16 +50,6 @@ class Item(NamedTuple):
                 return os.pread(file.fileno(), self.size, self.offset)
         except OSError as error:
             raise DataError(f"{self.name}: cannot be read ({error.strerror})") from None
-
-
-@functools.cache  # a pipe is read once
-def _piped() -> bytes:
-    content = sys.stdin.buffer.read(_MOST_PIPED + 1)
-    if len(content) > _MOST_PIPED:
-        raise DataError(
-            f"{STDIN}: more than {_MOST_PIPED >> 20} MiB: name the image's file instead"
-        )
-    return content
 
 
 class Files:
@@ -72,6 +63,26 @@ class Files:
 
     def __getitem__(self, i: int) -> Item:
         return Item(self._paths[i], self._paths[i])
+
+
+class Piped:
+    """The one image that comes through standard input, which is read to its end.
+
+    Raises:
+      DataError: it is longer than any image that is read.
+    """
+
+    def __init__(self):
+        self._content = sys.stdin.buffer.read(_MOST_PIPED + 1)
+        if len(self._content) > _MOST_PIPED:
+            limit = f"{_MOST_PIPED >> 20} MiB"
+            raise DataError(f"{STDIN}: more than {limit}: name the image's file instead")
+
+    def __len__(self) -> int:
+        return 1
+
+    def __getitem__(self, i: int) -> Item:
+        return Item(STDIN, STDIN, piped=self._content)
 
 
 class ListFile:
@@ -161,7 +172,7 @@ class Tar:
         return Item(f"{self._path}/{self._names[i]}", self._path, offset, size)
 
 
-Part = Files | ListFile | Tar
+Part = Files | ListFile | Piped | Tar
 
 
 class Inputs(Sequence[Item]):
@@ -179,14 +190,19 @@ class Inputs(Sequence[Item]):
     def find(cls, paths: Sequence[str], lists: Sequence[str] = ()) -> Inputs:
         """Returns what paths and lists name: files, the images of folders, what globs match, tars.
 
-        A path that names nothing is an item, too: reading it fails and says why.
+        STDIN is the image that comes through standard input. A path that names nothing is an item,
+        too: reading it fails and says why.
 
         Raises:
           UserError: for a folder or tar without images, a glob that matches nothing, or a list that
-            cannot be read.
+            cannot be read; standard input that is too long.
         """
         parts: list[Part] = []
+        piped = Piped() if STDIN in paths else None
         for path in paths:
+            if piped and path == STDIN:
+                parts.append(piped)
+                continue
             # Neighbours that are files are one part, and every tar is one.
             for is_tar, group in itertools.groupby(_find(path), _is_tar):
                 found = list(group)
