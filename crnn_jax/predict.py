@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 from crnn_jax import cli, files, shipped
 from crnn_jax import decoder_options as options
 from crnn_jax.bulk import cluster
+from crnn_jax.bulk.inputs import STDIN, Inputs
 from crnn_jax.bulk.rows import FORMATS, line_for, open_stream
 from crnn_jax.errors import DataError, UserError, unknown_name
 from crnn_jax.slurm import LAUNCHERS, LOCAL, SLURM
 
 if TYPE_CHECKING:
-    from crnn_jax.bulk.inputs import Inputs
     from crnn_jax.recognizer import Reading
 
 _EXAMPLE = """example:
@@ -64,8 +64,6 @@ def main(argv: Sequence[str]) -> int:
     if args.list:
         print(list_models())
         return cli.DONE
-
-    from crnn_jax.bulk.inputs import Inputs
 
     inputs = Inputs.find(args.paths, args.images_from)
     if args.launcher == SLURM:
@@ -159,7 +157,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def _check_stdin(args: argparse.Namespace) -> None:
     """Raises a UserError where an image on standard input cannot be had."""
-    if "-" not in args.paths:  # as in `bulk.inputs`
+    if STDIN not in args.paths:
         return
     if args.out:
         raise UserError("- is read here, and --out by other processes: leave one of them out")

@@ -147,7 +147,8 @@ def load_image(image: Any, channels: int) -> Image.Image:
             warnings.catch_warnings(),
         ):
             warnings.simplefilter("ignore")  # of damaged metadata, which pixels do without
-            _check_canvas(source)
+            check_size(*webp_canvas(source.read(30)))
+            source.seek(0)
             with Image.open(source, formats=_FORMATS) as opened:
                 return flatten(_decoded(opened), channels)
     except ReadError as error:
@@ -181,12 +182,15 @@ def _decoded(image: Image.Image) -> Image.Image:
         return image
 
 
-def _check_canvas(source: Any) -> None:
-    """Refuses a WebP with too large a canvas: to open one takes 16 bytes a pixel."""
-    start = source.read(30)
-    source.seek(0)
-    if start[8:16] == b"WEBPVP8X" and len(start) == 30:
-        check_size(*(1 + int.from_bytes(start[i : i + 3], "little") for i in (24, 27)))
+def webp_canvas(start: bytes) -> tuple[int, int]:
+    """Returns the sides of a WebP's canvas from its first 30 bytes; (1, 1) for all else.
+
+    To open one takes 16 bytes a pixel, so that its size is to be looked at before.
+    """
+    if start[:4] != b"RIFF" or start[8:16] != b"WEBPVP8X" or len(start) < 30:
+        return 1, 1
+    width, height = (1 + int.from_bytes(start[i : i + 3], "little") for i in (24, 27))
+    return width, height
 
 
 def _check_scans(image: Any) -> None:

@@ -31,7 +31,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from crnn_jax import memory
+from crnn_jax import memory, runtime
 from crnn_jax.data.image_file import first_bytes, named, opened
 from crnn_jax.data.pixels import (
     MAX_PIXELS,
@@ -351,10 +351,7 @@ def _exif_orientation(image: Image.Image) -> int:
 @contextlib.contextmanager
 def _alone(file: io.BufferedIOBase, max_pixels: int) -> Iterator[None]:
     """Lets one large WebP at a time be opened: its reader takes 16 bytes a pixel to begin with."""
-    start = first_bytes(file, 30)
-    width = height = 1
-    if start[:4] == b"RIFF" and start[8:16] == b"WEBPVP8X" and len(start) == 30:
-        width, height = (1 + int.from_bytes(start[i : i + 3], "little") for i in (24, 27))
+    width, height = runtime.webp_canvas(first_bytes(file, 30))
     check_size(width, height, max_pixels)
     with _large_lock if width * height > _LARGE else contextlib.nullcontext():
         yield
