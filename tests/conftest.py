@@ -28,8 +28,9 @@ _OWN = "JAX_COMPILATION_CACHE_DIR" not in os.environ  # else it belongs to whoev
 if _OWN:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="compiled-")
 _COMPILED = os.environ["JAX_COMPILATION_CACHE_DIR"]
-# Programs of tests run for seconds and compile for longer: half as long without optimization.
-_QUICK = "--xla_backend_optimization_level=0"
+# Programs of tests run for seconds and compile for longer: a quarter as long without
+# optimization and with the older of XLA's two generators of code for CPUs.
+_QUICK = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
 if _QUICK not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_QUICK}".strip()
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")

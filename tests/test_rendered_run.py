@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -27,7 +28,10 @@ print(*sorted({name.partition(".")[0] for name in sys.modules}))
 def test_runs_without_loader_and_goes_on_exactly(tmp_path):
     whole, resumed = tmp_path / "whole", tmp_path / "resumed"
     command = [sys.executable, "-c", _RUN, str(whole)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    # As many devices as here, so that both use the same compiled programs: those in the cache for
+    # another number may be of a process that was kept to one core, and add up in another order.
+    environment = {**os.environ, "JAX_NUM_CPU_DEVICES": str(jax.local_device_count())}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     modules = done.stdout.splitlines()[-1].split()
     assert "optax" in modules
     assert not {"tensorflow_datasets", "grain", "tensorflow", "array_record"} & set(modules)

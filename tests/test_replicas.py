@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -34,9 +37,29 @@ RUN = {
 TIES = 0.02  # of the error rate: frames of an unlearned network have two best classes
 
 
+def changed(changes):
+    return [(key.replace("__", "."), str(value)) for key, value in {**RUN, **changes}.items()]
+
+
 def config_of(**changes):
-    pairs = [(key.replace("__", "."), str(value)) for key, value in {**RUN, **changes}.items()]
-    return cli.load_experiment("quickstart:smoke", pairs)
+    return cli.load_experiment("quickstart:smoke", changed(changes))
+
+
+def trained(workdir, **changes):
+    """State and summary of a run in a process of its own, with the code that XLA makes for users.
+
+    It adds up in the same order for one network as for several; what tests have otherwise, which
+    compiles sooner, does not.
+    """
+    flags = os.environ["XLA_FLAGS"] + " --xla_cpu_use_fusion_emitters=true"
+    devices = str(jax.local_device_count())
+    subprocess.run(
+        [sys.executable, "-m", "crnn_jax.main", "--config=quickstart:smoke", f"--workdir={workdir}"]
+        + [f"--config.{key}={value}" for key, value in changed(changes)],
+        env={**os.environ, "XLA_FLAGS": flags, "JAX_NUM_CPU_DEVICES": devices},
+        check=True,
+    )
+    return train.train_and_evaluate(config_of(**changes), workdir)  # finds itself finished
 
 
 def course(workdir):
@@ -49,13 +72,13 @@ def course(workdir):
 def both(tmp_path_factory):
     """Workdir of a run of two replicas."""
     workdir = tmp_path_factory.mktemp("both")
-    train.train_and_evaluate(config_of(replicas=2), workdir)
+    trained(workdir, replicas=2)
     return workdir
 
 
 @pytest.mark.slow
 def test_a_replica_is_the_single_run_of_its_seed(both, tmp_path):
-    state, _ = train.train_and_evaluate(config_of(seed=4), tmp_path)
+    state, _ = trained(tmp_path, seed=4)
     losses, readings = course(tmp_path)
     assert len(losses) == 4
     found, found_readings = course(both / "replica_1")
@@ -104,7 +127,7 @@ def test_replicas_go_on_where_all_of_them_were_saved(both, tmp_path):
     shutil.copytree(both, tmp_path, dirs_exist_ok=True)
     shutil.rmtree(tmp_path / "replica_1" / "checkpoints" / "20")
     (tmp_path / "summary.json").unlink()
-    state, summary = train.train_and_evaluate(config_of(replicas=2), tmp_path)
+    state, summary = trained(tmp_path, replicas=2)
     assert summary["step"] == 20
     assert state.step.tolist() == [20, 20]
     for r in range(2):
@@ -125,7 +148,7 @@ def test_all_ways_through_the_replicas_agree(method):
 
 @pytest.mark.slow
 def test_replicas_are_spread_over_devices(both, tmp_path):
-    state, _ = train.train_and_evaluate(config_of(replicas=2, devices=2), tmp_path)
+    state, _ = trained(tmp_path, replicas=2, devices=2)
     assert len(state.step.sharding.device_set) == 2
     for r in range(2):
         losses, readings = course(tmp_path / f"replica_{r}")
