@@ -1,6 +1,10 @@
 """How many pixels does a word need?
 
 python -m crnn_jax.sweep --config=ablations/size --workdir=runs/size
+
+18 runs in 113 minutes of one core, busy with other work, too. 160 pixels of width read five points
+more than the paper's 100, 64 sixteen fewer; 48 pixels of height no more than 32
+(experiments/README.md).
 """
 
 from ml_collections import ConfigDict
