@@ -241,6 +241,8 @@ def describe_decoder(args: argparse.Namespace) -> str:
     if args.lm:
         weight, bonus = _weights(args)
         parts.append(f"language model {pathlib.Path(args.lm).name} x {weight:g}, bonus {bonus:g}")
+    elif args.lm_bonus:
+        parts.append(f"bonus {args.lm_bonus:g}")
     parts += [
         f"{option} {getattr(args, option)}"
         for option in ("pattern", "allow", "block", "escape", "beam_width")

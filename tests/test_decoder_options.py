@@ -59,6 +59,7 @@ def test_names_follow_from_what_is_given(words):
     assert options.given(parse("--block=x"))
     told = options.describe_decoder(parse(f"--lm={words}", "--lm_weight=0.5", "--allow=abc"))
     assert told == "beam, language model words.txt x 0.5, bonus 0, allow abc"
+    assert options.describe_decoder(parse("--decoder=beam", "--lm_bonus=3")) == "beam, bonus 3"
     assert options.describe_lexicon(parse(f"--lexicon={words}")) == "words.txt"
 
 
