@@ -255,6 +255,13 @@ def test_storages_described_in_two_ways_are_refused(refusal):
     assert "described in no known way" in refusal(as_zip(state_dict(two), {"0": MATRIX}))
 
 
+def test_a_storage_whose_size_is_no_number_is_refused_at_once(refusal):
+    opcodes = state_dict({"a.weight": tensor("0", MATRIX)})
+    pairs = b")" + 60 * b"q\x00h\x00\x86"  # t = (t, t): as text, twice as long each time
+    data = as_zip(opcodes.replace(number(MATRIX.size), pairs, 1), {"0": MATRIX})
+    assert "described in no known way" in refusal(data)
+
+
 def test_zip_files_that_grow_are_refused(refusal):
     zeros = np.zeros(1_000_000, np.float32)
     opcodes = state_dict({"a": tensor("0", zeros)})
