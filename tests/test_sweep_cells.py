@@ -54,6 +54,15 @@ def test_random_cells_are_the_same_again():
     assert {knobs["model.hidden"] for knobs in found} == {8, 16}
 
 
+def test_small_choices_stay_in_their_range():
+    def body(add):
+        add.random(8, {"optimizer.weight_decay": add.uniform(1e-7, 4e-7)})
+
+    drawn = {cell.knobs["optimizer.weight_decay"] for cell in collect(body).cells}
+    assert len(drawn) == 8
+    assert all(1e-7 <= value <= 4e-7 for value in drawn)
+
+
 def test_random_cells_differ_as_long_as_there_are_others():
     def body(add, count):
         add.random(count, {"model.layers": (1, 2), "model.hidden": add.integer(8, 10)})

@@ -66,7 +66,8 @@ class _Range:
         if self.whole and not self.logarithmic:
             return rng.randint(math.ceil(self.low), math.floor(self.high))
         if not self.logarithmic:
-            return round(rng.uniform(self.low, self.high), 6)
+            value = float(f"{rng.uniform(self.low, self.high):.6g}")
+            return min(max(value, self.low), self.high)
         value = math.exp(rng.uniform(math.log(self.low), math.log(self.high)))
         return round(value) if self.whole else float(f"{value:.3g}")
 
