@@ -88,7 +88,7 @@ def save_misses(
         chosen = sample(misses, result)
         shown += len(chosen)
         told = f", {len(chosen)} of them shown" if len(chosen) < len(misses) else ""
-        title = f"{result.name}: {len(misses)} of {len(result.rows)} misread{told}"
+        title = f"{result.name}: {len(misses)} of {result.metrics['count']} misread{told}"
         groups.append((title, True, []))
         for kind in ORDER:
             of_kind = [miss for miss in chosen if miss.kind == kind]
