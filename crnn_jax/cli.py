@@ -74,6 +74,8 @@ def check_output(path: str | None) -> None:
         raise UserError(f"{path}: its folder does not exist; create it first")
     if file.is_dir():
         raise UserError(f"{path}: is a folder; give the name of a file")
+    if file.exists() and not file.is_file():  # which the finished file would take the place of
+        raise UserError(f"{path}: is a device or a pipe; give the name of a file")
     if not os.access(file if file.exists() else file.parent, os.W_OK):
         raise UserError(f"{path}: cannot be written; check the permissions of its folder")
 

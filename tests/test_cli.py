@@ -333,3 +333,9 @@ def test_output_that_the_terminal_cannot_show_is_escaped() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "\\xe9 \\udcff\n", "")
     done = run_python(code, PYTHONIOENCODING="utf-8")
     assert (done.returncode, done.stdout, done.stderr) == (0, "é \\udcff\n", "")
+
+
+def test_a_pipe_is_no_place_for_a_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(UserError, match="is a device or a pipe; give the name of a file"):
+        cli.check_output(str(tmp_path / "pipe"))
