@@ -11,6 +11,7 @@ import pytest
 from small import small_config, write_words
 
 from crnn_jax import bundle_file, cli, finetune, train
+from crnn_jax.charset import Charset
 from crnn_jax.data.training_set import open_training_set
 from crnn_jax.errors import UserError
 from crnn_jax.recognizer import Recognizer, preprocess_of
@@ -72,6 +73,11 @@ def test_a_run_says_what_became_of_every_character_and_bundles_the_model(tuned, 
     assert table[0].split("\t") == ["character", "count", "before", "after", "change"]
     assert table[-1].startswith("all characters\t")
     assert any(line.startswith("new characters\t") for line in table)
+    # The old characters with their own case: that of the run may not go with them.
+    before = json.loads((tuned / "before.json").read_text("utf-8"))
+    assert Charset(tuple(before["charset"]), before["case"]) == Charset.load(
+        smoke_run / "charset.json"
+    )
     found = bundle_file.load_bundle(tuned / "model.crnn")
     assert [ancestor.name for ancestor in found.lineage] == [smoke_run.name, tuned.name]
     assert found.licence == "CC0-1.0"
