@@ -127,8 +127,9 @@ class _Machine:
 
     def _storage(self, what: Any, kind: Any, key: Any, _: Any, size: Any, view: Any = None) -> Any:
         storage = Storage(kind, key, size)
-        fits = what == "storage" and kind in STORAGES.values() and isinstance(key, str)
-        fits = fits and type(size) is int  # the text of a nested tuple may take for ever
+        fits = what == "storage" and kind in STORAGES.values()
+        # The text of a nested tuple, as in a message, may take for ever.
+        fits = fits and isinstance(key, str) and type(size) is int
         if not fits or view is not None or self.storages.setdefault(key, storage) != storage:
             raise ValueError("a storage that is described in no known way")
         return storage
