@@ -170,6 +170,7 @@ def train_and_evaluate(
         return origin.adapt(state, data.charset) if origin else state
 
     with contextlib.ExitStack() as stack:
+        stack.enter_context(workdir_lib.alone(workdir))
         group = stack.enter_context(
             contextlib.closing(
                 replicas.Group(config, workdir, data, layout, origin.lineage if origin else ())

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import platform
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -61,6 +62,39 @@ def changed_knobs(before: ConfigDict, now: ConfigDict, free: tuple[str, ...] = _
     ]
 
 
+@contextlib.contextmanager
+def alone(path: pathlib.Path) -> Iterator[None]:
+    """Holds the folder of a run: a process that comes later waits until this one has ended.
+
+    It would write over its metrics and checkpoints otherwise. Of several processes of a run the
+    one that writes holds it for all.
+
+    Raises:
+      UserError: the folder cannot be made, or written to.
+    """
+    with contextlib.ExitStack() as stack:
+        if processes.is_main():
+            _make(path)
+            try:
+                stack.enter_context(files.locked(path / ".lock", f"trains in {path}"))
+            except OSError as error:
+                raise _unwritable(path, error) from None
+        yield
+
+
+def _make(path: pathlib.Path) -> None:
+    if path.exists() and not path.is_dir():
+        raise UserError(f"--workdir={path}: is a file; give a folder")
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(path, error) from None
+
+
+def _unwritable(path: pathlib.Path, error: OSError) -> UserError:
+    return UserError(f"--workdir={path}: cannot be written ({error.strerror})")
+
+
 class Workdir:
     """The files of a run beside its checkpoints."""
 
@@ -82,10 +116,8 @@ class Workdir:
         Raises:
           UserError: when the folder holds another run, or the same run's data has changed.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise UserError(f"--workdir={self.path}: is a file; give a folder")
+        _make(self.path)
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
             goes_on = (self.path / CONFIG_FILE).exists()
             if not goes_on:
                 # config.json last: with it the folder counts as a run.
@@ -95,9 +127,7 @@ class Workdir:
                 data.charset.save(self.path / CHARSET_FILE)
                 files.write_text(self.path / CONFIG_FILE, config_lib.to_json(config))
         except OSError as error:
-            raise UserError(
-                f"--workdir={self.path}: cannot be written ({error.strerror})"
-            ) from None
+            raise _unwritable(self.path, error) from None
         if goes_on:
             self._check(config, data)
         data.write_skipped(self.path)
