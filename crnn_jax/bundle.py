@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -221,18 +220,14 @@ def _read_card(path: str) -> str:
 
 def _metrics(folder: pathlib.Path, step: int) -> dict[str, Any]:
     """Returns the scores of the checkpoint itself: summary.json has those of the last one."""
-    from crnn_jax import writers
+    from crnn_jax import metric_lines
 
     try:
-        texts = (folder / writers.METRICS_FILE).read_text(encoding="utf-8").splitlines()
+        lines = metric_lines.read(folder)
     except OSError:
         return {}
-    for text in reversed(texts):
-        try:
-            line = json.loads(text)
-        except ValueError:  # cut short by a kill
-            continue
-        if line.get("step") == step and "eval" in line:
+    for line in reversed(lines):
+        if line["step"] == step and "eval" in line:
             scores = {
                 name: {key: found[key] for key in _SCORES if key in found}
                 for name, found in line["eval"].items()

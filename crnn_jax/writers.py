@@ -11,15 +11,15 @@ import time
 from collections.abc import Callable
 from typing import IO, Any
 
-from crnn_jax import evaluate, files, pictures
+from crnn_jax import evaluate, files, metric_lines, pictures
 from crnn_jax.data.images import Preprocess
 from crnn_jax.data.sources import Source
 from crnn_jax.errors import UserError
+from crnn_jax.metric_lines import METRICS_FILE
 from crnn_jax.progress import Pace
 
 _LOG = logging.getLogger("crnn_jax")
 
-METRICS_FILE = "metrics.jsonl"
 _BLANK_SHARE = 0.99  # of readings that are empty: the network says nothing yet
 _BLANK_IMAGES = 150_000  # images after which that is no longer the usual start of CTC training
 
@@ -70,9 +70,8 @@ class MetricWriter:
         """Opens the lines up to a step, to append; returns the seconds of the run up to there."""
         if not self._active:
             return 0.0
-        path = self._workdir / METRICS_FILE
-        seconds = cut_metrics(path, step)
-        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115
+        seconds = cut_metrics(self._workdir, step)
+        self._file = open(self._workdir / METRICS_FILE, "a", encoding="utf-8")  # noqa: SIM115
         self._evaluated = step if self._has_evaluation(step) else -1
         return seconds
 
@@ -181,8 +180,8 @@ class MetricWriter:
                 pictures.save_readings(path, source, result.rows[:images], preprocess)
 
     def _has_evaluation(self, step: int) -> bool:
-        lines = (self._workdir / METRICS_FILE).read_text(encoding="utf-8").splitlines()
-        return any(line["step"] == step and "eval" in line for line in map(json.loads, lines))
+        lines = metric_lines.read(self._workdir)
+        return any(line["step"] == step and "eval" in line for line in lines)
 
     def close(self) -> None:
         """Flushes and closes everything."""
@@ -191,25 +190,17 @@ class MetricWriter:
             self._events.close()
 
 
-def cut_metrics(path: pathlib.Path, step: int) -> float:
-    """Removes the lines of steps beyond `step`, and a last line cut short by a kill.
+def cut_metrics(folder: pathlib.Path, step: int) -> float:
+    """Removes the lines of steps beyond `step`, and what is damaged, as a line cut by a kill.
 
     Returns:
       Wall time of the run up to there, in seconds.
     """
-    if not path.is_file():
+    if not (folder / METRICS_FILE).is_file():
         return 0.0
-    kept, seconds = [], 0.0
-    for text in path.read_text(encoding="utf-8").splitlines():
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue
-        if line["step"] <= step:
-            kept.append(text + "\n")
-            seconds = line["seconds"]
-    files.write_text(path, "".join(kept))
-    return seconds
+    kept = [line for line in metric_lines.read(folder) if line["step"] <= step]
+    files.write_text(folder / METRICS_FILE, "".join(json.dumps(line) + "\n" for line in kept))
+    return kept[-1]["seconds"] if kept else 0.0
 
 
 def warn_if_accelerator_idle() -> None:

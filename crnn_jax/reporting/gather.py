@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 from dataclasses import dataclass, field
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from crnn_jax import checkpoint, durations, files, train, workdir, writers
+from crnn_jax import checkpoint, durations, files, metric_lines, train, workdir
 from crnn_jax import config as config_lib
 from crnn_jax.auditing import before_training
 from crnn_jax.charset import Charset
 from crnn_jax.data.training_set import SKIPPED_FILE
 from crnn_jax.errors import UserError
 from crnn_jax.load_run import load_run
+from crnn_jax.metric_lines import METRICS_FILE
 from crnn_jax.recognizer import Recognizer, default_protocol
 
 
@@ -130,14 +130,14 @@ def load(path: pathlib.Path) -> Run:
     folders = workdir.replica_folders(path, count)
     folder, several = folders[0], count > 1
     recognizer, config, best = load_run(folder)
-    train_lines, evals = _metrics(folder / writers.METRICS_FILE)
+    lines = metric_lines.read(folder) if (folder / METRICS_FILE).is_file() else []
     return Run(
         path=folder,
         config=config,
         provenance=_json(folder / workdir.RUN_FILE) or {},
         summary=_json(folder / workdir.SUMMARY_FILE),
-        lines=train_lines,
-        evals=evals,
+        lines=[line for line in lines if "eval" not in line],
+        evals=[line for line in lines if "eval" in line],
         recognizer=recognizer,
         best=best,
         course=_course(folder, config, recognizer.charset),
@@ -163,20 +163,6 @@ def _course(folder: pathlib.Path, config: ConfigDict, charset: Charset) -> Cours
         return None
     finally:
         saved.close()
-
-
-def _metrics(path: pathlib.Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Returns the lines of training and those of evaluations; a line that is cut is left out."""
-    train_lines: list[dict[str, Any]] = []
-    evals: list[dict[str, Any]] = []
-    texts = path.read_text(encoding="utf-8").splitlines() if path.is_file() else []
-    for text in texts:
-        try:
-            line = json.loads(text)
-        except ValueError:  # the run was killed while it wrote, or writes just now
-            continue
-        (evals if "eval" in line else train_lines).append(line)
-    return train_lines, evals
 
 
 def _json(path: pathlib.Path) -> dict[str, Any] | None:
