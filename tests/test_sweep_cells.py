@@ -75,6 +75,14 @@ def test_random_cells_differ_as_long_as_there_are_others():
         collect(lambda add: body(add, 7))
 
 
+def test_a_second_random_search_draws_what_the_first_has_not():
+    def body(add):
+        for _ in range(2):
+            add.random(2, {"batch_size": (8, 16, 32, 64)})
+
+    assert sorted(cell.knobs["batch_size"] for cell in collect(body).cells) == [8, 16, 32, 64]
+
+
 def test_whole_numbers_of_a_wide_range_are_drawn_by_their_magnitude():
     def body(add):
         add.random(200, {"model.hidden": add.integer(8, 8192, log=True)})
@@ -121,6 +129,13 @@ def test_what_a_run_needs_is_said():
         (lambda add: (add("a"), add.seeds(0)), "give a whole number, 1 or more"),
         (lambda add: add("slurm"), "no cell can be called 'slurm'"),
         (lambda add: (add("a"), add.resources(gpu=1)), "it takes minutes, cpus, gpus"),
+        (lambda add: add.log(0.0, 1.0), "from 0.0 to 1.0: orders of magnitude begin above 0"),
+        (lambda add: add.integer(5, 2), "from 5 to 2: give the lower end first"),
+        (lambda add: add.uniform(0.0, float("inf")), "both finite"),
+        (lambda add: add.grid({"charset": "digits"}), r"add\.grid.*give a list of values"),
+        (lambda add: add.grid({"batch_size": []}), r"add\.grid.*give a list of values"),
+        (lambda add: add.random(2, {"batch_size": ()}), r"add\.random.*give a list of values"),
+        (lambda add: add.random(-1, {"batch_size": (1, 2)}), r"random\(-1, .* 1 or more"),
     ],
 )
 def test_mistakes_are_named(body, message):
@@ -199,6 +214,8 @@ def test_a_workdir_that_is_a_file_is_told(tmp_path, mistake):
     (tmp_path / "file").touch()
     argv = [f"--config={write_experiment(tmp_path)}", f"--workdir={tmp_path / 'file'}"]
     assert "is a file; give a folder" in mistake(sweep.main, *argv)
+    line = mistake(sweep.main, argv[0], "--workdir=")
+    assert "--workdir= is empty; give a folder" in line
 
 
 def test_an_experiment_without_a_sweep_is_told(tmp_path, mistake):
@@ -265,7 +282,8 @@ def test_the_time_left_is_told_where_all_lengths_are_known(tmp_path):
     run = sweep.runs[0]
     run.folder.mkdir(parents=True)
     (run.folder / "config.json").write_text('{"batch_size": 4}')
-    (run.folder / "metrics.jsonl").write_text('{"step": 2, "seconds": 60}\n')
+    damaged = b'{}\n[]\n5\n\xff\n{"step": "3", "seconds": 1}\n'
+    (run.folder / "metrics.jsonl").write_bytes(damaged + b'{"step": 2, "seconds": 60}\n{"step"')
     states = {r.name: "done" for r in sweep.runs} | {run.name: "running"}
     for total, said in ((4, ", about 1:00 left"), (None, "")):
         shown = view.View(sweep, {"base": total, "GRU": 4}, 1)

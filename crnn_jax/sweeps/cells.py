@@ -62,9 +62,22 @@ class _Range:
     logarithmic: bool = False
     whole: bool = False
 
+    def __post_init__(self):
+        kinds = int if self.whole else (int, float)
+        ends = self.low, self.high
+        if any(isinstance(end, bool) or not isinstance(end, kinds) for end in ends):
+            wrong = f"give {'whole ' if self.whole else ''}numbers"
+        elif not -math.inf < self.low <= self.high < math.inf:
+            wrong = "give the lower end first, both finite"
+        elif self.logarithmic and self.low <= 0:
+            wrong = "orders of magnitude begin above 0"
+        else:
+            return
+        raise UserError(f"sweep: a range from {self.low!r} to {self.high!r}: {wrong}")
+
     def draw(self, rng: random.Random) -> float | int:
         if self.whole and not self.logarithmic:
-            return rng.randint(math.ceil(self.low), math.floor(self.high))
+            return rng.randint(int(self.low), int(self.high))
         if not self.logarithmic:
             value = float(f"{rng.uniform(self.low, self.high):.6g}")
             return min(max(value, self.low), self.high)
@@ -97,34 +110,40 @@ class Add:
         self.cells.append(Cell(name or _describe(knobs), knobs))
 
     def grid(self, choices: Mapping[str, Sequence[Any]]) -> None:
-        """Adds a cell for every combination of values, the last key changing fastest."""
+        """Adds a cell for every combination of values, the last key changing fastest.
+
+        Raises:
+          UserError: for a key without values.
+        """
+        _check_choices("grid", choices)
         for values in itertools.product(*choices.values()):
             self("", dict(zip(choices, values, strict=True)))
 
     def random(self, count: int, choices: Mapping[str, Any], seed: int = 0) -> None:
-        """Adds different cells whose values are drawn: from a sequence, or one of the ranges below.
+        """Adds new cells whose values are drawn: from a sequence, or one of the ranges below.
 
         Raises:
-          UserError: there are not so many combinations.
+          UserError: there are not so many combinations, or a key has no values.
         """
+        if not isinstance(count, int) or count < 1:
+            raise UserError(f"sweep: add.random({count!r}, ...): give a whole number, 1 or more")
+        _check_choices("random", choices)
         rng = random.Random(seed)
-        found: list[dict[str, Any]] = []
+        before = len(self.cells)
         in_vain = 0
-        while len(found) < count:
+        while (found := len(self.cells) - before) < count:
             drawn = {
                 key: values.draw(rng) if isinstance(values, _Range) else rng.choice(values)
                 for key, values in choices.items()
             }
-            in_vain = in_vain + 1 if drawn in found else 0
+            in_vain = in_vain + 1 if any(cell.knobs == drawn for cell in self.cells) else 0
             if not in_vain:
-                found.append(drawn)
+                self("", drawn)
             elif in_vain == _MOST_DRAWS:
                 raise UserError(
-                    f"sweep: add.random({count}, ...) finds only {len(found)} combinations: "
+                    f"sweep: add.random({count}, ...) finds only {found} combinations: "
                     "ask for fewer, or give more choices"
                 )
-        for knobs in found:
-            self("", knobs)
 
     @staticmethod
     def uniform(low: float, high: float) -> _Range:
@@ -188,6 +207,18 @@ def collect(sweep: Callable[[Add], None]) -> Add:
                 f"sweep: no cell can be called {slug!r}: the sweep has a file of that name"
             )
     return add
+
+
+def _check_choices(what: str, choices: Mapping[str, Any]) -> None:
+    """Raises UserError where a key of a grid or of a random search has nothing to choose from."""
+    for key, values in choices.items():
+        if isinstance(values, _Range) and what == "random":
+            continue
+        if isinstance(values, str) or not hasattr(values, "__len__") or not len(values):
+            raise UserError(
+                f"sweep: add.{what}({{{key!r}: {values!r}}}): give a list of values, as in "
+                f"{{{key!r}: [1, 2]}}"
+            )
 
 
 def _describe(knobs: Mapping[str, Any]) -> str:

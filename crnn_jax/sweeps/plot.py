@@ -9,6 +9,7 @@ from crnn_jax import files
 from crnn_jax.sweeps.table import ALL, Table
 
 _LINE = 0.34  # inches of a cell
+_LONGEST = 48  # characters of its name
 
 
 def save(path: str | os.PathLike[str], table: Table) -> None:
@@ -29,7 +30,7 @@ def save(path: str | os.PathLike[str], table: Table) -> None:
         axis.plot(seeds, [y] * len(seeds), "|", color="0.4", markersize=9)
     if lines[0].cell == table.baseline:  # it may have no run yet
         axis.axvline(100 * lines[0].mean(ALL), color="C1", linewidth=0.8, linestyle="--")
-    axis.set_yticks(range(len(lines)), [_plain(line.cell) for line in lines])
+    axis.set_yticks(range(len(lines)), [_plain(_short(line.cell)) for line in lines])
     axis.set_ylim(len(lines) - 0.5, -0.5)
     axis.grid(axis="x", alpha=0.3)
     axis.set_xlabel("word accuracy, %, with 95 % intervals over images and seeds; |: single seeds")
@@ -37,6 +38,10 @@ def save(path: str | os.PathLike[str], table: Table) -> None:
     encoded = io.BytesIO()
     figure.savefig(encoded, dpi=110)
     files.write_bytes(path, encoded.getvalue())
+
+
+def _short(name: str) -> str:
+    return name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…"
 
 
 def _plain(text: str) -> str:
