@@ -19,6 +19,14 @@ def sweep(add):
     {body}
 '''
 TWO_CELLS = 'add("base"); add("GRU", {"model.recurrence": "gru"}); add.seeds(2)'
+FIGURES = {
+    "protocol": "36",
+    "sets": [],
+    "parameters": 1_000_000,
+    "megaflops": 128.0,
+    "images_per_second": 200.0,
+    "minutes": 2.0,
+}
 
 
 def write_experiment(folder: pathlib.Path, body: str = TWO_CELLS) -> str:
@@ -36,12 +44,5 @@ def finish(
     for name, rows in readings.items():
         lines = [f"{i}.png\t{label}\t{read}\t0.500000\n" for i, (label, read) in enumerate(rows)]
         (run / f"readings_{name}.tsv").write_text("".join(lines), encoding="utf-8")
-    figures = {
-        "protocol": "36",
-        "sets": list(readings),
-        "parameters": 1_000_000,
-        "megaflops": 128.0,
-        "images_per_second": 200.0,
-        "minutes": minutes,
-    }
+    figures = FIGURES | {"sets": list(readings), "minutes": float(minutes)}
     (run / "figures.json").write_text(json.dumps(figures), encoding="utf-8")

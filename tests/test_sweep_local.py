@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
+import pathlib
 import subprocess
 import sys
 import time
 
 import pytest
-from sweep_files import finish, write_experiment
+from sweep_files import FIGURES, finish, write_experiment
 
-from crnn_jax import slots, sweep
-from crnn_jax.sweeps import local, runs
+from crnn_jax import cli, slots, sweep, train
+from crnn_jax.sweeps import local, runs, work
 from crnn_jax.sweeps.cells import Cell
+from crnn_jax.workdir import changed_knobs
 
 NINE = "for i in range(9): add(f'c{i}')"
 DONE = (
     "import pathlib, sys, time; time.sleep(0.2); "
-    "pathlib.Path(sys.argv[1], 'figures.json').write_text('{}')"
+    f"pathlib.Path(sys.argv[1], 'figures.json').write_text({json.dumps(FIGURES)!r})"
 )
 
 
@@ -94,6 +97,50 @@ def test_a_sweep_ends_with_what_failed(tmp_path, workers, run_command, caplog):
     last = f"b[/i], seed 0: failed: no disk; its log is {out}/b_i/seed_0/log.txt"
     assert caplog.messages[-1] == last
     assert caplog.messages.count(last) == 2  # when it failed, and below the table
+
+
+def test_what_ended_a_run_is_told(tmp_path, workers):
+    """It could say nothing itself: its last line is of something else."""
+    _, programs = workers
+    programs |= {"base": "import os, signal; os.kill(os.getpid(), signal.SIGKILL)"}
+    sweep = runs.load(write_experiment(tmp_path, "add('base')"), str(tmp_path / "out"))
+    (sweep.runs[0].folder).mkdir(parents=True)
+    (sweep.runs[0].folder / "log.txt").write_text("step 10, loss 0.1")
+    (failed,) = local.launch(sweep, 1, lambda s: None).failed
+    assert failed.last_line().startswith("ended by SIGKILL, as the system does when memory runs")
+
+
+def test_fewer_runs_than_cores_have_more_cores_each(tmp_path, workers, monkeypatch):
+    started, _ = workers
+    counts = []
+
+    def start(run, slot, count, gpus, cores, begin=local._start):
+        counts.append(count)
+        return begin(run, slot, count, gpus, cores)
+
+    monkeypatch.setattr(local, "_start", start)
+    sweep = runs.load(write_experiment(tmp_path, NINE), str(tmp_path / "out"))
+    for run in sweep.runs[2:]:
+        finish(run.folder, {"a": []})
+    local.launch(sweep, 8, lambda s: None)
+    assert counts == [2, 2]
+    assert {slot for _, slot in started} == {0, 1}
+
+
+def test_an_experiment_edited_while_its_sweep_runs_changes_no_run(tmp_path, monkeypatch):
+    path = write_experiment(tmp_path)
+    sweep = runs.load(path, str(tmp_path / "out"))
+    run = sweep.runs[3]
+    sweep.prepare(run)
+    write_experiment(tmp_path, 'add("other", {"model.hidden": 24})')
+    text = pathlib.Path(path).read_text().replace('"quickstart:smoke"', '"quickstart"')
+    pathlib.Path(path).write_text(text)
+    trained = []
+    monkeypatch.setattr(train, "train_and_evaluate", lambda c, w: (trained.append(c), (0, None))[1])
+    assert work.work(run.folder) == cli.FAILED  # as a run that was stopped
+    (config,) = trained
+    assert changed_knobs(config, sweep.config(run), ()) == []
+    assert (config.model.recurrence, config.seed) == ("gru", 1)
 
 
 def test_memory_limits_the_runs(monkeypatch, tmp_path):

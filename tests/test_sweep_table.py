@@ -86,6 +86,19 @@ def test_runs_judged_by_other_images_are_refused(sweep, changed):
         table.collect(sweep)
 
 
+def test_a_damaged_run_is_left_out_and_told(sweep, caplog):
+    base, gru, *_ = sweep.runs
+    (gru.folder / "readings_b.tsv").write_bytes(b"w0\xff\n")
+    found = table.collect(sweep)
+    assert (found.missing, len(found.lines)) == (("GRU, seed 0", "GRU, seed 1"), 1)
+    assert "GRU, seed 0 is left out: " in caplog.text
+    assert f"delete {gru.folder}/figures.json" in caplog.text
+    for damaged in ("", "{}", "[]", '{"protocol": "36"}'):
+        (base.folder / "figures.json").write_text(damaged)
+        assert not base.is_done
+        assert table.collect(sweep).missing == ("base, seed 0", "GRU, seed 0", "GRU, seed 1")
+
+
 def test_markdown_and_csv_say_the_same(sweep):
     found = table.collect(sweep)
     lines = table.to_markdown(found).splitlines()
@@ -111,7 +124,7 @@ def test_every_run_has_a_line_with_the_knobs_that_vary(sweep):
         ("GRU", "0", "gru", "0.7"), ("base", "0", "lstm", "0.5"), ("base", "1", "lstm", "0.54"),
     ]  # fmt: skip
     assert [float(row[table.ALL]) for row in rows] == [130 / 400, 90 / 400, 98 / 400]
-    assert [row["minutes"] for row in rows] == ["2", "2", "3"]
+    assert [float(row["minutes"]) for row in rows] == [2, 2, 3]
     assert "model.hidden" not in rows[0]
 
 
@@ -145,6 +158,18 @@ def test_a_dollar_in_the_picture_is_no_formula(sweep, tmp_path):
         dataclasses.replace(found, lines=lines, question="Is $\\a worth $\\b?"),
     )
     assert (tmp_path / "table.png").stat().st_size > 5000
+
+
+def test_a_long_name_leaves_room_for_the_picture(tmp_path):
+    body = f'add("base"); add("{"w" * 300}")'
+    sweep = runs.load(write_experiment(tmp_path, body), str(tmp_path / "out"))
+    for run in sweep.runs:
+        finish(run.folder, {"a": readings(50)})
+    save(tmp_path / "table.png", table.collect(sweep))
+    with Image.open(tmp_path / "table.png") as image:
+        pixels = np.asarray(image.convert("RGB")).astype(int)
+    marks = (np.ptp(pixels, axis=2) > 60).any(axis=0).nonzero()[0]  # what has a colour
+    assert np.ptp(marks) > 100
 
 
 def test_the_picture_leaves_the_backend_of_a_notebook_alone(sweep, tmp_path):
@@ -185,6 +210,21 @@ def test_groups_of_one_model_differ_as_a_paired_test_says():
     test = significance.paired_test(a, b, "set").word_accuracy
     assert value == pytest.approx(test.difference)
     np.testing.assert_allclose(ends, test.interval, atol=0.01)
+
+
+def test_no_difference_is_of_more_than_all_images():
+    rng = np.random.default_rng(0)
+
+    def scores(share):
+        rows = [
+            Row(str(i), "a", "a" if x < share else "b", 0.5) for i, x in enumerate(rng.random(200))
+        ]
+        return significance.score_rows(rows, "36")
+
+    _, (low, high) = significance.difference_of_groups(
+        [scores(0.0), scores(1.0)], [scores(0.0), scores(1.0)]
+    )
+    assert (low, high) == (-1, 1)
 
 
 def test_spread_between_seeds_widens_the_interval():

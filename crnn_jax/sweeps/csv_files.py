@@ -11,7 +11,7 @@ import numpy as np
 
 from crnn_jax import config as config_lib
 from crnn_jax.scoring.significance import Interval
-from crnn_jax.sweeps.runs import Sweep, figures
+from crnn_jax.sweeps.runs import Sweep
 from crnn_jax.sweeps.table import ALL, Table
 
 _COSTS = ("parameters", "megaflops", "images_per_second", "minutes")
@@ -48,8 +48,8 @@ def of_runs(sweep: Sweep, table: Table) -> str:
             row: dict[str, Any] = {"cell": line.cell, "seed": seed}
             row |= {key: of_cell[line.cell][key] for key in varied}
             row |= {name: accuracies[number] for name, accuracies in line.accuracies.items()}
-            cost = figures(run_of[line.cell, seed])
-            rows.append(row | {name: cost[name] for name in _COSTS})
+            cost = run_of[line.cell, seed].figures
+            rows.append(row | {name: getattr(cost, name) for name in _COSTS})
     return _written(rows)
 
 

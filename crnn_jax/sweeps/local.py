@@ -54,11 +54,11 @@ def launch(sweep: Sweep, jobs: int, show: Callable[[State], None]) -> State:
       show: is called with the state, twice a second.
     """
     gpus, cores = slots.available_gpus(), slots.available_cores()
-    count = jobs or slots.default_jobs(gpus, cores)
     runs = sweep.runs
-    state = State(
-        [run for run in runs if run.is_done], [], [], [run for run in runs if not run.is_done]
-    )
+    done = [run for run in runs if run.is_done]
+    state = State(done, [], [], [run for run in runs if run not in done])
+    # Fewer runs than cores have more cores each.
+    count = min(jobs or slots.default_jobs(gpus, cores), len(state.waiting))
     with StopSignal() as stop:
         try:
             while (state.waiting or state.jobs) and not stop.requested:
@@ -96,7 +96,19 @@ def _collect(state: State, stopped: bool = False) -> None:
         elif stopped:
             state.waiting.append(job.run)
         else:
+            if job.process.returncode < 0:
+                _tell_signal(job)
             state.failed.append(job.run)
+
+
+def _tell_signal(job: Job) -> None:
+    """Ends the log of a run with what has ended it, of which the run itself could say nothing."""
+    number = -job.process.returncode
+    reason = f"ended by {signal.Signals(number).name}"
+    if number == signal.SIGKILL:
+        reason += ", as the system does when memory runs out: try fewer --jobs"
+    with open(job.run.folder / LOG, "a", encoding="utf-8") as log:
+        log.write(f"\n{reason}; the same command goes on with it\n")
 
 
 def _start(

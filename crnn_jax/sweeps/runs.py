@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import pathlib
 import re
 from collections.abc import Sequence
-from typing import Any
 
 from ml_collections import ConfigDict
 
-from crnn_jax import cli, files
+from crnn_jax import cli, files, metric_lines
 from crnn_jax import config as config_lib
 from crnn_jax.errors import UserError, unknown_name
 from crnn_jax.slurm import Resources, last_line
@@ -36,30 +36,56 @@ class Run:
 
     @property
     def is_done(self) -> bool:
-        """Whether it was trained and judged."""
-        return (self.folder / FIGURES).is_file()
+        """Whether it was trained and judged; one whose figures are damaged is judged anew."""
+        return self.figures is not None
+
+    @property
+    def figures(self) -> Figures | None:
+        """What it was judged by and what it cost; None before, and where the file is damaged."""
+        try:
+            return Figures(**json.loads((self.folder / FIGURES).read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):
+            return None
 
     def progress(self) -> Progress:
         """Returns how far it is; nothing where it has not begun."""
         try:
             config = json.loads((self.folder / "config.json").read_text(encoding="utf-8"))
-            lines = files.tail(self.folder / "metrics.jsonl")
-        except (OSError, ValueError):
+            lines = files.tail(self.folder / metric_lines.METRICS_FILE)
+            batch = int(config["batch_size"])
+        except (OSError, ValueError, TypeError, KeyError):
             return Progress()
         step, rate, seconds = 0, 0.0, 0.0
-        for text in lines:
-            try:
-                line = json.loads(text)
-            except ValueError:  # the first of the tail, or one that is being written
-                continue
-            step = max(step, int(line.get("step") or 0))
+        for line in metric_lines.parse(lines):
+            step = max(step, line["step"])
             rate = float(line.get("images_per_second") or rate)
-            seconds = float(line.get("seconds") or seconds)
-        return Progress(step, rate, seconds, int(config.get("batch_size") or 0))
+            seconds = float(line["seconds"])
+        return Progress(step, rate, seconds, batch)
 
     def last_line(self) -> str:
         """Returns the last line of its log."""
         return last_line(self.folder / LOG)
+
+
+@dataclasses.dataclass(frozen=True)
+class Figures:
+    """What a finished run was judged by, and what it cost.
+
+    Attributes:
+      protocol: of the judging.
+      sets: their names.
+      parameters: of the network.
+      megaflops: of reading one image of the widest kind.
+      images_per_second: trained on.
+      minutes: of training.
+    """
+
+    protocol: str
+    sets: list[str]
+    parameters: int
+    megaflops: float
+    images_per_second: float
+    minutes: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +122,7 @@ class Sweep:
     needs: Resources
     question: str
 
-    @property
+    @functools.cached_property
     def runs(self) -> list[Run]:
         """All runs, the first seed of every cell before the second of any."""
         return [
@@ -137,12 +163,21 @@ class Sweep:
         cells, configs = zip(*both, strict=True)
         return dataclasses.replace(self, cells=cells, configs=configs)
 
+    def config(self, run: Run) -> ConfigDict:
+        """Returns the config of a run."""
+        config = self.configs[self.cells.index(run.cell)].copy_and_resolve_references()
+        config.seed = run.seed
+        return config
+
     def prepare(self, run: Run) -> None:
-        """Writes what a worker has to know into the folder of a run."""
+        """Writes what a worker has to know into the folder of a run.
+
+        The config is whole: an experiment that is edited while its sweep runs changes no run of it.
+        """
         run.folder.mkdir(parents=True, exist_ok=True)
         job = {
-            "config": self.experiment,
-            "overrides": run.cell.overrides(run.seed),
+            "experiment": self.experiment,
+            "config": json.loads(config_lib.to_json(self.config(run))),
             "data": list(self.data),
         }
         files.write_json(run.folder / JOB, job)
@@ -180,8 +215,9 @@ def load(
             validate(configs[-1])
         except UserError as error:
             raise UserError(f"sweep: cell {cell.name!r}: {error}") from None
-    if pathlib.Path(folder).is_file():
-        raise UserError(f"--workdir={folder} is a file; give a folder for the sweep")
+    if not folder or pathlib.Path(folder).is_file():
+        what = "is a file" if folder else "is empty"
+        raise UserError(f"--workdir={folder} {what}; give a folder for the sweep")
     sweep = Sweep(
         name, pathlib.Path(folder), cells, tuple(configs), seeds or add.seed_count, add.specs,
         add.needs, (module.__doc__ or "").strip().partition("\n")[0],
@@ -235,10 +271,8 @@ def _check(run: Run, sweep: Sweep) -> None:
 
     advice = "delete it, or give the sweep another --workdir"
     if (run.folder / "config.json").is_file():
-        config = sweep.configs[sweep.cells.index(run.cell)].copy_and_resolve_references()
-        config.seed = run.seed
         before = config_lib.load(run.folder / "config.json")
-        if changed := changed_knobs(before, config, HELPERS):
+        if changed := changed_knobs(before, sweep.config(run), HELPERS):
             raise UserError(
                 f"{run.folder} holds a run with other knobs: {', '.join(changed)}; {advice}"
             )
@@ -256,8 +290,3 @@ def readings_file(folder: pathlib.Path, of: str) -> pathlib.Path:
     """Returns the file of a run's readings of a set."""
     safe = re.sub(r"[^-.=+\w]", "_", of)
     return folder / f"readings_{safe}.tsv"
-
-
-def figures(run: Run) -> dict[str, Any]:
-    """Returns what a finished run was judged by and what it cost; see `work`."""
-    return files.read_json(run.folder / FIGURES)

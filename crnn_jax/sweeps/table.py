@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -14,7 +15,9 @@ from crnn_jax.scoring import significance
 from crnn_jax.scoring.readings_files import open_readings
 from crnn_jax.scoring.results import Row
 from crnn_jax.scoring.significance import Interval, RowScores
-from crnn_jax.sweeps.runs import FIGURES, Run, Sweep, figures, readings_file
+from crnn_jax.sweeps.runs import FIGURES, Figures, Run, Sweep, readings_file
+
+_LOG = logging.getLogger("crnn_jax")
 
 ALL = "all images"  # of all sets together
 
@@ -72,6 +75,8 @@ class Table:
 def collect(sweep: Sweep, baseline: str = "") -> Table | None:
     """Returns the table of what is done; None where nothing is.
 
+    A run whose readings are damaged is told and left out.
+
     Args:
       sweep: its runs.
       baseline: the cell that the others are compared with; empty: the first.
@@ -80,13 +85,23 @@ def collect(sweep: Sweep, baseline: str = "") -> Table | None:
       UserError: no cell of that name; runs that were judged by other images than the first one.
     """
     baseline = sweep.baseline(baseline)
-    done = [run for run in sweep.runs if run.is_done]
-    missing = tuple(run.name for run in sweep.runs if not run.is_done)
+    costs, read = dict[Run, Figures](), dict[Run, dict[str, list[Row]]]()
+    for run in sweep.runs:
+        if (found := run.figures) is None:
+            continue
+        try:
+            costs[run], read[run] = found, _readings(run, found.sets)
+        except UserError as error:
+            _LOG.warning(
+                "%s is left out: %s, or delete %s and run the sweep again, which judges it anew",
+                run.name, error, run.folder / FIGURES,
+            )  # fmt: skip
+    done = list(read)
+    missing = tuple(run.name for run in sweep.runs if run not in read)
     if not done:
         return None
-    read = {run: _readings(run) for run in done}
-    _check_alike(read)
-    protocol = figures(done[0])["protocol"]
+    protocol = costs[done[0]].protocol
+    _check_alike({run: (costs[run].protocol, read[run]) for run in done})
     scores = {run: _scores(readings, protocol) for run, readings in read.items()}
     sets = {name: int(s.compared.sum()) for name, s in scores[done[0]].items()}
     if empty := [name for name, count in sets.items() if not count]:
@@ -95,36 +110,38 @@ def collect(sweep: Sweep, baseline: str = "") -> Table | None:
         )
     by_cell = {cell.name: [run for run in done if run.cell == cell] for cell in sweep.cells}
     base = by_cell.pop(baseline)
-    lines = [_line(base, [], scores)] if base else []
-    lines += [_line(runs, base, scores) for runs in by_cell.values() if runs]
+    lines = [_line(base, [], scores, costs)] if base else []
+    lines += [_line(runs, base, scores, costs) for runs in by_cell.values() if runs]
     question, experiment = sweep.question, sweep.experiment
     return Table(baseline, question, experiment, protocol, sets, tuple(lines), missing)
 
 
 def scores_of(run: Run, protocol: str) -> dict[str, RowScores]:
     """Returns the scores of a finished run's readings, by set; for `significance.paired_test`."""
-    return _scores(_readings(run), protocol)
+    assert run.figures is not None, f"{run.name} is not finished"
+    return _scores(_readings(run, run.figures.sets), protocol)
 
 
 def _scores(readings: Mapping[str, Sequence[Row]], protocol: str) -> dict[str, RowScores]:
     return {name: significance.score_rows(rows, protocol) for name, rows in readings.items()}
 
 
-def _readings(run: Run) -> dict[str, list[Row]]:
-    """Returns what a finished run has read, by set."""
+def _readings(run: Run, sets: Sequence[str]) -> dict[str, list[Row]]:
+    """Returns what a finished run has read, by set; a damaged file is a UserError."""
     found = {}
-    for name in figures(run)["sets"]:
+    for name in sets:
         rows = open_readings(f"{readings_file(run.folder, name)}:crnn_jax").rows
         found[name] = [Row(r.key, r.label or "", r.text, r.confidence or 0.0) for r in rows]
     return found
 
 
-def _check_alike(read: Mapping[Run, Mapping[str, Sequence[Row]]]) -> None:
-    """Raises UserError where runs were not judged in the same way by the same images."""
+def _check_alike(read: Mapping[Run, tuple[str, Mapping[str, Sequence[Row]]]]) -> None:
+    """Raises UserError where runs were not judged by the same protocol and the same images."""
 
     def judged(run: Run) -> Any:
-        images = {name: [(row.key, row.label) for row in rows] for name, rows in read[run].items()}
-        return figures(run)["protocol"], images
+        protocol, readings = read[run]
+        images = {name: [(row.key, row.label) for row in rows] for name, rows in readings.items()}
+        return protocol, images
 
     first, *others = read
     expected = judged(first)
@@ -138,7 +155,10 @@ def _check_alike(read: Mapping[Run, Mapping[str, Sequence[Row]]]) -> None:
 
 
 def _line(
-    runs: Sequence[Run], baseline: Sequence[Run], scores: dict[Run, dict[str, RowScores]]
+    runs: Sequence[Run],
+    baseline: Sequence[Run],
+    scores: Mapping[Run, dict[str, RowScores]],
+    costs: Mapping[Run, Figures],
 ) -> Line:
     names = list(scores[runs[0]])
     joined = {run: significance.join(list(scores[run].values())) for run in [*runs, *baseline]}
@@ -149,17 +169,17 @@ def _line(
     difference = None
     if baseline:
         difference = significance.difference_of_groups([joined[run] for run in baseline], own)
-    costs = [figures(run) for run in runs]
+    spent = [costs[run] for run in runs]
     return Line(
         runs[0].cell.name,
         tuple(run.seed for run in runs),
         accuracies,
         significance.bootstrap(own).metrics().intervals()["word_accuracy"],
         difference,
-        costs[0]["parameters"],
-        costs[0]["megaflops"],
-        statistics.fmean(cost["images_per_second"] for cost in costs),
-        statistics.fmean(cost["minutes"] for cost in costs),
+        spent[0].parameters,
+        spent[0].megaflops,
+        statistics.fmean(cost.images_per_second for cost in spent),
+        statistics.fmean(cost.minutes for cost in spent),
     )
 
 

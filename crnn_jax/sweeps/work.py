@@ -7,15 +7,17 @@ DIR holds `job.json`. A launcher starts it; the last file that it writes says th
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from crnn_jax import cli, files, slots
+from crnn_jax import config as config_lib
 from crnn_jax.errors import UserError
 from crnn_jax.signals import StopSignal
-from crnn_jax.sweeps.runs import FIGURES, JOB, readings_file
+from crnn_jax.sweeps.runs import FIGURES, JOB, Figures, readings_file
 
 if TYPE_CHECKING:
     from crnn_jax.data.sources import Source
@@ -33,7 +35,8 @@ def work(folder: str | pathlib.Path) -> int:
     """
     folder = pathlib.Path(folder)
     job = files.read_json(folder / JOB)
-    config = cli.load_experiment(job["config"], [tuple(pair) for pair in job["overrides"]])
+    cli.load_experiment(job["experiment"])  # which may have networks of its own
+    config = config_lib.from_values(job["config"], f"{folder / JOB}")
 
     from crnn_jax import startup
 
@@ -52,17 +55,15 @@ def work(folder: str | pathlib.Path) -> int:
     if not _judge(model, sources, protocol, folder):
         return cli.FAILED
     # The last file: with it the run counts as done.
-    files.write_json(
-        folder / FIGURES,
-        {
-            "protocol": protocol,
-            "sets": [source.name for source in sources],
-            "parameters": summary["parameters"],
-            "megaflops": _megaflops(model),
-            "images_per_second": summary["images_per_second"],
-            "minutes": summary["seconds"] / 60,
-        },
+    figures = Figures(
+        protocol=protocol,
+        sets=[source.name for source in sources],
+        parameters=summary["parameters"],
+        megaflops=_megaflops(model),
+        images_per_second=summary["images_per_second"],
+        minutes=summary["seconds"] / 60,
     )
+    files.write_json(folder / FIGURES, dataclasses.asdict(figures))
     return cli.DONE
 
 
