@@ -36,6 +36,7 @@ class Member:
     ):
         """Opens the folder; raises a UserError when it holds another run."""
         self._config, self._data, self._name = config, data, name
+        self._protocol = config.protocol or default_protocol(data.charset)
         self.run = workdir_lib.Workdir(path)
         processes.main_first(lambda: self.run.prepare(config, data, lineage))
         self.checkpoints = Checkpointer(path, keep=config.keep_checkpoints)
@@ -68,11 +69,10 @@ class Member:
         self, recognizer: Recognizer, interrupted: Callable[[], bool] = lambda: False
     ) -> bool:
         """Evaluates on every validation set of the run; returns False when interrupted."""
-        protocol = self._config.protocol or default_protocol(recognizer.charset)
         self.results = evaluate.evaluate_sources(
             recognizer,
             self._data.eval_sources,
-            protocol,
+            self._protocol,
             self._config.eval_batch_size,
             interrupted,
         )
@@ -83,8 +83,9 @@ class Member:
         data, results = self._data, self.results
         assert results is not None, "the last evaluation was cut short"
         self._started.write_eval(
-            step, results, data.eval_sources, data.preprocess, self._config.grid_images
-        )
+            step, results, data.eval_sources, data.preprocess, self._protocol,
+            self._config.grid_images,
+        )  # fmt: skip
         first = next(iter(results.values())).metrics
         score = first["word_accuracy"] if first["count"] else None
         return control.judge(state, score, self._config), score

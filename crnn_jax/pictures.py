@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import math
 import pathlib
 import unicodedata
 from collections.abc import Sequence
@@ -43,12 +45,15 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(str(path), size)
 
 
-def readings_grid(images: Sequence[np.ndarray | None], rows: Sequence[Row]) -> Image.Image:
-    """Draws images in a grid, each above its target and its reading.
+def readings_grid(
+    images: Sequence[np.ndarray | None], rows: Sequence[Row], protocol: str
+) -> Image.Image:
+    """Draws images in a grid, each above its target and its reading, a right one in green.
 
     Args:
       images: pixels (H, W, C) uint8; None where one could not be read.
       rows: what they say and what was read.
+      protocol: how texts are compared.
     """
     columns = min(_COLUMNS, max(len(rows), 1))
     lines = -(-len(rows) // columns)
@@ -57,12 +62,24 @@ def readings_grid(images: Sequence[np.ndarray | None], rows: Sequence[Row]) -> I
     for number, (pixels, row) in enumerate(zip(images, rows, strict=True)):
         left, top = number % columns * _CELL[0] + 6, number // columns * _CELL[1] + 4
         _paste(grid, pixels, left, top)
-        right = row.reading == row.label or row.reading == row.label.lower()
+        label, read = (metrics.apply_protocol(text, protocol) for text in (row.label, row.reading))
         text = top + _IMAGE[1] + 3
         draw.text((left, text), _fit(draw, row.label), _INK, _font(_TEXT))
-        reading = f"{row.reading or '(empty)'}  {row.confidence:.2f}"
-        draw.text((left, text + 16), _fit(draw, reading), _RIGHT if right else _WRONG, _font(_TEXT))
+        reading = f"{row.reading or '(empty)'}  {_sure(row)}"
+        colour = _RIGHT if label == read else _WRONG
+        draw.text((left, text + 16), _fit(draw, reading), colour, _font(_TEXT))
     return grid
+
+
+def _sure(row: Row) -> str:
+    """Returns a confidence; nothing where a recogniser gave none."""
+    return "" if math.isnan(row.confidence) else f"{row.confidence:.2f}"
+
+
+def compared(source: Source, number: int, row: Row, protocol: str) -> Entry:
+    """Returns an image of a set as it is, and its texts as a protocol compares them."""
+    label, reading = (metrics.apply_protocol(text, protocol) for text in (row.label, row.reading))
+    return original(source, number), dataclasses.replace(row, label=label, reading=reading)
 
 
 def original(source: Source, row: int) -> np.ndarray | None:
@@ -89,8 +106,8 @@ def mistakes(entries: Sequence[Entry]) -> Image.Image:
         _paste(picture, pixels, left, top, _WIDE[0] - 12)
         top += _IMAGE[1] + 3
         draw.text((left, top), _fit(draw, row.key, _WIDE[0] - 60), _FAINT, _font(_SMALL))
-        sure = f"{row.confidence:.2f}"
-        draw.text((left + _WIDE[0] - 16, top), sure, _FAINT, _font(_SMALL), anchor="ra")
+        right = left + _WIDE[0] - 16
+        draw.text((right, top), _sure(row), _FAINT, _font(_SMALL), anchor="ra")
         _draw_compared(draw, left, top + 17, row, 17)
     return picture
 
@@ -211,7 +228,7 @@ def _fit(draw: ImageDraw.ImageDraw, text: str, width: int = _IMAGE[0]) -> str:
 
 
 def save_readings(
-    path: pathlib.Path, source: Source, rows: Sequence[Row], preprocess: Preprocess
+    path: pathlib.Path, source: Source, rows: Sequence[Row], preprocess: Preprocess, protocol: str
 ) -> None:
     """Writes the grid of a source's first rows, images as the model sees them."""
     images: list[np.ndarray | None] = []
@@ -221,4 +238,4 @@ def save_readings(
         except DataError:
             images.append(None)
     path.parent.mkdir(parents=True, exist_ok=True)
-    readings_grid(images, rows).save(path)
+    readings_grid(images, rows, protocol).save(path)

@@ -156,9 +156,10 @@ class MetricWriter:
         results: dict[str, evaluate.Result],
         sources: list[Source],
         preprocess: Preprocess,
+        protocol: str,
         images: int,
     ) -> None:
-        """Writes an evaluation and a picture of the first readings of every set."""
+        """Writes an evaluation by a protocol, and a picture of the first readings of every set."""
         if not self._active:
             return
         if step != self._evaluated:  # a kill may have come between it and its checkpoint
@@ -177,7 +178,8 @@ class MetricWriter:
             if images:
                 name = source.name.replace("/", "_")
                 path = self._workdir / "pictures" / f"{name}_{step:08d}.png"
-                pictures.save_readings(path, source, result.rows[:images], preprocess)
+                rows = result.rows[:images]
+                pictures.save_readings(path, source, rows, preprocess, protocol)
 
     def _has_evaluation(self, step: int) -> bool:
         lines = metric_lines.read(self._workdir)

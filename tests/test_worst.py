@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -19,6 +20,11 @@ from crnn_jax.scoring.worst import save_worst, worst_rows
 
 def result(name, *readings):
     return score(name, [Row(f"{i}.png", *r) for i, r in enumerate(readings)], "exact", None)
+
+
+def red(picture) -> bool:
+    """Returns whether anything is drawn as a mistake."""
+    return (0xB3, 0x26, 0x1E) in {c for _, c in picture.convert("RGB").getcolors(1 << 20)}
 
 
 def test_the_worst_come_first_and_the_surest_of_equals():
@@ -46,8 +52,31 @@ def test_a_picture_of_mistakes_marks_what_differs(tmp_path):
     assert save_worst(str(path), [open_source(f"tsv:{tmp_path}")], [result("a", *rows)], "36") == 2
     with Image.open(path) as image:
         assert image.size == (960, 112)
-        colours = {colour for _, colour in image.convert("RGB").getcolors(1 << 20)}
-    assert (0xB3, 0x26, 0x1E) in colours, "mistakes are red"
+        assert red(image), "mistakes are red"
+
+
+def test_what_the_protocol_does_not_compare_is_no_mistake(tmp_path):
+    """Nor do rows without confidences come before others that are as wrong."""
+    write_words(tmp_path, ["Boat!"])
+    source = open_source(f"tsv:{tmp_path}")
+    row = Row("0.png", "Boat!", "coat", math.nan)
+    pixels, shown = pictures.compared(source, 0, row, "36")
+    assert (shown.label, shown.reading) == ("boat", "coat")
+    drawn, blank = (
+        pictures.mistakes([(pixels, dataclasses.replace(shown, reading=r))])
+        for r in ("coat", "boat")
+    )
+    assert red(drawn)
+    assert not red(blank)
+    for label, reading, right in (
+        ("Boat!", "boat", True),
+        ("BOAT", "bOaT", True),
+        ("boat", "coat", False),
+    ):
+        grid = pictures.readings_grid([pixels], [Row("a", label, reading, math.nan)], "36")
+        assert red(grid) != right
+    first = result("first", ("two", "twx", math.nan), ("two", "twx", 0.5), ("two", "twx", 0.8))
+    assert worst_rows([first], "36") == [(0, 2), (0, 1), (0, 0)]
 
 
 def test_scripts_whose_letters_join_are_drawn_whole():
@@ -61,7 +90,7 @@ def test_a_line_break_in_a_text_is_drawn_as_one_writes_it():
     pixels, row = np.zeros((20, 60, 3), np.uint8), Row("a\n.png", "a\nb", "a\tb\u2028", 0.5)
     shown = Row("a\\n.png", "a\\nb", "a\\tb\\u2028", 0.5)
     for draw in (
-        lambda row: pictures.readings_grid([pixels], [row]),
+        lambda row: pictures.readings_grid([pixels], [row], "exact"),
         lambda row: pictures.mistakes([(pixels, dataclasses.replace(row, reading=row.label))]),
         lambda row: pictures.labelled_grid([pixels], [row.label], 1),
     ):

@@ -78,7 +78,7 @@ def test_empty_readings_are_explained_first_and_warned_of_when_they_last(
 def test_an_evaluation_that_is_made_again_is_one_line(writer, tmp_path):
     result = Result("a", {"word_accuracy": 0.5, "cer": 0.1, "count": 2}, [])
     for step in (2, 2, 4):
-        writer.write_eval(step, {"a": result}, [], Preprocess(), 0)
+        writer.write_eval(step, {"a": result}, [], Preprocess(), "36", 0)
     assert [line["step"] for line in lines(tmp_path)] == [2, 4]
 
 
@@ -140,7 +140,7 @@ def test_grid_shows_right_wrong_and_unreadable():
         Row("b.png", "word", "ward", 0.4),
         Row("c.png", "a very long label " * 9, "", 0.0, "unreadable"),
     ]
-    grid = np.asarray(readings_grid([image, image, None], rows)).astype(int)
+    grid = np.asarray(readings_grid([image, image, None], rows, "36")).astype(int)
     third = grid.shape[1] // 3
     assert grid.shape[2] == 3
 

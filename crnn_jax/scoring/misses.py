@@ -94,14 +94,12 @@ def save_misses(
             of_kind = [miss for miss in chosen if miss.kind == kind]
             if of_kind:
                 count = sum(miss.kind == kind for miss in misses)
-                entries = [_entry(source, result, miss) for miss in of_kind]
+                entries = [
+                    pictures.compared(source, miss.row, result.rows[miss.row], protocol)
+                    for miss in of_kind
+                ]
                 groups.append((f"{kind}: {count}", False, entries))
     encoded = io.BytesIO()
     pictures.gallery(groups).save(encoded, "PNG")
     files.write_bytes(path, encoded.getvalue())
     return shown
-
-
-def _entry(source: Source, result: Result, miss: Miss) -> pictures.Entry:
-    row = dataclasses.replace(result.rows[miss.row], label=miss.label, reading=miss.reading)
-    return pictures.original(source, miss.row), row

@@ -70,6 +70,11 @@ def remarks(result: Result) -> Iterator[str]:
         yield found.remark()
 
 
+def _rounded(value: float | None) -> str:
+    """Returns a fraction in percent as tables of papers have it."""
+    return "-" if value is None or value != value else f"{100 * value:.1f}"
+
+
 def _percent(value: float | None, interval: Interval | None = None, sign: str = "") -> str:
     """Returns a fraction in percent, with its interval."""
     if value is None or value != value:  # nothing was compared
@@ -203,9 +208,7 @@ def published_sections(report: Report) -> Iterator[Section]:
         own = [
             one.result.metrics["word_accuracy"] for one in report.of(system.name) if one.benchmark
         ]
-        rows.append(
-            (f"{system.name} (this evaluation)", "", "", *(f"{100 * a:.1f}" for a in own), "")
-        )
+        rows.append((f"{system.name} (this evaluation)", "", "", *(_rounded(a) for a in own), ""))
     for row in published.rows_for(sets):
         cells = (row.cell(one) for one in sets)
         source = ", ".join(filter(None, (row.source, row.note)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,8 @@ def worst_rows(results: Sequence[Result], protocol: str, most: int = MOST) -> li
     for number, result in enumerate(results):
         for i, label, reading in misread(result.rows, protocol):
             score = metrics.one_minus_ned(label, reading)
-            ranked.append((score, -result.rows[i].confidence, audit_rows.Row(number, i)))
+            sure = result.rows[i].confidence  # nan where a recogniser gave none
+            ranked.append((score, 0.0 if math.isnan(sure) else -sure, audit_rows.Row(number, i)))
     return [place for _, _, place in sorted(ranked)[:most]]
 
 
@@ -44,7 +46,7 @@ def save_worst(
       protocol: as for `worst_rows`.
     """
     entries = [
-        (pictures.original(sources[number], i), results[number].rows[i])
+        pictures.compared(sources[number], i, results[number].rows[i], protocol)
         for number, i in worst_rows(results, protocol)
     ]
     encoded = io.BytesIO()
