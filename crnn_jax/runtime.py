@@ -46,7 +46,8 @@ _TINY = 1e-300
 _RESCALED = 4  # frames after which probabilities are made large again
 _FAR = 14.0  # nats below the best word, a millionth of its probability
 _SLACK = 1e-6  # rounding must not put a bound below a score
-_QUIET = threading.Lock()  # held while warnings are off
+_LARGE = MAX_PIXELS // 4  # pixels of images of which one at a time is decoded
+_QUIET, _ONE_LARGE = threading.Lock(), threading.Lock()
 _ESCAPED = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})  # a row of TSV stays one line
 
 # Pillow logs what it also raises; without a handler of the caller's that would go to stderr.
@@ -127,7 +128,7 @@ def load_image(image: Any, channels: int) -> Image.Image:
         return flatten(from_array(image), channels)
     if isinstance(image, Image.Image):
         try:
-            return flatten(_decoded(image), channels)
+            return _decoded(image, channels)
         except ReadError:
             raise
         except Exception as error:  # as below; it may have been opened and not loaded yet
@@ -141,16 +142,14 @@ def load_image(image: Any, channels: int) -> Image.Image:
     try:
         if name and os.path.exists(image) and not os.path.isfile(image):  # a pipe would wait
             raise ReadError("no file but a folder, a pipe or a device: give the path of an image")
-        with (
-            io.BytesIO(image) if isinstance(image, bytes) else open(image, "rb") as source,
-            _QUIET,  # what warns belongs to the process: of two threads one would leave it changed
-            warnings.catch_warnings(),
-        ):
-            warnings.simplefilter("ignore")  # of damaged metadata, which pixels do without
-            check_size(*webp_canvas(source.read(30)))
+        with io.BytesIO(image) if isinstance(image, bytes) else open(image, "rb") as source:
+            canvas = webp_canvas(source.read(30))
+            check_size(*canvas)
             source.seek(0)
-            with Image.open(source, formats=_FORMATS) as opened:
-                return flatten(_decoded(opened), channels)
+            with _in_turn(*canvas), _quiet():
+                opened = Image.open(source, formats=_FORMATS)
+            with opened:
+                return _decoded(opened, channels)
     except ReadError as error:
         raise ReadError(f"{name}{error}") from None
     except FileNotFoundError:
@@ -170,16 +169,34 @@ def _told(error: Exception) -> str:
     return " ".join(str(error).split())[:160] or type(error).__name__
 
 
-def _decoded(image: Image.Image) -> Image.Image:
+def _decoded(image: Image.Image, channels: int) -> Image.Image:
     check_size(*image.size)
     if image.format in ("JPEG", "MPO"):  # MPO: a JPEG that says it has others behind it
         _check_scans(image)
-    image.load()
-    check_size(*image.size)
-    try:
-        return ImageOps.exif_transpose(image)
-    except Exception:  # damaged metadata: the pixels are fine
-        return image
+    with _in_turn(*image.size):
+        # Of the readers only TIFF's may warn while it loads.
+        with _quiet() if image.format == "TIFF" else contextlib.nullcontext():
+            image.load()
+        check_size(*image.size)
+        with contextlib.suppress(Exception), _quiet():  # damaged metadata: the pixels are fine
+            image = ImageOps.exif_transpose(image)
+        return flatten(image, channels)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silences warnings of damaged metadata, which pixels do without.
+
+    They belong to the process: of two threads at a time one would leave them changed. So this is
+    held briefly, or one image would keep all others waiting.
+    """
+    with _QUIET, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _in_turn(width: int, height: int) -> contextlib.AbstractContextManager[Any]:
+    return _ONE_LARGE if width * height > _LARGE else contextlib.nullcontext()
 
 
 def webp_canvas(start: bytes) -> tuple[int, int]:

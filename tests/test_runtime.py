@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import warnings
 from concurrent import futures
 
@@ -20,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ctc_paths import string_probabilities
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from crnn_jax import runtime
 from crnn_jax.bulk.rows import record
@@ -563,6 +564,31 @@ def test_what_ends_the_copied_reader_is_no_traceback(tmp_path, exported, images)
         it.send_signal(signal.SIGINT)
         _, told = it.communicate(timeout=60)
     assert (it.returncode, told) == (1, b"interrupted\n")
+
+
+def test_an_image_that_takes_long_keeps_no_other_waiting(monkeypatch) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    load = PngImagePlugin.PngImageFile.load
+
+    def slow(self):
+        begun.set()
+        assert go_on.wait(60)
+        return load(self)
+
+    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", slow)
+    encoded = {form: io.BytesIO() for form in ("PNG", "BMP")}
+    for form, file in encoded.items():
+        Image.new("L", (8, 8)).save(file, form)
+    with futures.ThreadPoolExecutor(2) as pool:
+        first = pool.submit(runtime.load_image, encoded["PNG"].getvalue(), 1)
+        assert begun.wait(60)
+        other = pool.submit(runtime.load_image, encoded["BMP"].getvalue(), 1)
+        try:
+            assert other.result(60).size == (8, 8)
+            assert not first.done()
+        finally:
+            go_on.set()
+        assert first.result(60).size == (8, 8)
 
 
 def test_threads_leave_warnings_as_they_were(images) -> None:
