@@ -98,7 +98,9 @@ def audit_sets(
         if not audited.against:
             findings += _check_alone(number, audited, charset, model, frames)
             if threshold:
-                near.append(duplicates.find_near(number, audited, threshold=threshold))
+                near.append(
+                    duplicates.find_near(number, audited, threshold=threshold, charset=charset)
+                )
     for (first, a), (second, b) in itertools.combinations(enumerate(sets), 2):
         if not a.against:
             between, known = duplicates.check_between(first, a, second, b)
@@ -106,7 +108,7 @@ def audit_sets(
             if threshold:
                 near.append(duplicates.find_near(first, a, second, b, known, threshold))
     for pairs in near:
-        findings += duplicates.near_findings(pairs, sets, charset, threshold)
+        findings += duplicates.near_findings(pairs, threshold)
     return Audit(
         sets,
         ranked(findings),

@@ -177,6 +177,22 @@ def test_equal_pixels_are_found_in_another_encoding_and_other_pixels_are_not(tmp
     assert examples(found, "near_duplicate") == [[drawn[1][0], "changed.png"]]
 
 
+def test_another_label_is_found_behind_as_many_pairs_as_are_listed(tmp_path, monkeypatch) -> None:
+    """The pairs of one label are nearer, and would be all that is listed."""
+    monkeypatch.setattr("crnn_jax.auditing.duplicates.MOST_PAIRS", 2)
+    drawn = clean_rows()
+    for row in range(3):
+        changed = drawn[row][1].copy()
+        changed.putpixel((0, 0), changed.getpixel((0, 0)) ^ 1)
+        drawn.append((f"changed{row}.png", changed, drawn[row][2]))
+    small = drawn[5][1].resize((drawn[5][1].width * 2 // 3, drawn[5][1].height * 2 // 3))
+    drawn.append(("small.png", small, "other"))
+    found = run_audit(f"tsv:{write_set(tmp_path, drawn)}")
+    assert kinds(found) == {"near_duplicate": 4, "near_duplicate_with_other_label": 1}
+    assert len(examples(found, "near_duplicate")) == 2
+    assert examples(found, "near_duplicate_with_other_label") == [[drawn[5][0], "small.png"]]
+
+
 def test_labels_that_the_charset_makes_equal_do_not_conflict(tmp_path) -> None:
     drawn = clean_rows()
     drawn.append(("again.png", drawn[0][1], drawn[0][2].upper()))

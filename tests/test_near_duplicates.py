@@ -127,13 +127,22 @@ def test_the_search_equals_brute_force(monkeypatch, block: int, most: int, alone
         right[:20] = left[:20]
     expected = brute_force(left, aspects, right, right_aspects)
     compared = []
+    groups = np.arange(60, dtype=np.int32) % 3 if alone else None
     pairs = nearest_pairs(
-        left, aspects, right, right_aspects, within=90, most=most, progress=compared.append
-    )
+        left, aspects, right, right_aspects,
+        within=90, most=most, groups=groups, progress=compared.append,
+    )  # fmt: skip
     found = list(zip(pairs.distances, pairs.left, pairs.right, strict=True))
     assert found == expected[:most]
     assert pairs.within == sum(bits <= 90 for bits, _, _ in expected)
     assert pairs.within > 5
+    apart = [(bits, i, j) for bits, i, j in expected if bits <= 90 and i % 3 != j % 3]
+    if alone:
+        found = list(zip(pairs.apart.distances, pairs.apart.left, pairs.apart.right, strict=True))
+        assert (found, pairs.apart.within) == (apart[:most], len(apart))
+        assert 1 < len(apart) < pairs.within
+    else:
+        assert pairs.apart is None
     assert sum(compared) >= (60 * 59 // 2 if alone else 60 * 45)
 
 

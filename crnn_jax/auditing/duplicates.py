@@ -27,7 +27,7 @@ from jaxtyping import Bool
 from tqdm import tqdm
 
 from crnn_jax.auditing.findings import Collector, Example, Finding
-from crnn_jax.auditing.near_duplicates import nearest_pairs
+from crnn_jax.auditing.near_duplicates import Pairs, nearest_pairs
 from crnn_jax.auditing.rows import AuditSet, Row
 from crnn_jax.auditing.shapes import BLANK
 from crnn_jax.charset import Charset
@@ -39,6 +39,8 @@ NEAR = 64
 MOST_PAIRS = 1_000  # pairs that are listed, whatever their distance
 _LABELS = 8  # of equal images, that the detail names
 
+_Pair = tuple[Row, Row, int]  # and their distance in bits
+
 
 @dataclass(frozen=True)
 class NearPairs:
@@ -48,11 +50,15 @@ class NearPairs:
       sets: their numbers, one or two.
       within: pairs up to the threshold.
       pairs: (row, row, distance in bits), nearest first, at most MOST_PAIRS.
+      other_within: pairs up to the threshold whose labels differ; 0 of two sets.
+      others: as many of these.
     """
 
     sets: tuple[int, ...]
     within: int
-    pairs: list[tuple[Row, Row, int]]
+    pairs: list[_Pair]
+    other_within: int = 0
+    others: Sequence[_Pair] = ()
 
 
 def check_duplicates(number: int, audited: AuditSet, charset: Charset | None) -> list[Finding]:
@@ -166,6 +172,7 @@ def find_near(
     b: AuditSet | None = None,
     known: Bool[np.ndarray, " N"] | None = None,
     threshold: int = NEAR,
+    charset: Charset | None = None,
 ) -> NearPairs:
     """Searches the nearest pairs in a set, or between two.
 
@@ -177,31 +184,41 @@ def find_near(
       second, b: of another set.
       known: rows of the second set to leave out, see `check_between`.
       threshold: in bits.
+      charset: as which labels are compared.
     """
     rows = _hashed(a)
-    right: dict[str, Any] = {}
+    more: dict[str, Any] = {}
     if second is None or b is None:
         sets, others = (first, first), rows
         comparisons, what = len(rows) * len(rows) // 2, f"near-duplicates in {a.name}"
+        numbers: dict[str, int] = {}
+        labels = (_compared(a.source.label(int(row)), charset).casefold() for row in rows)
+        groups = [numbers.setdefault(label, len(numbers)) for label in labels]
+        more = {"groups": np.array(groups, np.int32)}
     else:
         sets, others = (first, second), _hashed(b, known)
-        right = {"right": b.images.hashes[others], "right_aspects": b.images.aspects[others]}
+        more = {"right": b.images.hashes[others], "right_aspects": b.images.aspects[others]}
         comparisons, what = len(rows) * len(others), f"near-duplicates: {a.name}, {b.name}"
     bar = tqdm(total=comparisons, desc=what, unit="pair", unit_scale=True, delay=1, disable=None)
     with bar:
         found = nearest_pairs(
             a.images.hashes[rows],
             a.images.aspects[rows],
-            **right,
+            **more,
             within=threshold,
             most=MOST_PAIRS,
             progress=bar.update,
         )
-    pairs = [
-        (Row(sets[0], int(rows[i])), Row(sets[1], int(others[j])), int(distance))
-        for i, j, distance in zip(found.left, found.right, found.distances, strict=True)
-    ]
-    return NearPairs((first,) if b is None else sets, found.within, pairs)
+
+    def listed(pairs: Pairs) -> list[_Pair]:
+        return [
+            (Row(sets[0], int(rows[i])), Row(sets[1], int(others[j])), int(distance))
+            for i, j, distance in zip(pairs.left, pairs.right, pairs.distances, strict=True)
+        ]
+
+    if found.apart is None:
+        return NearPairs(sets, found.within, listed(found))
+    return NearPairs((first,), found.within, listed(found), found.apart.within, listed(found.apart))
 
 
 def _hashed(audited: AuditSet, left_out: np.ndarray | None = None) -> np.ndarray:
@@ -214,28 +231,18 @@ def _hashed(audited: AuditSet, left_out: np.ndarray | None = None) -> np.ndarray
     return rows[np.sort(np.unique(images.digests[rows], return_index=True)[1])]
 
 
-def near_findings(
-    near: NearPairs, sets: Sequence[AuditSet], charset: Charset | None, threshold: int
-) -> list[Finding]:
+def near_findings(near: NearPairs, threshold: int) -> list[Finding]:
     """Returns the findings about pairs within the threshold; counts all, names the nearest."""
 
-    def label(row: Row) -> str:
-        return sets[row.set].source.label(row.row)
+    def finding(kind: str, count: int, pairs: Sequence[_Pair]) -> Finding:
+        close = [pair for pair in pairs if pair[2] <= threshold]
+        examples = [Example((a, b), f"distance {d} of 255", {"distance": d}) for a, b, d in close]
+        return Finding(kind, near.sets, count, examples)
 
-    close = [pair for pair in near.pairs if pair[2] <= threshold]
-    examples = [Example((a, b), f"distance {d} of 255", {"distance": d}) for a, b, d in close]
-    if not examples:
-        return []
-    if len(near.sets) == 2:
-        return [Finding("near_duplicate_between_sets", near.sets, near.within, examples)]
-    other = [
-        example
-        for example in examples
-        if len({_compared(label(row), charset).casefold() for row in example.rows}) > 1
-    ]
-    findings = [Finding("near_duplicate", near.sets, near.within, examples)]
-    if other:
-        findings.append(Finding("near_duplicate_with_other_label", near.sets, len(other), other))
+    kind = "near_duplicate" if len(near.sets) == 1 else "near_duplicate_between_sets"
+    findings = [finding(kind, near.within, near.pairs)] if near.within else []
+    if near.other_within:
+        findings.append(finding("near_duplicate_with_other_label", near.other_within, near.others))
     return findings
 
 

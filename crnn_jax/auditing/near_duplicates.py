@@ -32,12 +32,14 @@ class Pairs(NamedTuple):
       left, right: row numbers.
       distances: bits in which their hashes differ.
       within: how many pairs are within the distance that was asked for, listed or not.
+      apart: those of them whose rows are in different groups, where there are groups.
     """
 
     left: Int32[np.ndarray, " pairs"]
     right: Int32[np.ndarray, " pairs"]
     distances: Int32[np.ndarray, " pairs"]
     within: int
+    apart: Pairs | None = None
 
 
 def perceptual_hash(grey: Image.Image) -> tuple[UInt64[np.ndarray, " words"], float]:
@@ -69,6 +71,7 @@ def nearest_pairs(
     *,
     within: int,
     most: int,
+    groups: Int32[np.ndarray, " _"] | None = None,
     progress: Callable[[int], object] = lambda pairs: None,
 ) -> Pairs:
     """Returns the nearest pairs of rows of two sets, or of one set when there is no second.
@@ -80,7 +83,8 @@ def nearest_pairs(
       left, right: hashes, as `perceptual_hash` makes them.
       left_aspects, right_aspects: width / height of each image.
       within: distance in bits up to which pairs are counted.
-      most: at most that many pairs are listed, whatever their distance.
+      most: at most that many pairs are listed, whatever their distance; as many of those apart.
+      groups: of the rows, without a second set: pairs of two groups are counted and listed, too.
       progress: told after every block how many pairs it compared.
     """
     alone = right is None
@@ -88,7 +92,7 @@ def nearest_pairs(
         right, right_aspects = left, left_aspects
     assert right_aspects is not None  # they come with the hashes
     left_logs, right_logs = np.log(left_aspects), np.log(right_aspects)
-    kept, count, bound = np.zeros((0, 3), np.int32), 0, BITS
+    kept, apart, bound = _Nearest(most, within), _Nearest(most, within), BITS
     for top in range(0, len(left), _BLOCK):
         for start in range(top if alone else 0, len(right), _BLOCK):
             rows, columns = slice(top, top + _BLOCK), slice(start, start + _BLOCK)
@@ -101,11 +105,32 @@ def nearest_pairs(
             alike = np.abs(left_logs[top + i] - right_logs[start + j]) <= _ALIKE
             i, j = i[alike], j[alike]
             found = np.stack([distances[i, j], top + i, start + j], axis=1).astype(np.int32)
-            count += int(np.count_nonzero(found[:, 0] <= within))
-            kept = _nearest(np.concatenate([kept, found[found[:, 0] <= bound]]), most)
-            if len(kept) == most:
-                bound = int(kept[-1, 0]) if most else -1
-    return Pairs(kept[:, 1], kept[:, 2], kept[:, 0], count)
+            bound = kept.add(found, bound)
+            if groups is not None:
+                apart.add(found[groups[found[:, 1]] != groups[found[:, 2]]], within)
+    return kept.pairs()._replace(apart=None if groups is None else apart.pairs())
+
+
+class _Nearest:
+    """The nearest of the pairs that it is given, rows of (distance, left, right)."""
+
+    def __init__(self, most: int, within: int):
+        self._most, self._within = most, within
+        self._kept, self._count = np.zeros((0, 3), np.int32), 0
+
+    def add(self, found: Int32[np.ndarray, "_ three"], bound: int) -> int:
+        """Takes pairs up to a bound; returns the bound from now on."""
+        self._count += int(np.count_nonzero(found[:, 0] <= self._within))
+        found = np.concatenate([self._kept, found[found[:, 0] <= bound]])
+        order = np.lexsort((found[:, 2], found[:, 1], found[:, 0]))
+        self._kept = found[order[: self._most]]
+        if len(self._kept) < self._most:
+            return bound
+        return int(self._kept[-1, 0]) if self._most else -1
+
+    def pairs(self) -> Pairs:
+        kept = self._kept
+        return Pairs(kept[:, 1], kept[:, 2], kept[:, 0], self._count)
 
 
 def _distances(a: Hashes, b: Hashes) -> np.ndarray:
@@ -114,8 +139,3 @@ def _distances(a: Hashes, b: Hashes) -> np.ndarray:
     for word in range(a.shape[1]):
         total += np.bitwise_count(a[:, None, word] ^ b[None, :, word])
     return total
-
-
-def _nearest(found: Int32[np.ndarray, "_ three"], most: int) -> Int32[np.ndarray, "_ three"]:
-    order = np.lexsort((found[:, 2], found[:, 1], found[:, 0]))
-    return found[order[:most]]
