@@ -154,12 +154,13 @@ def main(argv: Sequence[str]) -> int:
     args = _parse(argv)
 
     from crnn_jax import ensembles
-    from crnn_jax.data.sources import open_source
+    from crnn_jax.data.sources import check_names, open_source
     from crnn_jax.scoring import systems as systems_lib
     from crnn_jax.scoring.breakdown import aspect_ratios
     from crnn_jax.scoring.report import build_report
 
     sources = [open_source(spec) for spec in args.data]
+    check_names(sources)
     models = systems_lib.load_models(args.model, args.squeeze, args.ensemble)
     protocol = args.protocol or systems_lib.common_protocol(models)
     systems_lib.check_published(args.published, protocol)
@@ -250,11 +251,21 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--misses", "draws a hundred wrong readings of each set, by kind", metavar="FILE.png")
     add("--predictions", "writes every reading, of the first model", metavar="FILE.tsv")
     args = parser.parse_args(argv)
-    for path in (args.out, args.plot, args.worst, args.misses, args.predictions):
+    picture = (".png",)
+    written: dict[pathlib.Path, str] = {}
+    for name, path, suffixes in (
+        ("out", args.out, (".json", ".md")), ("plot", args.plot, picture),
+        ("worst", args.worst, picture), ("misses", args.misses, picture),
+        ("predictions", args.predictions, ()),
+    ):  # fmt: skip
         cli.check_output(path)
-    for name, path in (("plot", args.plot), ("worst", args.worst), ("misses", args.misses)):
-        if path and pathlib.Path(path).suffix.lower() != ".png":
-            raise UserError(f"--{name}={path}: the picture is a PNG; name it FILE.png")
+        if not path:
+            continue
+        if suffixes and pathlib.Path(path).suffix.lower() not in suffixes:
+            raise UserError(f"--{name}={path}: name it {' or '.join('FILE' + s for s in suffixes)}")
+        if other := written.get(pathlib.Path(path).absolute()):
+            raise UserError(f"--{name}={path} is the file of --{other}, too: give two names")
+        written[pathlib.Path(path).absolute()] = name
     if not (args.model or args.readings):
         parser.error("the following arguments are required: --model or --readings")
     if args.ensemble and len(args.model) < 2:

@@ -100,3 +100,8 @@ def test_labels_that_differ_are_refused() -> None:
 def test_readings_of_another_set_are_refused() -> None:
     with pytest.raises(DataError, match=r"f.tsv: no reading belongs to a row; .*'7.png'.*'1.png'"):
         match(read("7.png"), [("s", rows("1.png", "2.png"))])
+
+
+def test_readings_whose_names_several_have_are_told_so() -> None:
+    with pytest.raises(DataError, match="those of several rows, or of several readings; give each"):
+        match(read("x/1.png", "y/1.png"), [("s", rows("a/1.png"))])

@@ -268,7 +268,7 @@ def test_replicas(run_copy: pathlib.Path, tmp_path: pathlib.Path) -> None:
         (["--run={run}", "--limit=0"], ["not a positive whole number"]),
         (
             ["--run={run}", "--data=tfds:rendered_words/tiny/test::limit=2"],
-            ["two sets have one name", "::name=NAME"],
+            ["several sets have the name", "::name=NAME"],
         ),
     ],
 )

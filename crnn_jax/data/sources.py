@@ -7,6 +7,7 @@ the methods of `Source`, an opener in `SOURCES`, an example in `spec.KINDS`.
 
 from __future__ import annotations
 
+import collections
 import hashlib
 import re
 import unicodedata
@@ -19,7 +20,7 @@ from crnn_jax import bidi
 from crnn_jax.data import chain, folders, listed, lmdb_source, mjsynth_source
 from crnn_jax.data.publishers import iiit5k, tagsets
 from crnn_jax.data.spec import Spec, parse_spec
-from crnn_jax.errors import DataError
+from crnn_jax.errors import DataError, UserError
 
 
 @runtime_checkable
@@ -142,6 +143,15 @@ def open_source(spec: str | Spec) -> Source:
     if spec.name is None and len(rows) == len(source):
         return source
     return _Subset(source, rows, spec.name or source.name)
+
+
+def check_names(sources: Sequence[Source], where: str = "") -> None:
+    """Raises a UserError, which begins with `where`, for sets that no result could tell apart."""
+    counts = collections.Counter(source.name for source in sources)
+    if several := [name for name, count in counts.items() if count > 1]:
+        raise UserError(
+            f"{where}several sets have the name {several[0]!r}: tell them apart with ::name=NAME"
+        )
 
 
 def _percents(keys: list[str], spec: Spec) -> np.ndarray:

@@ -18,7 +18,7 @@ from crnn_jax.data.feeds import BankRows, Feed, RenderedRows
 from crnn_jax.data.images import Preprocess
 from crnn_jax.data.index import WIDEN, Index, IndexReport
 from crnn_jax.data.plan import BY_COLUMNS, EpochPlan, apportion
-from crnn_jax.data.sources import Source, open_source
+from crnn_jax.data.sources import Source, check_names, open_source
 from crnn_jax.data.spec import ON_DEVICE, Spec, parse_mixture
 from crnn_jax.errors import UserError
 from crnn_jax.keys import digest
@@ -257,12 +257,7 @@ def _validation_sets(config: Any) -> list[tuple[Spec, Source]]:
         return []
     specs = [spec for _, spec in parse_mixture(config.data.eval)]
     evaluated = [(spec, open_source(spec)) for spec in specs]
-    names = [source.name for _, source in evaluated]
-    if len(set(names)) < len(names):
-        raise UserError(
-            f"config.data.eval names a set twice ({', '.join(names)}): tell them apart with "
-            "::name=NAME"
-        )
+    check_names([source for _, source in evaluated], "config.data.eval: ")
     return evaluated
 
 

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Sequence
 
 from crnn_jax import evaluate, metrics
-from crnn_jax.data.sources import Source, open_source
+from crnn_jax.data.sources import Source, check_names, open_source
 from crnn_jax.data.spec import ON_DEVICE, Spec, parse_mixture, parse_spec
 from crnn_jax.errors import UserError
 from crnn_jax.recognizer import Recognizer
@@ -141,11 +141,7 @@ def read(run: Run, given: Sequence[str], limit: int) -> Readings:
         spec = parse_spec(text)
         if spec not in specs:
             opened.append((spec, open_source(spec), False))
-    names = [source.name for _, source, _ in opened]
-    if len(set(names)) < len(names):
-        raise UserError(
-            f"two sets have one name ({', '.join(names)}): tell them apart with ::name=NAME"
-        )
+    check_names([source for _, source, _ in opened])
     trained, missing_training = _open(
         [spec for _, spec in parse_mixture(run.config.data.train) if spec.kind not in ON_DEVICE]
     )

@@ -90,7 +90,13 @@ def match(file: ReadingsFile, sets: Sequence[tuple[str, Sequence[Row]]]) -> Matc
             if alone and len(members) == len(others):
                 pairs = zip(members, others, strict=True)
                 partner |= {i: j for i, j in pairs if i not in partner and j not in used}
+    bases = {_base(reading.key) for reading in file.rows}
     if not partner:
+        if any(_base(row.key) in bases for _, row in rows):
+            raise DataError(
+                f"{file.name}: no reading belongs to a row for certain: the file names that agree "
+                "are those of several rows, or of several readings; give each a name of its own"
+            )
         raise DataError(
             f"{file.name}: no reading belongs to a row; the file has {file.rows[0].key!r}, the set "
             f"{rows[0][1].key!r}: file names have to agree"
@@ -99,7 +105,6 @@ def match(file: ReadingsFile, sets: Sequence[tuple[str, Sequence[Row]]]) -> Matc
         _check_label(rows[i][1], file.rows[j])
     found = iter([file.rows[partner[i]] if i in partner else None for i in range(len(rows))])
     readings = tuple(tuple(next(found) for _ in members) for _, members in sets)
-    bases = {_base(reading.key) for reading in file.rows}
     missing = [i for i in range(len(rows)) if i not in partner]
     used = set(partner.values())
     return Matching(
