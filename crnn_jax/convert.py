@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import pathlib
 import shutil
-import tempfile
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -83,7 +82,8 @@ def save_model(
     out = check_folder(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = pathlib.Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+        temporary = files.beside(out)
+        temporary.mkdir()
     except OSError as error:
         raise UserError(f"--out={out}: cannot be made ({error.strerror})") from None
     try:
@@ -96,7 +96,6 @@ def save_model(
         parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
         summary = {"step": 0, "parameters": parameters, "eval": {}}
         files.write_json(temporary / workdir.SUMMARY_FILE, summary)
-        temporary.chmod(0o755)  # mkdtemp's is 0700
         temporary.rename(out)
     except OSError as error:
         raise UserError(f"--out={out}: cannot be written ({error.strerror})") from None

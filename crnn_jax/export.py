@@ -111,7 +111,11 @@ def _export_onnx(
         reader = path.with_name(runtime.reader_name(path.name))
         code = pathlib.Path(runtime.__file__).read_text(encoding="utf-8")
         files.write_text(reader, code)
-        yield f"{reader}: python {reader} IMAGE; needs numpy, Pillow and onnxruntime alone"
+        needed = "numpy, Pillow and onnxruntime"
+        if bundle.charset.right_to_left:
+            needed = "numpy, Pillow, onnxruntime and python-bidi"
+        found = "" if path.suffix == ".onnx" else f" --model={path}"  # what it looks for by itself
+        yield f"{reader}: python {reader}{found} IMAGE; needs {needed} alone"
 
 
 def _export_stablehlo(

@@ -7,8 +7,8 @@ import json
 import math
 import os
 import pathlib
+import secrets
 import sys
-import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -55,6 +55,11 @@ def tail(path: str | os.PathLike[str]) -> list[str]:
         return file.read().decode("utf-8", "replace").splitlines()
 
 
+def beside(path: pathlib.Path) -> pathlib.Path:
+    """Returns the path of what will be renamed to `path` when it is whole: hidden, and new."""
+    return path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}")
+
+
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Writes a UTF-8 text file as `write_bytes` does."""
     write_bytes(path, text.encode())
@@ -68,16 +73,15 @@ def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:
     """
     path = pathlib.Path(path)
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        temporary = beside(path)
         try:
-            with os.fdopen(handle, "wb") as file:
+            with open(temporary, "xb") as file:  # readable to whom the user's umask lets it be
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(temporary, 0o644)  # mkstemp's is 0600
             os.replace(temporary, path)
         except BaseException:
-            pathlib.Path(temporary).unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
     except OSError as error:  # which would name the temporary file, or none
         raise OSError(error.errno, error.strerror, str(path)) from None

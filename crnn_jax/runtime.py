@@ -391,7 +391,9 @@ class Charset:
         self.classes, self.case = tuple(classes), case
         self._ids = {name: i for i, name in enumerate(self.classes, start=1)}
         self._longest = max(map(len, self.classes))
-        self._right_to_left = any(unicodedata.bidirectional(c[0]) in ("R", "AL") for c in classes)
+        self.right_to_left = any(unicodedata.bidirectional(c[0]) in ("R", "AL") for c in classes)
+        if self.right_to_left:
+            _reorderer()  # its lack is told now, and not at the first word
 
     def decode(self, ids: Iterable[int]) -> str:
         """Returns the text of class ids, in NFC."""
@@ -416,11 +418,19 @@ class Charset:
 
     def _turn(self, text: str) -> str:
         """Returns a text of right-to-left letters in the other of its orders."""
-        return turn(text) if self._right_to_left else text
+        return turn(text) if self.right_to_left else text
 
 
 _STAND_INS = [chr(code) for code in range(0xE0100, 0xE01F0)]  # marks, of which some are free
 _ISOLATES = dict.fromkeys(range(0x2066, 0x206A))  # which python-bidi stops at
+
+
+def _reorderer() -> Callable[..., Any]:
+    try:
+        from bidi.algorithm import get_display  # the one of its two that mirrors brackets
+    except ImportError:
+        raise ReadError("right-to-left text needs: pip install python-bidi") from None
+    return get_display
 
 
 def turn(text: str) -> str:
@@ -431,16 +441,12 @@ def turn(text: str) -> str:
     """
     if text.isascii() or not any(unicodedata.bidirectional(c) in ("R", "AL") for c in text):
         return text
-    try:
-        from bidi.algorithm import get_display  # the one of its two that mirrors brackets
-    except ImportError:
-        raise ReadError("right-to-left text needs: pip install python-bidi") from None
     # The algorithm takes invisible characters out (rule X9), and marks along.
     unseen = dict.fromkeys(c for c in text if unicodedata.bidirectional(c) == "BN")
     stand_ins = dict(zip(unseen, (c for c in _STAND_INS if c not in text), strict=False))
     text = text.translate(_ISOLATES | str.maketrans(stand_ins))
     turned, marks = [], []
-    for char in get_display(text, base_dir="R"):  # marks go behind their letters
+    for char in _reorderer()(text, base_dir="R"):  # marks go behind their letters
         if unicodedata.category(char) in ("Mn", "Me"):
             marks.append(char)
             continue
@@ -951,9 +957,11 @@ def _find(paths: Sequence[str]) -> Iterator[pathlib.Path]:
     """Yields files as they are, and the images of folders, in order.
 
     Raises:
-      ReadError: a folder has none.
+      ReadError: a folder has none, or a path is empty.
     """
     for path in paths:
+        if not path:
+            raise ReadError("an empty path: give that of an image or a folder")
         if not os.path.isdir(path):
             yield pathlib.Path(path)
             continue
@@ -1011,7 +1019,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         try:
             opened = _open(args)
-        except (ReadError, OSError, UnicodeDecodeError) as error:
+        except (ReadError, OSError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
         return _print_all(args, *opened)
@@ -1043,7 +1051,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def _open(args: argparse.Namespace) -> tuple[list[pathlib.Path], Reader, Lexicon | None]:
-    """Returns all that arguments name; raises ReadError, OSError or UnicodeDecodeError."""
+    """Returns all that arguments name; raises ReadError or OSError."""
     if args.decoder == "lexicon" and args.lexicon is None:
         raise ReadError("--decoder=lexicon needs --lexicon=FILE, a word per line")
     if args.decoder not in (None, "lexicon") and args.lexicon is not None:
@@ -1054,7 +1062,13 @@ def _open(args: argparse.Namespace) -> tuple[list[pathlib.Path], Reader, Lexicon
     reader = Reader.load(args.model or _default_model(), args.threads)
     lexicon = None
     if args.lexicon is not None:
-        words = pathlib.Path(args.lexicon).read_text(encoding="utf-8-sig").splitlines()
+        try:
+            words = pathlib.Path(args.lexicon).read_text(encoding="utf-8-sig").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "no text in UTF-8"
+            raise ReadError(
+                f"--lexicon={args.lexicon}: {why}: give a text file with a word per line"
+            ) from None
         lexicon = Lexicon(words, reader.charset)
     return paths, reader, lexicon
 

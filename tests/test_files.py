@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -61,3 +63,21 @@ def test_errors_of_other_kinds_keep_their_traceback(run_command: Callable) -> No
 
     with pytest.raises(OSError, match="of a library"):
         run_command(main)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="no umask")
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_a_file_is_readable_to_whom_the_umask_lets_it_be(tmp_path, mask, mode):
+    before = os.umask(mask)
+    try:
+        files.write_text(tmp_path / "a", "text")
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == mode
+
+
+def test_a_long_name_is_one_as_a_short_one(tmp_path):
+    path = tmp_path / ("é" * 125 + ".json")  # 255 bytes
+    files.write_text(path, "text")
+    assert path.read_text() == "text"
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]

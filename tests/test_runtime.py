@@ -532,6 +532,14 @@ def test_a_graph_of_another_kind_is_refused(reader) -> None:
             broken.read([image])
 
 
+def test_what_a_right_to_left_model_needs_is_told_when_it_is_opened(monkeypatch) -> None:
+    assert runtime.Charset(("א", "a"), "keep").right_to_left
+    monkeypatch.setitem(sys.modules, "bidi.algorithm", None)
+    with pytest.raises(runtime.ReadError, match="pip install python-bidi"):
+        runtime.Charset(("א", "a"), "keep")
+    assert not runtime.Charset(("a",), "keep").right_to_left
+
+
 def test_readers_can_be_imported() -> None:
     names = "word.onnx", "small-94.v2.onnx", "8.onnx", "été.onnx"
     found = [runtime.reader_name(name) for name in names]
@@ -558,6 +566,13 @@ def test_what_ends_the_copied_reader_is_no_traceback(tmp_path, exported, images)
     assert (code, told) == (1, "")
     code, told = ended([*read[:4], "--lexicon="])
     assert (code, told[:28]) == (2, "error: --lexicon names no fi")
+    (tmp_path / "latin1.txt").write_bytes("Gr\xf6\xdfe\n".encode("latin1"))
+    for name, why in (("latin1.txt", "no text in UTF-8"), (".", "Is a directory")):
+        code, told = ended([*read[:4], f"--lexicon={name}"])
+        expected = f"error: --lexicon={name}: {why}: give a text file with a word per line\n"
+        assert (code, told) == (2, expected)
+    code, told = ended([*read[:3], ""])
+    assert (code, told) == (2, "error: an empty path: give that of an image or a folder\n")
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen([*read, *["word.png"] * 5_000], cwd=tmp_path, **pipes) as it:
         it.stdout.readline()
