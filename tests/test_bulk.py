@@ -181,6 +181,17 @@ def test_every_row_once_in_order(run_command, bulk_folder, tmp_path) -> None:
     assert list_ == lines
 
 
+def test_what_is_finished_needs_no_model(run_command, bulk_folder, tmp_path, monkeypatch) -> None:
+    out = tmp_path / "out.tsv"
+    argv = MODEL, f"--out={out}", str(bulk_folder / "words")
+    first = run_command(predict.main, *argv)
+    written = out.read_bytes()
+    monkeypatch.setattr("crnn_jax.bundle.open_model", None)
+    again = run_command(predict.main, *argv)
+    assert (again.code, again.err[-1]) == (first.code, first.err[-1])
+    assert out.read_bytes() == written
+
+
 def test_tars_and_json(run_command, bulk_folder, tmp_path) -> None:
     tar = bulk_folder / "words.tar"
     lines = [json.loads(x) for x in read(run_command, tmp_path / "a.jsonl", "--jobs=1", tar)]

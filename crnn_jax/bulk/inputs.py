@@ -6,6 +6,7 @@ import bisect
 import codecs
 import glob
 import itertools
+import logging
 import os
 import pathlib
 import stat
@@ -16,6 +17,8 @@ from typing import NamedTuple
 import numpy as np
 
 from crnn_jax.errors import DataError, UserError
+
+_LOG = logging.getLogger("crnn_jax")
 
 STDIN = "-"  # instead of a path
 TAR = ".tar"
@@ -238,10 +241,15 @@ def _find(path: str) -> Iterator[str]:
         yield from matches
     elif os.path.isdir(path):
         found = sorted(p for p in pathlib.Path(path).rglob("*") if os.path.isfile(p))
+        tars = sum(p.suffix.lower() == TAR for p in found)
+        inside = f"{tars} tars in it are left out: name them, as in '{path}/**/*{TAR}'"
         # macOS leaves ._NAME.png beside NAME.png
         found = [p for p in found if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")]
         if not found:
-            raise UserError(f"{path}: no images in this folder ({' '.join(SUFFIXES)})")
+            hint = f"; {inside}" if tars else ""
+            raise UserError(f"{path}: no images in this folder ({' '.join(SUFFIXES)}){hint}")
+        if tars:
+            _LOG.warning("%s: %s", path, inside)
         yield from map(str, found)
     else:
         yield path

@@ -73,6 +73,8 @@ def read_into(
 
     if output.rows > len(rows):
         raise UserError(f"{output.path} has {output.rows} rows, more than there are images")
+    if output.rows == len(rows):
+        return tell(output)  # without loading what would read
 
     size = block_size(len(rows) - output.rows, jobs)
 
@@ -86,7 +88,7 @@ def read_into(
         tqdm(total=len(rows), initial=output.rows, unit="img", delay=3, disable=None) as bar,
     ):
         try:
-            if jobs > 1 and output.rows < len(rows):
+            if jobs > 1:
                 workers = Workers(make, argument, jobs, lost)
                 done = workers.read(blocks())
             else:
