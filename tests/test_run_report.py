@@ -196,6 +196,19 @@ def test_a_run_that_has_not_ended(run_copy: pathlib.Path) -> None:
     assert "has not ended: it is known up to step 4 of 4" in parsed.sections["result"]
 
 
+def test_a_set_has_one_colour_in_all_curves(smoke_run: pathlib.Path, tmp_path) -> None:
+    out = tmp_path / "page.html"
+    assert report.main([f"--run={smoke_run}", f"--out={out}", "--limit=4"]) == 0
+    page = out.read_text(encoding="utf-8")
+    figures = dict(
+        re.findall(r'<figure class="curve"><figcaption>([\w ,]+).*?(<svg.*?</svg>)', page, re.S)
+    )
+    assert set(re.findall(r"s(\d)\b", figures["learning rate"])) == {"0"}
+    for title in ("word accuracy", "character error rate"):
+        assert set(re.findall(r'class="(?:band )?s(\d)"', figures[title])) == {"1"}
+    assert set(re.findall(r'class="s(\d)"', figures["loss, nats"])) == {"0", "1"}
+
+
 def test_a_run_whose_data_are_gone(run_copy: pathlib.Path, caplog) -> None:
     change_config(run_copy, train="tsv:gone/train", eval="tsv:gone/words::name=rendered_words")
     parsed = page_of(run_copy)

@@ -26,6 +26,7 @@ class Line:
       dots: every point is marked, as there are few.
       band: (low, high) of every point.
       smooth: many points are drawn faintly below their running median.
+      colour: its number, the same in all charts of a thing; None: its place among the lines.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Line:
     dots: bool = False
     band: Sequence[tuple[float, float]] | None = None
     smooth: bool = True
+    colour: int | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class _Drawable:
     dots: bool
     band: list[tuple[float, float]] | None
     smooth: bool
+    colour: int
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,7 @@ def curves(
       x_name: of the horizontal axis.
       shares: the horizontal axis is from 0 to 1, and the line of equal values is drawn.
     """
-    drawn = [line for line in map(_drawable, lines) if line.points]
+    drawn = [line for line in map(_drawable, lines, range(len(lines))) if line.points]
     if not drawn:
         return ""
     low = 0.0 if linear and low is None else low
@@ -105,10 +108,9 @@ def curves(
         shapes.append(f'<polyline class="guide" points="{ends}"/>')
     if mark is not None and axes.x[0] <= mark <= axes.x[1]:
         shapes.append(_mark(axes, mark))
-    shapes += [_line(axes, line, number % COLOURS, percent) for number, line in enumerate(drawn)]
+    shapes += [_line(axes, line, percent) for line in drawn]
     legend = "".join(
-        f'<span class="key s{number % COLOURS}">{escape(line.name)}</span>'
-        for number, line in enumerate(drawn)
+        f'<span class="key s{line.colour}">{escape(line.name)}</span>' for line in drawn
     )
     last = "; ".join(
         f"{line.name} ends at {_number(line.points[-1][1], percent)}" for line in drawn
@@ -122,8 +124,9 @@ def curves(
     )
 
 
-def _drawable(line: Line) -> _Drawable:
+def _drawable(line: Line, place: int) -> _Drawable:
     """Returns a line without points that are no numbers, and not too many of the others."""
+    colour = (place if line.colour is None else line.colour) % COLOURS
     kept = [(i, x, y) for i, (x, y) in enumerate(line.points) if y is not None and math.isfinite(y)]
     points = [(x, y) for _, x, y in kept]
     band = [line.band[i] for i, _, _ in kept] if line.band else None
@@ -134,7 +137,7 @@ def _drawable(line: Line) -> _Drawable:
             for i in range(0, len(points), size)
             if (part := points[i : i + size])
         ]
-    return _Drawable(line.name, points, line.dots, band, line.smooth)
+    return _Drawable(line.name, points, line.dots, band, line.smooth, colour)
 
 
 def _axes(lines: Sequence[_Drawable], linear: bool, low: float | None, high: float | None) -> _Axes:
@@ -199,22 +202,23 @@ def _mark(axes: _Axes, at: float) -> str:
     )
 
 
-def _line(axes: _Axes, line: _Drawable, colour: int, percent: bool) -> str:
+def _line(axes: _Axes, line: _Drawable, percent: bool) -> str:
     points, shapes = line.points, []
     if line.band:
         xs = [x for x, _ in points]
         upper = [(x, high) for x, (_, high) in zip(xs, line.band, strict=True)]
         lower = [(x, low) for x, (low, _) in zip(xs, line.band, strict=True)]
         shapes.append(
-            f'<polygon class="band s{colour}" points="{axes.path(upper + lower[::-1])}"/>'
+            f'<polygon class="band s{line.colour}" points="{axes.path(upper + lower[::-1])}"/>'
         )
     if line.smooth and len(points) >= _SMOOTHED:
-        shapes.append(f'<polyline class="faint s{colour}" points="{axes.path(points)}"/>')
+        shapes.append(f'<polyline class="faint s{line.colour}" points="{axes.path(points)}"/>')
         points = _running_median(points)
-    shapes.append(f'<polyline class="s{colour}" points="{axes.path(points)}"/>')
+    shapes.append(f'<polyline class="s{line.colour}" points="{axes.path(points)}"/>')
     if line.dots or len(points) == 1:
         shapes += [
-            f'<circle class="s{colour}" cx="{axes.across(x):.1f}" cy="{axes.down(y):.1f}" r="2.6">'
+            f'<circle class="s{line.colour}" cx="{axes.across(x):.1f}" '
+            f'cy="{axes.down(y):.1f}" r="2.6">'
             f"<title>{escape(line.name)}, {_number(x)}: {_number(y, percent)}</title></circle>"
             for x, y in points
         ]

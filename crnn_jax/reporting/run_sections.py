@@ -122,7 +122,7 @@ def _score(
         f"{found['cer']:.4f}",
         f"{found['one_minus_ned']:.4f}",
         f"{count:,}",
-        f'<span class="soft">{note}</span>',
+        f'<span class="soft whole">{note}</span>',
     )
 
 
@@ -180,20 +180,24 @@ def curves(run: Run) -> Section:
         return [(float(line["step"]), line.get(key)) for line in run.lines]
 
     names = run.eval_names
-    losses = [Line("training", series("loss"))]
+    losses = [Line("training", series("loss"))]  # in the first colour, which no set has
     accuracies, errors = [], []
-    for name in names:
+    for colour, name in enumerate(names, start=1):
         lines = [
             (float(line["step"]), line["eval"][name]) for line in run.evals if name in line["eval"]
         ]
-        losses.append(Line(name, [(step, found.get("loss")) for step, found in lines], True))
+        losses.append(
+            Line(name, [(step, found.get("loss")) for step, found in lines], True, colour=colour)
+        )
         band = [
             wilson_interval(round((f["word_accuracy"] or 0) * f["count"]), f["count"])
             for _, f in lines
         ]
         scores = [(step, found["word_accuracy"]) for step, found in lines]
-        accuracies.append(Line(name, scores, True, band if len(names) < 3 else None))
-        errors.append(Line(name, [(step, found["cer"]) for step, found in lines], True))
+        accuracies.append(Line(name, scores, True, band if len(names) < 3 else None, colour=colour))
+        errors.append(
+            Line(name, [(step, found["cer"]) for step, found in lines], True, colour=colour)
+        )
     best = float(run.best)
     figures = [
         charts.curves("loss, nats", losses, best),

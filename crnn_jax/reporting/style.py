@@ -34,7 +34,8 @@ h4 { margin: 10px 0 2px; font-size: 13px; font-weight: 600; color: var(--soft) }
 .how { color: var(--soft); max-width: 82ch; margin: 0 0 14px }
 .scroll { overflow-x: auto } table { font-size: 14px } thead th { color: var(--soft);
   font-weight: 500; font-size: 13px; border-bottom: 1px solid var(--line); vertical-align: bottom }
-td { vertical-align: middle } tbody tr + tr td { border-top: 1px solid var(--line) }
+.whole { white-space: nowrap } td { vertical-align: middle }
+tbody tr + tr td { border-top: 1px solid var(--line) }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(168px, 1fr)); gap: 10px;
   margin: 18px 0 } .tile { border: 1px solid var(--line); border-radius: 8px; padding: 10px 14px;
   font-size: 13px; overflow-wrap: anywhere } .big { font-size: 22px;
