@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import pathlib
+import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 import numpy as np
 from PIL import Image
 
@@ -22,3 +27,12 @@ def write_words(folder, labels):
         Image.fromarray(pixels).save(folder / f"{i}.png")
         lines.append(f"{i}.png\t{label}\n")
     (folder / "labels.tsv").write_text("".join(lines), encoding="utf-8")
+
+
+def train_command(
+    config: str, workdir: pathlib.Path, knobs: Mapping[str, Any] | Iterable[tuple[str, Any]]
+) -> list[str]:
+    """Returns the command that trains an experiment with other knobs, in a process of its own."""
+    flags = [f"--config.{key}={value}" for key, value in dict(knobs).items()]
+    run = [sys.executable, "-m", "crnn_jax.main", f"--config={config}", f"--workdir={workdir}"]
+    return [*run, *flags]

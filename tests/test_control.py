@@ -9,13 +9,12 @@ import pathlib
 import shutil
 import signal
 import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small import small_config
+from small import small_config, train_command
 
 from crnn_jax import control, evaluate, replicas, train
 from crnn_jax.checkpoint import FOLDER, Checkpointer, restore_newest
@@ -258,11 +257,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_intact(tmp_path):
 
     def run(steps: int, limit: int = 0) -> subprocess.CompletedProcess:
         flags = {**EVERY, "total_steps": steps, "schedule": "constant"}
-        command = [
-            *(sys.executable, "-m", "crnn_jax.main", "--config=quickstart:smoke,loaded"),
-            f"--workdir={tmp_path}",
-            *(f"--config.{key}={value}" for key, value in flags.items()),
-        ]
+        command = train_command("quickstart:smoke,loaded", tmp_path, flags)
         if limit:
             command = ["bash", "-c", f'ulimit -f {limit}; exec "$@"', "bash", *command]
         return subprocess.run(command, capture_output=True, text=True)

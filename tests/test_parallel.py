@@ -8,7 +8,6 @@ import pathlib
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 
@@ -17,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
+from small import train_command
 
 from crnn_jax import cli, processes, train, types
 from crnn_jax.data import feeds
@@ -95,9 +95,8 @@ def two_processes(workdir: pathlib.Path, *flags: str) -> list[subprocess.Popen]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    flags = [f"--config.{key}={value}" for key, value in overrides(devices=0)] + list(flags)
     command = [
-        sys.executable, "-m", "crnn_jax.main", "--config=quickstart:smoke", f"--workdir={workdir}",
+        *train_command("quickstart:smoke", workdir, overrides(devices=0)),
         *flags, f"--coordinator=127.0.0.1:{port}", "--processes=2",
     ]  # fmt: skip
     return [

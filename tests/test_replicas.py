@@ -6,12 +6,12 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small import train_command
 
 from crnn_jax import cli, replicas, train
 from crnn_jax.errors import UserError
@@ -54,8 +54,7 @@ def trained(workdir, **changes):
     flags = os.environ["XLA_FLAGS"] + " --xla_cpu_use_fusion_emitters=true"
     devices = str(jax.local_device_count())
     subprocess.run(
-        [sys.executable, "-m", "crnn_jax.main", "--config=quickstart:smoke", f"--workdir={workdir}"]
-        + [f"--config.{key}={value}" for key, value in changed(changes)],
+        train_command("quickstart:smoke", workdir, changed(changes)),
         env={**os.environ, "XLA_FLAGS": flags, "JAX_NUM_CPU_DEVICES": devices},
         check=True,
     )

@@ -9,13 +9,12 @@ import pathlib
 import random
 import signal
 import subprocess
-import sys
 import time
 
 import jax
 import numpy as np
 import pytest
-from small import small_config
+from small import small_config, train_command
 
 from crnn_jax import cli, train
 from crnn_jax import config as config_lib
@@ -70,9 +69,7 @@ def assert_same_run(a: pathlib.Path, b: pathlib.Path) -> None:
 
 
 def command(workdir: pathlib.Path) -> list[str]:
-    flags = [f"--config.{key}={value}" for key, value in {**OVERRIDES, **MIXED}.items()]
-    run = [sys.executable, "-m", "crnn_jax.main", "--config=quickstart:smoke,loaded"]
-    return [*run, f"--workdir={workdir}", *flags]
+    return train_command("quickstart:smoke,loaded", workdir, {**OVERRIDES, **MIXED})
 
 
 def config():
