@@ -237,12 +237,12 @@ def _weights(args: argparse.Namespace) -> tuple[float, float]:
 
 def describe_decoder(args: argparse.Namespace) -> str:
     """Returns the decoder and what goes with it, for tables; words of a lexicon apart."""
-    parts = [decoder_name(args)]
+    parts, bonus = [decoder_name(args)], args.lm_bonus
     if args.lm:
         weight, bonus = _weights(args)
-        parts.append(f"language model {pathlib.Path(args.lm).name} x {weight:g}, bonus {bonus:g}")
-    elif args.lm_bonus:
-        parts.append(f"bonus {args.lm_bonus:g}")
+        parts.append(f"language model {pathlib.Path(args.lm).name} x {weight:g}")
+    if args.lm or bonus:
+        parts.append(f"bonus {bonus:g}")
     parts += [
         f"{option} {getattr(args, option)}"
         for option in ("pattern", "allow", "block", "escape", "beam_width")

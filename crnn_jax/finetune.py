@@ -59,8 +59,7 @@ class Origin:
     def read(self, config: ConfigDict, data: TrainingSet, folders: Sequence[pathlib.Path]) -> None:
         """Reads the validation sets before anything is learnt, and keeps that in folders."""
         results = _evaluate(self._bundle.recognizer(), config, data)
-        of = self.charset
-        kept: dict[str, Any] = {"charset": list(of.classes), "case": of.case, "sets": {}}
+        kept: dict[str, Any] = {"charset": self.charset.to_json(), "sets": {}}
         for result in results:
             _LOG.info(
                 "before  %s: word accuracy %.4f on %d images",
@@ -83,8 +82,10 @@ def finish(config: ConfigDict, data: TrainingSet, folder: pathlib.Path) -> None:
     found = bundle.bundle_of_run(folder)
     if (folder / _BEFORE).is_file():
         kept = files.read_json(folder / _BEFORE)
-        # A run that was begun by an earlier version has kept no case.
-        old = Charset(tuple(kept["charset"]), kept.get("case", data.charset.case))
+        if isinstance(kept["charset"], list):  # a run that an earlier version has begun
+            old = Charset(tuple(kept["charset"]), kept.get("case", data.charset.case))
+        else:
+            old = Charset.from_json(kept["charset"])
         for result in _evaluate(found.recognizer(), config, data):
             if result.name not in kept["sets"]:
                 continue

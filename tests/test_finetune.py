@@ -75,9 +75,7 @@ def test_a_run_says_what_became_of_every_character_and_bundles_the_model(tuned, 
     assert any(line.startswith("new characters\t") for line in table)
     # The old characters with their own case: that of the run may not go with them.
     before = json.loads((tuned / "before.json").read_text("utf-8"))
-    assert Charset(tuple(before["charset"]), before["case"]) == Charset.load(
-        smoke_run / "charset.json"
-    )
+    assert Charset.from_json(before["charset"]) == Charset.load(smoke_run / "charset.json")
     found = bundle_file.load_bundle(tuned / "model.crnn")
     assert [ancestor.name for ancestor in found.lineage] == [smoke_run.name, tuned.name]
     assert found.licence == "CC0-1.0"
@@ -92,6 +90,7 @@ def test_a_run_that_reads_worse_than_before_says_so(words, smoke_run, tuned, tmp
     folder = shutil.copytree(tuned, tmp_path / "run")
     before = json.loads((folder / "before.json").read_text("utf-8"))
     before["sets"]["mine"]["metrics"]["word_accuracy"] = 1.0
+    before["charset"] = before["charset"]["classes"]  # as an earlier version kept it
     (folder / "before.json").write_text(json.dumps(before), "utf-8")
     config = config_of(words, smoke_run)
     data = open_training_set(config, preprocess_of(config), Recognizer.load(smoke_run).charset)
