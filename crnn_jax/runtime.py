@@ -47,7 +47,7 @@ _RESCALED = 4  # frames after which probabilities are made large again
 _FAR = 14.0  # nats below the best word, a millionth of its probability
 _SLACK = 1e-6  # rounding must not put a bound below a score
 _LARGE = MAX_PIXELS // 4  # pixels of images of which one at a time is decoded
-_QUIET, _ONE_LARGE = threading.Lock(), threading.Lock()
+_ONE_LARGE = threading.Lock()
 _ESCAPED = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})  # a row of TSV stays one line
 
 # Pillow logs what it also raises; without a handler of the caller's that would go to stderr.
@@ -146,7 +146,7 @@ def load_image(image: Any, channels: int) -> Image.Image:
             canvas = webp_canvas(source.read(30))
             check_size(*canvas)
             source.seek(0)
-            with _in_turn(*canvas), _quiet():
+            with _in_turn(*canvas), quiet:
                 opened = Image.open(source, formats=_FORMATS)
             with opened:
                 return _decoded(opened, channels)
@@ -173,26 +173,41 @@ def _decoded(image: Image.Image, channels: int) -> Image.Image:
     check_size(*image.size)
     if image.format in ("JPEG", "MPO"):  # MPO: a JPEG that says it has others behind it
         _check_scans(image)
-    with _in_turn(*image.size):
-        # Of the readers only TIFF's may warn while it loads.
-        with _quiet() if image.format == "TIFF" else contextlib.nullcontext():
-            image.load()
+    with _in_turn(*image.size), quiet:
+        image.load()
         check_size(*image.size)
-        with contextlib.suppress(Exception), _quiet():  # damaged metadata: the pixels are fine
+        with contextlib.suppress(Exception):  # damaged metadata: the pixels are fine
             image = ImageOps.exif_transpose(image)
         return flatten(image, channels)
 
 
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silences warnings of damaged metadata, which pixels do without.
+class _Quiet:
+    """Silences Pillow's warnings of damaged metadata, which pixels do without; a context manager.
 
-    They belong to the process: of two threads at a time one would leave them changed. So this is
-    held briefly, or one image would keep all others waiting.
+    Filters of warnings belong to the process: the first thread that enters changes them, and the
+    last that leaves puts them back, so that no image waits for another.
     """
-    with _QUIET, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+
+    def __init__(self) -> None:
+        self._lock, self._inside = threading.Lock(), 0
+        self._before: Any = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            self._inside += 1
+            if self._inside == 1:
+                self._before = warnings.catch_warnings()
+                self._before.__enter__()
+                warnings.filterwarnings("ignore", module=r"PIL\.")
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                self._before.__exit__(*error)
+
+
+quiet = _Quiet()
 
 
 def _in_turn(width: int, height: int) -> contextlib.AbstractContextManager[Any]:

@@ -11,17 +11,19 @@ import pathlib
 import shlex
 import shutil
 import signal
+import struct
 import subprocess
 import sys
 import threading
 import warnings
+import zlib
 from concurrent import futures
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from ctc_paths import string_probabilities
-from PIL import Image, PngImagePlugin
+from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from crnn_jax import runtime
 from crnn_jax.bulk.rows import record
@@ -29,7 +31,7 @@ from crnn_jax.bundle import open_model
 from crnn_jax.ctc.align import align
 from crnn_jax.ctc.characters import character_posteriors
 from crnn_jax.ctc.loss import string_log_probability
-from crnn_jax.data.images import Preprocess
+from crnn_jax.data.images import Preprocess, decode_image
 from crnn_jax.data.sources import open_source
 from crnn_jax.recognizer import Recognizer
 
@@ -581,21 +583,25 @@ def test_what_ends_the_copied_reader_is_no_traceback(tmp_path, exported, images)
     assert (it.returncode, told) == (1, b"interrupted\n")
 
 
-def test_an_image_that_takes_long_keeps_no_other_waiting(monkeypatch) -> None:
+@pytest.mark.parametrize(
+    ("form", "kind"),
+    [("PNG", PngImagePlugin.PngImageFile), ("TIFF", TiffImagePlugin.TiffImageFile)],
+)
+def test_an_image_that_takes_long_keeps_no_other_waiting(monkeypatch, form, kind) -> None:
     begun, go_on = threading.Event(), threading.Event()
-    load = PngImagePlugin.PngImageFile.load
+    load = kind.load
 
     def slow(self):
         begun.set()
         assert go_on.wait(60)
         return load(self)
 
-    monkeypatch.setattr(PngImagePlugin.PngImageFile, "load", slow)
-    encoded = {form: io.BytesIO() for form in ("PNG", "BMP")}
-    for form, file in encoded.items():
-        Image.new("L", (8, 8)).save(file, form)
+    monkeypatch.setattr(kind, "load", slow)
+    encoded = {name: io.BytesIO() for name in (form, "BMP")}
+    for name, file in encoded.items():
+        Image.new("L", (8, 8)).save(file, name)
     with futures.ThreadPoolExecutor(2) as pool:
-        first = pool.submit(runtime.load_image, encoded["PNG"].getvalue(), 1)
+        first = pool.submit(runtime.load_image, encoded[form].getvalue(), 1)
         assert begun.wait(60)
         other = pool.submit(runtime.load_image, encoded["BMP"].getvalue(), 1)
         try:
@@ -604,6 +610,25 @@ def test_an_image_that_takes_long_keeps_no_other_waiting(monkeypatch) -> None:
         finally:
             go_on.set()
         assert first.result(60).size == (8, 8)
+
+
+def late_warning() -> bytes:
+    """A PNG that Pillow warns of when it has its pixels: of an animation that comes too late."""
+    file = io.BytesIO()
+    Image.new("L", (8, 8), 7).save(file, "PNG")
+    chunk = b"acTL" + struct.pack(">II", 0, 0)
+    late = struct.pack(">I", 8) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    content = file.getvalue()
+    return content[:-12] + late + content[-12:]  # before IEND
+
+
+@pytest.mark.parametrize("load", [runtime.load_image, decode_image])
+def test_what_pillow_warns_of_is_read_all_the_same(load) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserWarning, match="APNG"), Image.open(io.BytesIO(late_warning())) as it:
+            it.load()
+        assert np.asarray(load(late_warning(), 1)).ravel().tolist() == [7] * 64
 
 
 def test_threads_leave_warnings_as_they_were(images) -> None:

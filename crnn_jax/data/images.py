@@ -13,7 +13,6 @@ import io
 import logging
 import operator
 import threading
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +82,7 @@ _MOST_VISITS = 100 * MAX_PIXELS  # of pixels by the scans of a JPEG; others make
 
 _MOST_CHUNKS, _LONGEST_EXIF = 100_000, 2**16  # of a PNG; bytes
 
-_quiet_lock, _large_lock = threading.Lock(), threading.RLock()
+_large_lock = threading.RLock()
 # Pillow logs what it also raises; without a handler of the caller's that would go to stderr.
 logging.getLogger("PIL").addHandler(logging.NullHandler())
 
@@ -240,12 +239,10 @@ def _load(data: bytes | str | Path, channels: int, max_pixels: int, upright: boo
         image, orientation, (width, height) = _read_header(file, max_pixels)
         if isinstance(image, JpegImagePlugin.JpegImageFile):
             _check_scans(file, width * height)
-        # Of the readers only TIFF's may warn while it loads (about damaged metadata).
-        tiff = isinstance(image, TiffImagePlugin.TiffImageFile)
         # Images are decoded by several threads, each of which may take half a gigabyte.
         with _large_lock if width * height > _LARGE else contextlib.nullcontext():
             try:
-                with _quiet() if tiff else contextlib.nullcontext():
+                with runtime.quiet:
                     image.load()
             except Exception as error:  # a damaged file makes the readers raise almost anything
                 raise ImageError(
@@ -261,7 +258,7 @@ def _load(data: bytes | str | Path, channels: int, max_pixels: int, upright: boo
 def _from_pil(image: Image.Image, channels: int) -> Image.Image:
     check_size(*image.size, MAX_PIXELS)
     try:
-        with _quiet():
+        with runtime.quiet:
             image.load()
     except Exception as error:  # as above; the image may have been opened lazily
         raise ImageError(f"the image cannot be loaded ({one_line(error)})") from error
@@ -276,7 +273,7 @@ def _read_header(
     """Returns the unloaded image, the orientation left to apply after loading, the upright size."""
     reader = _reader(file)
     try:
-        with _quiet():
+        with runtime.quiet:
             image = reader(cast(IO[bytes], file))  # typeshed keeps the two apart
             tiff = isinstance(image, TiffImagePlugin.TiffImageFile)
             if isinstance(image, TiffImagePlugin.TiffImageFile):
@@ -354,16 +351,4 @@ def _alone(file: io.BufferedIOBase, max_pixels: int) -> Iterator[None]:
     width, height = runtime.webp_canvas(first_bytes(file, 30))
     check_size(width, height, max_pixels)
     with _large_lock if width * height > _LARGE else contextlib.nullcontext():
-        yield
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silences Pillow's warnings about damaged metadata, which do not concern the pixels.
-
-    Warning filters belong to the whole process, so they are changed by one thread at a time, for
-    the moment of reading a header, and for Pillow's modules alone.
-    """
-    with _quiet_lock, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", module=r"PIL\.")
         yield
