@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 import pathlib
 import time
 from collections.abc import Callable, Sequence
@@ -252,7 +253,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--predictions", "writes every reading, of the first model", metavar="FILE.tsv")
     args = parser.parse_args(argv)
     picture = (".png",)
-    written: dict[pathlib.Path, str] = {}
+    written: dict[str, str] = {}
     for name, path, suffixes in (
         ("out", args.out, (".json", ".md")), ("plot", args.plot, picture),
         ("worst", args.worst, picture), ("misses", args.misses, picture),
@@ -263,9 +264,9 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
             continue
         if suffixes and pathlib.Path(path).suffix.lower() not in suffixes:
             raise UserError(f"--{name}={path}: name it {' or '.join('FILE' + s for s in suffixes)}")
-        if other := written.get(pathlib.Path(path).absolute()):
+        if other := written.get(os.path.realpath(path)):
             raise UserError(f"--{name}={path} is the file of --{other}, too: give two names")
-        written[pathlib.Path(path).absolute()] = name
+        written[os.path.realpath(path)] = name
     if not (args.model or args.readings):
         parser.error("the following arguments are required: --model or --readings")
     if args.ensemble and len(args.model) < 2:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -26,12 +27,18 @@ def default_cache_dir() -> pathlib.Path:
 
 
 @contextlib.contextmanager
-def locked(path: str | os.PathLike[str], what: str) -> Iterator[None]:
+def locked(path: str | os.PathLike[str], what: str, wait: bool = True) -> Iterator[None]:
     """Holds a lock that the system frees when its holder dies.
+
+    Where the file system has none, that is told, and nothing is held.
 
     Args:
       path: the file of the lock, which stays.
       what: the holder does, for those who wait.
+      wait: until it is free.
+
+    Raises:
+      UserError: it is held, and not to be waited for.
     """
     import filelock
 
@@ -39,8 +46,16 @@ def locked(path: str | os.PathLike[str], what: str) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
+        if not wait:
+            raise UserError(
+                f"another process {what}: wait for its end, and start the same command again"
+            ) from None
         print(f"waiting for the process that {what}", file=sys.stderr)
         lock.acquire()
+    except (NotImplementedError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in (errno.ENOLCK, errno.EOPNOTSUPP):
+            raise
+        print(f"{path}: no locks there; start no other process that {what}", file=sys.stderr)
     try:
         yield
     finally:
@@ -57,6 +72,8 @@ def tail(path: str | os.PathLike[str]) -> list[str]:
 
 def beside(path: pathlib.Path) -> pathlib.Path:
     """Returns the path of what will be renamed to `path` when it is whole: hidden, and new."""
+    if not path.name:  # of a folder, as "."
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
     return path.with_name(f".{path.name[:40]}.{secrets.token_hex(4)}")
 
 

@@ -170,7 +170,7 @@ def train_and_evaluate(
         return origin.adapt(state, data.charset) if origin else state
 
     with contextlib.ExitStack() as stack:
-        stack.enter_context(workdir_lib.alone(workdir))
+        stack.enter_context(workdir_lib.alone(workdir, *folders))
         group = stack.enter_context(
             contextlib.closing(
                 replicas.Group(config, workdir, data, layout, origin.lineage if origin else ())
@@ -179,7 +179,7 @@ def train_and_evaluate(
         step, states = group.newest(create, shapes)
         if config.data.audit and not step and processes.is_main():
             before_training.look_at_images(config, data.charset, data.preprocess, workdir)
-        if origin:
+        if origin and not step:  # another process may have begun it meanwhile
             origin.read(config, data, folders)
         state = group.place(states)
         if step:

@@ -63,22 +63,27 @@ def changed_knobs(before: ConfigDict, now: ConfigDict, free: tuple[str, ...] = _
 
 
 @contextlib.contextmanager
-def alone(path: pathlib.Path) -> Iterator[None]:
-    """Holds the folder of a run: a process that comes later waits until this one has ended.
+def alone(*paths: pathlib.Path) -> Iterator[None]:
+    """Holds the folders of a run, and of its replicas: a process that comes later waits.
 
-    It would write over its metrics and checkpoints otherwise. Of several processes of a run the
-    one that writes holds it for all.
+    It would write over their metrics and checkpoints otherwise. Of several processes of a run the
+    one that writes holds them for all, and does not wait, as the others could not.
 
     Raises:
-      UserError: the folder cannot be made, or written to.
+      UserError: a folder cannot be made, or written to.
     """
     with contextlib.ExitStack() as stack:
-        if processes.is_main():
-            _make(path)
-            try:
-                stack.enter_context(files.locked(path / ".lock", f"trains in {path}"))
-            except OSError as error:
-                raise _unwritable(path, error) from None
+
+        def hold() -> None:
+            for path in dict.fromkeys(paths) if processes.is_main() else ():
+                _make(path)
+                told, wait = f"trains in {path}", jax.process_count() == 1
+                try:
+                    stack.enter_context(files.locked(path / ".lock", told, wait))
+                except OSError as error:
+                    raise _unwritable(path, error) from None
+
+        processes.main_first(hold)
         yield
 
 
