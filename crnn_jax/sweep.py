@@ -9,11 +9,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from crnn_jax import cli, files, slots
 from crnn_jax.errors import UserError, unknown_name
 from crnn_jax.slurm import LAUNCHERS, LOCAL, SLURM
 from crnn_jax.sweeps import runs
+
+if TYPE_CHECKING:
+    from crnn_jax.sweeps.table import Table
 
 _LOG = logging.getLogger("crnn_jax")
 
@@ -60,11 +64,14 @@ def main(argv: Sequence[str]) -> int:
     whole, failed = True, list[str]()
     if not args.collect:
         whole, failed = _launch(wanted, args.launcher, args.jobs)
-    if not _write(sweep, baseline) and args.collect:
-        raise UserError(f"{args.workdir}: no run is done yet; run the sweep without --collect")
+    table = _write(sweep, baseline)
+    if table is None and args.collect:
+        raise UserError(
+            f"{args.workdir}: no run is done yet that can be read; run the sweep without --collect"
+        )
     for line in failed:
         _LOG.warning("%s", line)
-    return cli.DONE if whole else cli.FAILED
+    return cli.DONE if whole and not (table and table.damaged) else cli.FAILED
 
 
 def _side_by_side(sweep: runs.Sweep, launcher: str, jobs: int) -> int:
@@ -94,13 +101,13 @@ def _launch(sweep: runs.Sweep, launcher: str, jobs: int) -> tuple[bool, list[str
         return whole, shown.failures()
 
 
-def _write(sweep: runs.Sweep, baseline: str) -> bool:
-    """Writes and prints the table, as far as there is one; returns whether there is."""
+def _write(sweep: runs.Sweep, baseline: str) -> Table | None:
+    """Writes, prints and returns the table, as far as there is one."""
     from crnn_jax.sweeps import table
 
     found = table.collect(sweep, baseline)
     if found is None:
-        return False
+        return None
     from crnn_jax.sweeps import csv_files, plot
 
     text = table.to_markdown(found)
@@ -109,7 +116,7 @@ def _write(sweep: runs.Sweep, baseline: str) -> bool:
     files.write_text(sweep.folder / "runs.csv", csv_files.of_runs(sweep, found))
     plot.save(sweep.folder / "table.png", found)
     print(text, end="")
-    return True
+    return found
 
 
 if __name__ == "__main__":

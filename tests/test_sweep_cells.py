@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 from sweep_files import finish, write_experiment
 
@@ -71,7 +72,7 @@ def test_random_cells_differ_as_long_as_there_are_others():
     assert {tuple(cell.knobs.values()) for cell in cells} == {
         (layers, hidden) for layers in (1, 2) for hidden in (8, 9, 10)
     }
-    with pytest.raises(UserError, match=r"add.random\(7, ...\) finds only 6 combinations"):
+    with pytest.raises(UserError, match=r"add.random\(7, ...\) finds only 6 new combinations"):
         collect(lambda add: body(add, 7))
 
 
@@ -81,6 +82,30 @@ def test_a_second_random_search_draws_what_the_first_has_not():
             add.random(2, {"batch_size": (8, 16, 32, 64)})
 
     assert sorted(cell.knobs["batch_size"] for cell in collect(body).cells) == [8, 16, 32, 64]
+
+    def named(add):
+        add("base", batch_size=8)
+        add.random(2, {"batch_size": (8, 16)})
+
+    assert sorted(c.knobs["batch_size"] for c in collect(named).cells) == [8, 8, 16]
+
+
+def test_numbers_of_numpy_are_numbers():
+    def body(add):
+        add.random(int(np.int64(3)), {"model.hidden": np.arange(8, 12)})
+        add.grid({"model.layers": (n for n in (1, 2))})
+
+    assert len(collect(body).cells) == 5
+    code = """
+import numpy as np
+from crnn_jax.sweeps.cells import Add
+rng = __import__("random").Random(0)
+print(8 <= Add.integer(np.int64(8), np.int64(64)).draw(rng) <= 64, Add.integer(8.0, 8.0).draw(rng))
+Add.integer(8.5, 9)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.split() == ["True", "8"]
+    assert done.stderr.endswith("a range from 8.5 to 9: give whole numbers\n")
 
 
 def test_whole_numbers_of_a_wide_range_are_drawn_by_their_magnitude():
@@ -131,6 +156,7 @@ def test_what_a_run_needs_is_said():
         (lambda add: (add("a"), add.resources(gpu=1)), "it takes minutes, cpus, gpus"),
         (lambda add: add.log(0.0, 1.0), "from 0.0 to 1.0: orders of magnitude begin above 0"),
         (lambda add: add.integer(5, 2), "from 5 to 2: give the lower end first"),
+        (lambda add: add.random(2, {"batch_size": {1: 2}}), r"add\.random.*give a list of values"),
         (lambda add: add.uniform(0.0, float("inf")), "both finite"),
         (lambda add: add.grid({"charset": "digits"}), r"add\.grid.*give a list of values"),
         (lambda add: add.grid({"batch_size": []}), r"add\.grid.*give a list of values"),

@@ -107,6 +107,11 @@ def test_what_ended_a_run_is_told(tmp_path, workers):
     (sweep.runs[0].folder).mkdir(parents=True)
     (sweep.runs[0].folder / "log.txt").write_text("step 10, loss 0.1")
     (failed,) = local.launch(sweep, 1, lambda s: None).failed
+    job = local.Job(failed, 0, subprocess.Popen(["bash", "-c", "kill -35 $$"]))
+    assert job.process.wait() == -35  # a signal of real time has no name
+    local._tell_signal(job)
+    assert failed.last_line() == "ended by signal 35; the same command goes on with it"
+    (failed,) = local.launch(sweep, 1, lambda s: None).failed
     assert failed.last_line().startswith("ended by SIGKILL, as the system does when memory runs")
 
 
@@ -119,11 +124,11 @@ def test_fewer_runs_than_cores_have_more_cores_each(tmp_path, workers, monkeypat
         return begin(run, slot, count, gpus, cores)
 
     monkeypatch.setattr(local, "_start", start)
-    sweep = runs.load(write_experiment(tmp_path, NINE), str(tmp_path / "out"))
-    for run in sweep.runs[2:]:
-        finish(run.folder, {"a": []})
+    path = write_experiment(tmp_path, "add('a'); add('b'); add('c')")
+    sweep = runs.load(path, str(tmp_path / "out"))
+    finish(sweep.runs[2].folder, {"a": []})
     local.launch(sweep, 8, lambda s: None)
-    assert counts == [2, 2]
+    assert counts == [3, 3]  # as when all three ran: a run goes on with as many
     assert {slot for _, slot in started} == {0, 1}
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
+import json
 import shutil
 
 import matplotlib
@@ -18,7 +19,7 @@ from crnn_jax.errors import UserError
 from crnn_jax.scoring import significance
 from crnn_jax.scoring.results import Row
 from crnn_jax.sweeps import csv_files, runs, table
-from crnn_jax.sweeps.plot import save
+from crnn_jax.sweeps.plot import _short, save
 
 
 def readings(right: int, count: int = 100):
@@ -46,7 +47,7 @@ def test_lines_hold_means_and_deviations(sweep):
     value, (low, high) = gru.difference
     assert value == pytest.approx(130 / 400 - 94 / 400)
     assert 0 < low < value < high
-    assert base.minutes == 2.5
+    assert base.cost("minutes") == 2.5
     assert found.sets == {"a": 100, "b": 300}
     assert found.missing == ("GRU, seed 1",)
 
@@ -90,13 +91,19 @@ def test_a_damaged_run_is_left_out_and_told(sweep, caplog):
     base, gru, *_ = sweep.runs
     (gru.folder / "readings_b.tsv").write_bytes(b"w0\xff\n")
     found = table.collect(sweep)
-    assert (found.missing, len(found.lines)) == (("GRU, seed 0", "GRU, seed 1"), 1)
+    assert (found.missing, found.damaged) == (("GRU, seed 1",), ("GRU, seed 0",))
+    assert len(found.lines) == 1
+    assert "Damaged: GRU, seed 0.\n" in table.to_markdown(found)
     assert "GRU, seed 0 is left out: " in caplog.text
     assert f"delete {gru.folder}/figures.json" in caplog.text
-    for damaged in ("", "{}", "[]", '{"protocol": "36"}'):
+    whole = json.loads((base.folder / "figures.json").read_text())
+    null = json.dumps(whole | {"minutes": None})
+    for damaged in ("", "{}", "[]", '{"protocol": "36"}', null, "[" * 10**5):
         (base.folder / "figures.json").write_text(damaged)
         assert not base.is_done
-        assert table.collect(sweep).missing == ("base, seed 0", "GRU, seed 0", "GRU, seed 1")
+        assert table.collect(sweep).missing == ("base, seed 0", "GRU, seed 1")
+    (base.folder / "figures.json").write_text(json.dumps(whole | {"of a later version": 1}))
+    assert base.is_done
 
 
 def test_markdown_and_csv_say_the_same(sweep):
@@ -161,11 +168,13 @@ def test_a_dollar_in_the_picture_is_no_formula(sweep, tmp_path):
 
 
 def test_a_long_name_leaves_room_for_the_picture(tmp_path):
-    body = f'add("base"); add("{"w" * 300}")'
+    names = "".join("ab"[i % 2] for i in range(300))
+    body = f'add("base"); add("{names}c"); add("{names}d")'
     sweep = runs.load(write_experiment(tmp_path, body), str(tmp_path / "out"))
     for run in sweep.runs:
         finish(run.folder, {"a": readings(50)})
     save(tmp_path / "table.png", table.collect(sweep))
+    assert _short(f"{names}c") != _short(f"{names}d")
     with Image.open(tmp_path / "table.png") as image:
         pixels = np.asarray(image.convert("RGB")).astype(int)
     marks = (np.ptp(pixels, axis=2) > 60).any(axis=0).nonzero()[0]  # what has a colour

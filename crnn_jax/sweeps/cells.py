@@ -16,9 +16,10 @@ import dataclasses
 import hashlib
 import itertools
 import math
+import numbers
 import random
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any
 
 from crnn_jax.errors import UserError
@@ -63,12 +64,13 @@ class _Range:
     whole: bool = False
 
     def __post_init__(self):
-        kinds = int if self.whole else (int, float)
         ends = self.low, self.high
-        if any(isinstance(end, bool) or not isinstance(end, kinds) for end in ends):
-            wrong = f"give {'whole ' if self.whole else ''}numbers"
+        if not all(isinstance(end, numbers.Real) for end in ends):
+            wrong = "give numbers"
         elif not -math.inf < self.low <= self.high < math.inf:
             wrong = "give the lower end first, both finite"
+        elif self.whole and any(end != int(end) for end in ends):
+            wrong = "give whole numbers"
         elif self.logarithmic and self.low <= 0:
             wrong = "orders of magnitude begin above 0"
         else:
@@ -90,6 +92,7 @@ class Add:
 
     def __init__(self):
         self.cells: list[Cell] = []
+        self._drawn: list[dict[str, Any]] = []  # by `random`, which draws nothing twice
         self.seed_count = 1
         self.specs: tuple[str, ...] = ()
         self.needs = Resources()
@@ -109,14 +112,14 @@ class Add:
             raise UserError(f"sweep: cell {name!r} sets the seed; say add.seeds(3) for three each")
         self.cells.append(Cell(name or _describe(knobs), knobs))
 
-    def grid(self, choices: Mapping[str, Sequence[Any]]) -> None:
+    def grid(self, choices: Mapping[str, Iterable[Any]]) -> None:
         """Adds a cell for every combination of values, the last key changing fastest.
 
         Raises:
           UserError: for a key without values.
         """
-        _check_choices("grid", choices)
-        for values in itertools.product(*choices.values()):
+        listed = [_values("grid", key, values) for key, values in choices.items()]
+        for values in itertools.product(*listed):
             self("", dict(zip(choices, values, strict=True)))
 
     def random(self, count: int, choices: Mapping[str, Any], seed: int = 0) -> None:
@@ -125,23 +128,28 @@ class Add:
         Raises:
           UserError: there are not so many combinations, or a key has no values.
         """
-        if not isinstance(count, int) or count < 1:
+        if not isinstance(count, numbers.Integral) or count < 1:
             raise UserError(f"sweep: add.random({count!r}, ...): give a whole number, 1 or more")
-        _check_choices("random", choices)
+        listed = {
+            key: values if isinstance(values, _Range) else _values("random", key, values)
+            for key, values in choices.items()
+        }
         rng = random.Random(seed)
-        before = len(self.cells)
-        in_vain = 0
-        while (found := len(self.cells) - before) < count:
+        found = in_vain = 0
+        while found < count:
             drawn = {
                 key: values.draw(rng) if isinstance(values, _Range) else rng.choice(values)
-                for key, values in choices.items()
+                for key, values in listed.items()
             }
-            in_vain = in_vain + 1 if any(cell.knobs == drawn for cell in self.cells) else 0
-            if not in_vain:
+            if drawn not in self._drawn:
                 self("", drawn)
-            elif in_vain == _MOST_DRAWS:
+                self._drawn.append(drawn)
+                found, in_vain = found + 1, 0
+                continue
+            in_vain += 1
+            if in_vain == _MOST_DRAWS:
                 raise UserError(
-                    f"sweep: add.random({count}, ...) finds only {found} combinations: "
+                    f"sweep: add.random({count}, ...) finds only {found} new combinations: "
                     "ask for fewer, or give more choices"
                 )
 
@@ -209,16 +217,16 @@ def collect(sweep: Callable[[Add], None]) -> Add:
     return add
 
 
-def _check_choices(what: str, choices: Mapping[str, Any]) -> None:
-    """Raises UserError where a key of a grid or of a random search has nothing to choose from."""
-    for key, values in choices.items():
-        if isinstance(values, _Range) and what == "random":
-            continue
-        if isinstance(values, str) or not hasattr(values, "__len__") or not len(values):
-            raise UserError(
-                f"sweep: add.{what}({{{key!r}: {values!r}}}): give a list of values, as in "
-                f"{{{key!r}: [1, 2]}}"
-            )
+def _values(what: str, key: str, values: Any) -> list[Any]:
+    """Returns what a key of a grid or of a random search is to be; raises UserError for nothing."""
+    unordered = isinstance(values, str | bytes | Mapping | Set)
+    listed = [] if unordered or not isinstance(values, Iterable) else list(values)
+    if not listed:
+        raise UserError(
+            f"sweep: add.{what}({{{key!r}: {values!r}}}): give a list of values, as in "
+            f"{{{key!r}: [1, 2]}}"
+        )
+    return listed
 
 
 def _describe(knobs: Mapping[str, Any]) -> str:

@@ -27,7 +27,7 @@ def of_cells(table: Table) -> str:
         row |= {f"{ALL} low": line.interval.low, f"{ALL} high": line.interval.high}
         value, ends = line.difference or (None, Interval(np.nan, np.nan))
         row |= {"difference": value, "difference low": ends.low, "difference high": ends.high}
-        rows.append(row | {name: getattr(line, name) for name in _COSTS})
+        rows.append(row | {name: line.cost(name) for name in _COSTS})
     return _written(rows)
 
 
@@ -41,15 +41,13 @@ def of_runs(sweep: Sweep, table: Table) -> str:
     knobs = [config_lib.flatten(config) for config in sweep.configs]
     varied = [key for key in knobs[0] if any(own[key] != knobs[0][key] for own in knobs)]
     of_cell = {cell.name: own for cell, own in zip(sweep.cells, knobs, strict=True)}
-    run_of = {(run.cell.name, run.seed): run for run in sweep.runs}
     rows = []
     for line in table.lines:
         for number, seed in enumerate(line.seeds):
             row: dict[str, Any] = {"cell": line.cell, "seed": seed}
             row |= {key: of_cell[line.cell][key] for key in varied}
             row |= {name: accuracies[number] for name, accuracies in line.accuracies.items()}
-            cost = run_of[line.cell, seed].figures
-            rows.append(row | {name: getattr(cost, name) for name in _COSTS})
+            rows.append(row | {name: getattr(line.costs[number], name) for name in _COSTS})
     return _written(rows)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import os
@@ -57,8 +58,9 @@ def launch(sweep: Sweep, jobs: int, show: Callable[[State], None]) -> State:
     runs = sweep.runs
     done = [run for run in runs if run.is_done]
     state = State(done, [], [], [run for run in runs if run not in done])
-    # Fewer runs than cores have more cores each.
-    count = min(jobs or slots.default_jobs(gpus, cores), len(state.waiting))
+    # A sweep of fewer runs than cores gives them more each. Not by what is left of it: a run that
+    # goes on has the cores that it began with, or it would add up in another order.
+    count = min(jobs or slots.default_jobs(gpus, cores), len(runs))
     with StopSignal() as stop:
         try:
             while (state.waiting or state.jobs) and not stop.requested:
@@ -104,10 +106,14 @@ def _collect(state: State, stopped: bool = False) -> None:
 def _tell_signal(job: Job) -> None:
     """Ends the log of a run with what has ended it, of which the run itself could say nothing."""
     number = -job.process.returncode
-    reason = f"ended by {signal.Signals(number).name}"
+    known = {found.value: found.name for found in signal.Signals}  # others are of real time
+    reason = f"ended by {known.get(number, f'signal {number}')}"
     if number == signal.SIGKILL:
         reason += ", as the system does when memory runs out: try fewer --jobs"
-    with open(job.run.folder / LOG, "a", encoding="utf-8") as log:
+    with (
+        contextlib.suppress(OSError),  # of a full disk: the other runs go on
+        open(job.run.folder / LOG, "a", encoding="utf-8") as log,
+    ):
         log.write(f"\n{reason}; the same command goes on with it\n")
 
 

@@ -41,7 +41,9 @@ def save(path: str | os.PathLike[str], table: Table) -> None:
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= _LONGEST else f"{name[:_LONGEST]}…"
+    """Cuts a name in its middle: those of a grid differ at their ends."""
+    half = _LONGEST // 2
+    return name if len(name) <= _LONGEST else f"{name[:half]}…{name[-half:]}"
 
 
 def _plain(text: str) -> str:

@@ -8,6 +8,7 @@ import json
 import pathlib
 import re
 from collections.abc import Sequence
+from typing import Any
 
 from ml_collections import ConfigDict
 
@@ -43,8 +44,8 @@ class Run:
     def figures(self) -> Figures | None:
         """What it was judged by and what it cost; None before, and where the file is damaged."""
         try:
-            return Figures(**json.loads((self.folder / FIGURES).read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):
+            return Figures.from_json(json.loads((self.folder / FIGURES).read_text("utf-8")))
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):
             return None
 
     def progress(self) -> Progress:
@@ -86,6 +87,13 @@ class Figures:
     megaflops: float
     images_per_second: float
     minutes: float
+
+    @classmethod
+    def from_json(cls, data: Any) -> Figures:
+        """Returns the figures of a file; raises TypeError, KeyError or ValueError where damaged."""
+        sets = [str(name) for name in data["sets"]]
+        numbers = (float(data[key]) for key in ("megaflops", "images_per_second", "minutes"))
+        return cls(str(data["protocol"]), sets, int(data["parameters"]), *numbers)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -172,7 +180,8 @@ class Sweep:
     def prepare(self, run: Run) -> None:
         """Writes what a worker has to know into the folder of a run.
 
-        The config is whole: an experiment that is edited while its sweep runs changes no run of it.
+        With it all runs have the knobs that the experiment named when the sweep's command began,
+        whatever is edited while it goes on.
         """
         run.folder.mkdir(parents=True, exist_ok=True)
         job = {

@@ -33,10 +33,7 @@ class Line:
       interval: 95 %, of the mean word accuracy of ALL over its images and, of several, seeds.
       difference: of that to the baseline, and its interval; None for the baseline itself, and
         where no run of that is done.
-      parameters: of the network.
-      megaflops: of reading an image.
-      images_per_second: trained on, mean over seeds.
-      minutes: of training, mean over seeds.
+      costs: of its runs, seed by seed.
     """
 
     cell: str
@@ -44,10 +41,11 @@ class Line:
     accuracies: dict[str, tuple[float, ...]]
     interval: Interval
     difference: tuple[float, Interval] | None
-    parameters: int
-    megaflops: float
-    images_per_second: float
-    minutes: float
+    costs: tuple[Figures, ...]
+
+    def cost(self, name: str) -> float:
+        """Mean over seeds of one of the numbers of `Figures`."""
+        return statistics.fmean(getattr(cost, name) for cost in self.costs)
 
     def mean(self, of: str) -> float:
         """Mean word accuracy of a set over seeds."""
@@ -70,6 +68,7 @@ class Table:
     sets: dict[str, int]  # to the images compared
     lines: tuple[Line, ...]
     missing: tuple[str, ...]  # runs that are not done
+    damaged: tuple[str, ...]  # those that are, and cannot be read
 
 
 def collect(sweep: Sweep, baseline: str = "") -> Table | None:
@@ -89,15 +88,17 @@ def collect(sweep: Sweep, baseline: str = "") -> Table | None:
     for run in sweep.runs:
         if (found := run.figures) is None:
             continue
+        costs[run] = found
         try:
-            costs[run], read[run] = found, _readings(run, found.sets)
+            read[run] = _readings(run, found.sets)
         except UserError as error:
             _LOG.warning(
                 "%s is left out: %s, or delete %s and run the sweep again, which judges it anew",
                 run.name, error, run.folder / FIGURES,
             )  # fmt: skip
     done = list(read)
-    missing = tuple(run.name for run in sweep.runs if run not in read)
+    missing = tuple(run.name for run in sweep.runs if run not in costs)
+    damaged = tuple(run.name for run in costs if run not in read)
     if not done:
         return None
     protocol = costs[done[0]].protocol
@@ -113,7 +114,7 @@ def collect(sweep: Sweep, baseline: str = "") -> Table | None:
     lines = [_line(base, [], scores, costs)] if base else []
     lines += [_line(runs, base, scores, costs) for runs in by_cell.values() if runs]
     question, experiment = sweep.question, sweep.experiment
-    return Table(baseline, question, experiment, protocol, sets, tuple(lines), missing)
+    return Table(baseline, question, experiment, protocol, sets, tuple(lines), missing, damaged)
 
 
 def scores_of(run: Run, protocol: str) -> dict[str, RowScores]:
@@ -169,17 +170,13 @@ def _line(
     difference = None
     if baseline:
         difference = significance.difference_of_groups([joined[run] for run in baseline], own)
-    spent = [costs[run] for run in runs]
     return Line(
         runs[0].cell.name,
         tuple(run.seed for run in runs),
         accuracies,
         significance.bootstrap(own).metrics().intervals()["word_accuracy"],
         difference,
-        spent[0].parameters,
-        spent[0].megaflops,
-        statistics.fmean(cost.images_per_second for cost in spent),
-        statistics.fmean(cost.minutes for cost in spent),
+        tuple(costs[run] for run in runs),
     )
 
 
@@ -202,10 +199,10 @@ def to_markdown(table: Table) -> str:
             value, (low, high) = line.difference
             cells.append(f"{100 * value:+.1f} [{100 * low:+.1f}, {100 * high:+.1f}]")
         cells += [
-            f"{line.parameters / 1e6:.2f}",
-            f"{line.megaflops:,.0f}",
-            f"{line.images_per_second:,.0f}",
-            f"{line.minutes:.1f}",
+            f"{line.cost('parameters') / 1e6:.2f}",
+            f"{line.cost('megaflops'):,.0f}",
+            f"{line.cost('images_per_second'):,.0f}",
+            f"{line.cost('minutes'):.1f}",
         ]
         lines.append(f"| {' | '.join(cells)} |")
     images = ", ".join(f"{name} ({count:,})" for name, count in table.sets.items())
@@ -214,8 +211,9 @@ def to_markdown(table: Table) -> str:
         f"{_differences(table, judged)} MFLOP: of reading one image of the widest kind; minutes: "
         "of training, evaluations included."
     ]
-    if table.missing:
-        notes.append(f"Not done yet: {'; '.join(table.missing)}.")
+    for what, names in (("Not done yet", table.missing), ("Damaged", table.damaged)):
+        if names:
+            notes.append(f"{what}: {'; '.join(names)}.")
     return "\n".join([table.question, "", *lines, "", *notes]) + "\n"
 
 

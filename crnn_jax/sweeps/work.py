@@ -35,6 +35,8 @@ def work(folder: str | pathlib.Path) -> int:
     """
     folder = pathlib.Path(folder)
     job = files.read_json(folder / JOB)
+    if "experiment" not in job:
+        raise UserError(f"{folder / JOB}: of an earlier version: start the sweep's command again")
     cli.load_experiment(job["experiment"])  # which may have networks of its own
     config = config_lib.from_values(job["config"], f"{folder / JOB}")
 
