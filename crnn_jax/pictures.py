@@ -48,7 +48,9 @@ def _font(size: int) -> ImageFont.FreeTypeFont:
 def readings_grid(
     images: Sequence[np.ndarray | None], rows: Sequence[Row], protocol: str
 ) -> Image.Image:
-    """Draws images in a grid, each above its target and its reading, a right one in green.
+    """Draws images in a grid, each above its target and its reading.
+
+    A right reading is green and a wrong one red; one that the protocol does not compare is neither.
 
     Args:
       images: pixels (H, W, C) uint8; None where one could not be read.
@@ -67,6 +69,7 @@ def readings_grid(
         draw.text((left, text), _fit(draw, row.label), _INK, _font(_TEXT))
         reading = f"{row.reading or '(empty)'}  {_sure(row)}"
         colour = _RIGHT if label == read else _WRONG
+        colour = colour if label or row.error else _INK
         draw.text((left, text + 16), _fit(draw, reading), colour, _font(_TEXT))
     return grid
 

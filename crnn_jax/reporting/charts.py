@@ -16,6 +16,11 @@ _LOG_RANGE = 20.0  # greatest / least value from which on an axis is logarithmic
 COLOURS = 6  # that the style sheet has, --s0 and so on
 
 
+def colour_of(name: str, names: Sequence[str]) -> int:
+    """Returns the colour of a set, the same in all charts; the first is that of training."""
+    return 1 + list(names).index(name) % (COLOURS - 1)
+
+
 @dataclass(frozen=True)
 class Line:
     """A line of a chart.

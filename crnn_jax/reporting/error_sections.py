@@ -148,8 +148,9 @@ def _group_table(groups: Sequence[breakdown.Group]) -> str:
     return pages.table(("", "", "accuracy", "images"), rows, numbers=(2, 3))
 
 
-def confidence(readings: Readings) -> Section:
+def confidence(run: Run, readings: Readings) -> Section:
     """Returns whether confidences can be believed, and what thresholds on them give."""
+    names = list(dict.fromkeys([*run.eval_names, *(one.name for one in readings.sets)]))
     reliabilities, risks, rows = [], [], []
     for number, one in enumerate(readings.sets):
         pairs = [pair for pair in readings.pairs if pair.set == number]
@@ -158,17 +159,19 @@ def confidence(readings: Readings) -> Section:
         sure = np.clip([pair.confidence for pair in pairs], 0.0, 1.0)
         right = np.array([pair.label == pair.reading for pair in pairs])
         bins = calibration.reliability_bins(sure, right)
+        colour = charts.colour_of(one.name, names)
         reliabilities.append(
             Line(
                 one.name,
                 [(b.confidence, b.accuracy) for b in bins],
                 True,
                 [b.interval for b in bins],
+                colour=colour,
             )
         )
         curve = selective.risk_coverage(sure, right)
         points = list(zip(curve.coverage.tolist(), curve.risk.tolist(), strict=True))
-        risks.append(Line(one.name, points, smooth=False))
+        risks.append(Line(one.name, points, smooth=False, colour=colour))
         rows.append(_calibration_row(one.name, sure, right))
     figures = [
         charts.curves(

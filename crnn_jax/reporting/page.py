@@ -44,7 +44,7 @@ def to_html(run: Run, readings: Readings, out: pathlib.Path) -> str:
             error_sections.where(run, readings, found),
             reading_sections.worst(run, readings, pictures),
             reading_sections.label_errors(readings, suspected, pictures),
-            error_sections.confidence(readings),
+            error_sections.confidence(run, readings),
         ]
     sections += [
         data_section.data(run, readings, out),

@@ -180,9 +180,10 @@ def curves(run: Run) -> Section:
         return [(float(line["step"]), line.get(key)) for line in run.lines]
 
     names = run.eval_names
-    losses = [Line("training", series("loss"))]  # in the first colour, which no set has
+    losses = [Line("training", series("loss"), colour=0)]
     accuracies, errors = [], []
-    for colour, name in enumerate(names, start=1):
+    for name in names:
+        colour = charts.colour_of(name, names)
         lines = [
             (float(line["step"]), line["eval"][name]) for line in run.evals if name in line["eval"]
         ]
