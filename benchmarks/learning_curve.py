@@ -19,6 +19,8 @@ import matplotlib
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
+from crnn_jax import metric_lines
+
 
 class Point(NamedTuple):
     """An evaluation: images seen, hours trained, word accuracy by set."""
@@ -31,14 +33,13 @@ class Point(NamedTuple):
 def points(run: pathlib.Path) -> list[Point]:
     """Returns the evaluations of a run."""
     batch = json.loads((run / "config.json").read_text())["batch_size"]
-    lines = map(json.loads, (run / "metrics.jsonl").read_text().splitlines())
     return [
         Point(
             line["step"] * batch,
             line["seconds"] / 3600,
             {name: scores["word_accuracy"] for name, scores in line["eval"].items()},
         )
-        for line in lines
+        for line in metric_lines.read(run)
         if "eval" in line
     ]
 

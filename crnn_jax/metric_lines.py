@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import pathlib
 from collections.abc import Iterable
 from typing import Any
@@ -30,8 +31,7 @@ def parse(texts: Iterable[str]) -> list[dict[str, Any]]:
 def _parse(text: str) -> dict[str, Any] | None:
     try:
         line = json.loads(text)
-        if type(line["step"]) is int and isinstance(line["seconds"], int | float):
-            return line
+        whole = type(line["step"]) is int and math.isfinite(line["seconds"])
+        return line if whole and isinstance(line.get("eval", {}), dict) else None
     except (ValueError, TypeError, KeyError, RecursionError):
-        pass
-    return None
+        return None

@@ -70,10 +70,11 @@ class MetricWriter:
         """Opens the lines up to a step, to append; returns the seconds of the run up to there."""
         if not self._active:
             return 0.0
-        seconds = cut_metrics(self._workdir, step)
+        lines = cut_metrics(self._workdir, step)
         self._file = open(self._workdir / METRICS_FILE, "a", encoding="utf-8")  # noqa: SIM115
-        self._evaluated = step if self._has_evaluation(step) else -1
-        return seconds
+        evaluated = any(line["step"] == step and "eval" in line for line in lines)
+        self._evaluated = step if evaluated else -1
+        return lines[-1]["seconds"] if lines else 0.0
 
     def _write(self, line: dict[str, Any]) -> None:
         assert self._file is not None  # only the process that opened it writes
@@ -181,10 +182,6 @@ class MetricWriter:
                 rows = result.rows[:images]
                 pictures.save_readings(path, source, rows, preprocess, protocol)
 
-    def _has_evaluation(self, step: int) -> bool:
-        lines = metric_lines.read(self._workdir)
-        return any(line["step"] == step and "eval" in line for line in lines)
-
     def close(self) -> None:
         """Flushes and closes everything."""
         if self._file is not None:
@@ -192,17 +189,17 @@ class MetricWriter:
             self._events.close()
 
 
-def cut_metrics(folder: pathlib.Path, step: int) -> float:
+def cut_metrics(folder: pathlib.Path, step: int) -> list[dict[str, Any]]:
     """Removes the lines of steps beyond `step`, and what is damaged, as a line cut by a kill.
 
     Returns:
-      Wall time of the run up to there, in seconds.
+      The lines that are left.
     """
     if not (folder / METRICS_FILE).is_file():
-        return 0.0
+        return []
     kept = [line for line in metric_lines.read(folder) if line["step"] <= step]
     files.write_text(folder / METRICS_FILE, "".join(json.dumps(line) + "\n" for line in kept))
-    return kept[-1]["seconds"] if kept else 0.0
+    return kept
 
 
 def warn_if_accelerator_idle() -> None:

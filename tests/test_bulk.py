@@ -186,7 +186,13 @@ def test_what_is_finished_needs_no_model(run_command, bulk_folder, tmp_path, mon
     argv = MODEL, f"--out={out}", str(bulk_folder / "words")
     first = run_command(predict.main, *argv)
     written = out.read_bytes()
-    monkeypatch.setattr("crnn_jax.bundle.open_model", None)
+
+    def load(*_):
+        raise AssertionError("a model is loaded")
+
+    monkeypatch.setattr("crnn_jax.recognizer.Recognizer.load", load)
+    with pytest.raises(AssertionError, match="a model is loaded"):
+        predict.main([MODEL, f"--out={tmp_path}/other.tsv", "--jobs=1", str(bulk_folder / "words")])
     again = run_command(predict.main, *argv)
     assert (again.code, again.err[-1]) == (first.code, first.err[-1])
     assert out.read_bytes() == written

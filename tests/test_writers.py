@@ -87,17 +87,20 @@ def test_metrics_beyond_the_checkpoint_are_cut(tmp_path):
     kept = [{"step": 10, "seconds": 1.5}, {"step": 20, "seconds": 2.5}]
     text = "".join(json.dumps(line) + "\n" for line in [*kept, {"step": 30, "seconds": 9.0}])
     path.write_text(text + '{"step": 15, "secon')  # a line cut short by a kill
-    assert writers.cut_metrics(tmp_path, 20) == 2.5
+    assert writers.cut_metrics(tmp_path, 20) == kept
     assert lines(tmp_path) == kept
-    assert writers.cut_metrics(tmp_path / "missing", 20) == 0.0
+    assert writers.cut_metrics(tmp_path / "missing", 20) == []
 
 
-@pytest.mark.parametrize("damaged", [b"{}", b"[]", b"5", b"\xff", b'{"step": 1}', b"[" * 10**5])
+@pytest.mark.parametrize("damaged", [
+    b"{}", b"[]", b"5", b"\xff", b'{"step": 1}', b"[" * 10**5, b'{"step": 1, "seconds": NaN}',
+    b'{"step": 1, "seconds": 1.0, "eval": 5}',
+])  # fmt: skip
 def test_a_damaged_line_of_metrics_is_left_out(tmp_path, damaged):
     path = tmp_path / "metrics.jsonl"
     path.write_bytes(damaged + b'\n{"step": 10, "seconds": 1.5}\n')
-    assert writers.cut_metrics(tmp_path, 20) == 1.5
-    assert lines(tmp_path) == [{"step": 10, "seconds": 1.5}]
+    whole = [{"step": 10, "seconds": 1.5}]
+    assert writers.cut_metrics(tmp_path, 20) == lines(tmp_path) == whole
 
 
 def test_the_rate_leaves_out_what_is_not_training(monkeypatch):

@@ -92,7 +92,8 @@ def nearest_pairs(
         right, right_aspects = left, left_aspects
     assert right_aspects is not None  # they come with the hashes
     left_logs, right_logs = np.log(left_aspects), np.log(right_aspects)
-    kept, apart, bound = _Nearest(most, within), _Nearest(most, within), BITS
+    kept, apart = _Nearest(most, within), _Nearest(most, within)
+    bound, apart_bound = BITS, within
     for top in range(0, len(left), _BLOCK):
         for start in range(top if alone else 0, len(right), _BLOCK):
             rows, columns = slice(top, top + _BLOCK), slice(start, start + _BLOCK)
@@ -107,7 +108,8 @@ def nearest_pairs(
             found = np.stack([distances[i, j], top + i, start + j], axis=1).astype(np.int32)
             bound = kept.add(found, bound)
             if groups is not None:
-                apart.add(found[groups[found[:, 1]] != groups[found[:, 2]]], within)
+                other = groups[found[:, 1]] != groups[found[:, 2]]
+                apart_bound = apart.add(found[other], apart_bound)
     return kept.pairs()._replace(apart=None if groups is None else apart.pairs())
 
 

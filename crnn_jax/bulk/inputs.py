@@ -241,10 +241,11 @@ def _find(path: str) -> Iterator[str]:
         yield from matches
     elif os.path.isdir(path):
         found = sorted(p for p in pathlib.Path(path).rglob("*") if os.path.isfile(p))
-        tars = sum(p.suffix.lower() == TAR for p in found)
-        inside = f"{tars} tars in it are left out: name them, as in '{path}/**/*{TAR}'"
         # macOS leaves ._NAME.png beside NAME.png
-        found = [p for p in found if p.suffix.lower() in SUFFIXES and not p.name.startswith(".")]
+        found = [p for p in found if not p.name.startswith(".")]
+        tars = [p for p in found if p.suffix.lower() == TAR]
+        found = [p for p in found if p.suffix.lower() in SUFFIXES]
+        inside = f"tars in a folder are left out: name them, as {tars[0]}" if tars else ""
         if not found:
             hint = f"; {inside}" if tars else ""
             raise UserError(f"{path}: no images in this folder ({' '.join(SUFFIXES)}){hint}")
