@@ -10,7 +10,7 @@ from sweep_files import write_experiment
 
 from crnn_jax import dry_run, slots, sweep
 from crnn_jax.errors import UserError
-from crnn_jax.slurm import DONE, FAILED, RUNNING
+from crnn_jax.slurm import DONE, FAILED, RUNNING, WAITING
 from crnn_jax.sweeps import estimate, runs, view
 
 MANY = "for i in range(40): add(f'c{i}')"
@@ -101,6 +101,20 @@ def test_the_time_left_is_that_of_the_longest_run_at_least(tmp_path):
     assert told({a: DONE, b: DONE, c: RUNNING}).endswith("about 3:00 left")  # not 3:00 / 8
     assert told({a: DONE, b: RUNNING, c: RUNNING}).endswith("about 3:00 left")  # not 5:00 / 2
     assert shown(found, 1).summary({a: DONE, b: RUNNING, c: RUNNING}).endswith("about 5:00 left")
+
+
+def test_the_time_left_is_that_of_the_cells_that_are_left(tmp_path):
+    found = load(tmp_path, 'add("quick"); add("slow"); add.seeds(2)')
+    for run, each in zip(found.runs[:2], (10, 100), strict=True):
+        run.folder.mkdir(parents=True)
+        (run.folder / "config.json").write_text('{"batch_size": 4}')
+        (run.folder / "metrics.jsonl").write_text(f'{{"step": 4, "seconds": {4 * each}}}\n')
+    quick, slow, again, slow_again = (run.name for run in found.runs)
+    told = shown(found, 1).summary
+    assert told({quick: DONE, slow: DONE, again: DONE, slow_again: WAITING}).endswith("6:40 left")
+    assert told({quick: DONE, slow: DONE, again: WAITING, slow_again: DONE}).endswith("0:40 left")
+    (found.runs[1].folder / "metrics.jsonl").unlink()  # nothing is known of the slow ones
+    assert told({quick: DONE, slow: RUNNING, again: DONE, slow_again: DONE}).endswith("0:40 left")
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import logging
 import sys
 import time
@@ -18,6 +19,7 @@ _EVERY = 60.0  # seconds between lines
 _REDRAW = 2.0  # seconds between tables in which no run has another state
 _MOST_ROWS = 30  # of a table of all runs
 _AROUND = 8  # lines of the screen around the rows
+_ALL = ""  # cells together; every cell has a name
 
 
 class View:
@@ -86,22 +88,30 @@ class View:
         return self.summary(states) + (f"; {note}" if note else "")
 
     def _left(self, states: Mapping[str, str]) -> float | None:
-        """Returns the seconds that are left, from what the steps so far have taken.
+        """Returns the seconds that are left, from what the steps of a cell so far have taken.
 
-        None before any, and where a run that is left is given in passes over data.
+        A cell without steps is taken to be as fast as the others together. None before any steps,
+        and where a run that is left is given in passes over data.
         """
-        steps, seconds, rests = 0, 0.0, []
+        steps: dict[str, int] = collections.defaultdict(int)
+        seconds: dict[str, float] = collections.defaultdict(float)
+        rests: list[tuple[str, int]] = []
         for run in self._sweep.runs:
             state, progress = states[run.name], self._progress(run, states[run.name])
-            steps, seconds = steps + progress.step, seconds + progress.seconds
+            for cell in (run.cell.name, _ALL):
+                steps[cell] += progress.step
+                seconds[cell] += progress.seconds
             if state in (WAITING, RUNNING):
                 total = self._totals[run.cell.name]
                 if total is None:
                     return None
-                rests.append(max(0, total - progress.step))
-        if not steps:
+                rests.append((run.cell.name, max(0, total - progress.step)))
+        if not steps[_ALL]:
             return None
-        return together([rest * seconds / steps for rest in rests], self._jobs)
+        of = {cell: cell if steps[cell] else _ALL for cell, _ in rests}
+        return together(
+            [rest * seconds[of[cell]] / steps[of[cell]] for cell, rest in rests], self._jobs
+        )
 
     def _progress(self, run: Run, state: str) -> Progress:
         if state != DONE:
