@@ -1,7 +1,7 @@
 """A small recogniser of Latin letters, digits and signs, with space: to go on from on a laptop.
 
     python -m crnn_jax.main --config=tiny_latin --workdir=runs/tiny_latin
-    bash benchmarks/gpu_models.sh OUT tiny_latin  # three minutes on one GPU
+    bash benchmarks/gpu_models.sh OUT tiny_latin  # three minutes on one GPU, expected
 
 On rendered text alone. `images=N` is its length; on CPUs it can be trained in pieces, the same
 command goes on. `tiny-latin` is `images=1280000,atlas=build/fonts_latin.npz` (docs/models.md).
