@@ -3,7 +3,8 @@
 python -m crnn_jax.sweep --config=ablations/fonts --workdir=runs/fonts
 
 12 runs in 21 minutes on two cores, busy with other work, too. 584 faces read 1.9 points
-[-0.3, 4.0] more photographs than 16; scenes alone are too hard to begin with (experiments/README.md).
+[-0.3, 4.0] more photographs than 16; scenes alone are too hard to begin with
+(experiments/README.md).
 """
 
 from ml_collections import ConfigDict
