@@ -266,7 +266,7 @@ def check_own_words(args: argparse.Namespace, sources: Sequence[Source]) -> None
         return
     for source in sources:
         for row in range(len(source)):
-            if not source.lexicon(row):
+            if not any(map(str.strip, source.lexicon(row))):
                 raise UserError(
                     f"--decoder=lexicon: {source.where(row)} of {source.name} has no words of its "
                     "own: give --lexicon=FILE, a word per line"

@@ -472,6 +472,11 @@ def turn(text: str) -> str:
     return "".join(turned + marks).translate(back)
 
 
+def listed_words(text: str) -> list[str]:
+    """Returns the words of a list, one per line; counts behind a TAB are no part of them."""
+    return [re.sub(r"\t[0-9.]+\s*$", "", line) for line in text.splitlines()]
+
+
 def spellings(word: str, charset: Any) -> list[tuple[int, ...]]:
     """Returns the class ids of a word as it is, in small letters, in capitals, and capitalised.
 
@@ -1078,7 +1083,7 @@ def _open(args: argparse.Namespace) -> tuple[list[pathlib.Path], Reader, Lexicon
     lexicon = None
     if args.lexicon is not None:
         try:
-            words = pathlib.Path(args.lexicon).read_text(encoding="utf-8-sig").splitlines()
+            words = listed_words(pathlib.Path(args.lexicon).read_text(encoding="utf-8-sig"))
         except (OSError, UnicodeDecodeError) as error:
             why = error.strerror if isinstance(error, OSError) else "no text in UTF-8"
             raise ReadError(

@@ -41,7 +41,9 @@ def test_aspect_ratio(ratio: float | None, group: str) -> None:
     ("label", "group"),
     [("Haus", "letters"), ("été", "letters"), ("two words", "letters"), ("2015", "digits"),
      ("1 000", "digits"), ("A4", "letters and digits"), ("it's", "other characters"),
-     ("4.5", "other characters"), ("!", "other characters")],
+     ("4.5", "other characters"), ("!", "other characters"), ("一起", "letters"),
+     ("三星4", "letters and digits"), ("नमस्ते", "letters"), ("สวัสดี", "letters"),
+     ("cafe\u0301", "letters"), ("m²", "letters and digits")],
 )  # fmt: skip
 def test_characters(label: str, group: str) -> None:
     assert character_group(label) == group

@@ -246,3 +246,13 @@ def test_evaluate_chooses_from_words(run_command, mistake, smoke_run, tmp_path):
 )
 def test_mistakes(mistake, smoke_run, argv, message):
     assert message in mistake(predict.main, f"--model={smoke_run}", *argv, "x.png")
+
+
+def test_a_list_may_have_counts_and_words_that_no_image_holds(tmp_path, caplog):
+    """One such line would make the table of all words as wide."""
+    path = tmp_path / "words.txt"
+    path.write_text(f"the\t100\nto\t5.5\nA\tB\n{'x' * 5000}\n", encoding="utf-8")
+    lexicon = Lexicon.load(path, build_charset("alnum36"))
+    assert set(lexicon.words) == {"the", "to", "a\tb"}
+    assert lexicon._ids.shape[1] < 10
+    assert "1 word(s) of over 1000 characters are left out" in caplog.text

@@ -327,3 +327,7 @@ def test_command_on_few_texts(tmp_path, run_command):
 def test_mistakes(tmp_path, mistake, argv, says):
     (tmp_path / "a.txt").write_text("text\n", encoding="utf-8")
     assert says in mistake(lm.main, f"--text={tmp_path}/a.txt", *argv)
+
+
+def test_texts_without_a_character_of_the_charset_are_none():
+    assert lm.spelled({"ab": 1, ", ;": 400, "": 3, "b,": 2}, ABC) == {"ab": 1, "b,": 2}

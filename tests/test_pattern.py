@@ -200,6 +200,7 @@ def test_a_name_wins_over_the_text():
     ("pattern", "charset", "says"),
     [
         ("[a-", "alnum36", "is no regular expression: unterminated character set"),
+        ("[[:alpha:]]+", "alnum36", r"\[:alpha:\] is of another syntax: write A-Za-z"),
         (r"(a)\1", "alnum36", r"position 3: \\1 cannot be used here"),
         ("(?=a)b", "alnum36", "look-around"),
         ("a|^b", "alnum36", r"\^ and \$ inside"),

@@ -93,14 +93,16 @@ def _refuse_packed(path: str | pathlib.Path) -> None:
 def spelled(counts: Mapping[str, int | float], charset: Charset) -> dict[str, int | float]:
     """Returns texts in a charset's normal form, with the counts of all that become the same.
 
-    Where the charset has no blank, the words of a text become texts.
+    Where the charset has no blank, the words of a text become texts. Those that have none of its
+    characters, as a comma by itself, are left out: the model would have to expect nothing at all.
     """
     split = " " not in charset.classes
     found: dict[str, int | float] = {}
     for text, count in counts.items():
         text = charset.normalise(text)
         for part in text.split() if split else (text,):
-            found[part] = found.get(part, 0) + count
+            if charset.encode_known(part):
+                found[part] = found.get(part, 0) + count
     return found
 
 

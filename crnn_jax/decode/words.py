@@ -8,9 +8,10 @@ from collections.abc import Iterable
 
 from crnn_jax.charset import Charset
 from crnn_jax.errors import UserError
-from crnn_jax.runtime import spellings
+from crnn_jax.runtime import listed_words, spellings
 
 _LOG = logging.getLogger("crnn_jax")
+_LONGEST = 1_000  # characters of a word: more than frames of any image, and a row of a table each
 
 
 def encoded_words(
@@ -32,9 +33,12 @@ def encoded_words(
     """
     found: dict[tuple[int, ...], str] = {}
     others: list[tuple[tuple[int, ...], str]] = []  # spellings of words
-    lost = 0
+    lost = long = 0
     for word in words:
         text = charset.normalise(word.strip())
+        if len(text) > _LONGEST:
+            long += 1
+            continue
         ids = spellings(text, charset)
         lost += bool(text) and not ids
         if ids:
@@ -48,6 +52,8 @@ def encoded_words(
             + (f" ({lost} have none of its characters)" if lost else "")
             + ": give a text file with a word per line"
         )
+    if long:
+        _LOG.warning("%s: %d word(s) of over %d characters are left out", name, long, _LONGEST)
     if lost:
         _LOG.warning(
             "%s: %d word(s) have none of the model's characters and are left out", name, lost
@@ -56,13 +62,13 @@ def encoded_words(
 
 
 def load_words(path: str | pathlib.Path) -> list[str]:
-    """Reads a UTF-8 text file with a word per line.
+    """Reads a UTF-8 text file with a word per line, perhaps TAB and its count.
 
     Raises:
       UserError: it cannot be read.
     """
     try:
-        return pathlib.Path(path).read_text(encoding="utf-8-sig").splitlines()
+        return listed_words(pathlib.Path(path).read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise UserError(f"lexicon {path} cannot be read ({error.strerror})") from None
     except UnicodeDecodeError as error:

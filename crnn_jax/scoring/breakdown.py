@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import itertools
+import unicodedata
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -64,10 +65,16 @@ def ratio_group(ratio: float | None) -> str:
 
 def character_group(label: str) -> str:
     """Returns "letters", "digits", "letters and digits" or "other characters" (any of them)."""
-    text = "".join(label.split())
+    # Marks and joiners belong to their letters.
+    text = "".join(
+        char
+        for char in unicodedata.normalize("NFC", label)
+        if unicodedata.category(char) not in ("Mn", "Mc", "Me", "Cf") and not char.isspace()
+    )
     if not text.isalnum():
         return "other characters"
-    letters, digits = any(map(str.isalpha, text)), any(map(str.isnumeric, text))
+    letters = any(map(str.isalpha, text))
+    digits = any(char.isnumeric() and not char.isalpha() for char in text)  # not ideographs
     return "letters and digits" if letters and digits else "letters" if letters else "digits"
 
 
