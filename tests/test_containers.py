@@ -6,13 +6,15 @@ import io
 import multiprocessing
 import pickle
 import re
+import shutil
 import tarfile
+import threading
 from concurrent import futures
 
 import pytest
 from source_files import keys, labels, png, refused, write_lmdb
 
-from crnn_jax.data import parquet_source
+from crnn_jax.data import lmdb_files, parquet_source
 from crnn_jax.data.sources import Source, open_source
 from crnn_jax.errors import DataError, ImageError, UserError
 
@@ -54,6 +56,50 @@ def test_lmdb_below_a_folder_are_one_set(tmp_path):
     assert (source.name, labels(source)) == ("train", list(WORDS))
     assert keys(f"lmdb:{tmp_path}/train")[0] == "MJ/a/image-000000001"
     assert len(open_source(f"lmdb:{tmp_path}/train/S*")) == 2
+
+
+def read_by_threads(pickled: bytes) -> list[bytes]:
+    """Reads the first row by four threads at once, in a process that has nothing open."""
+    source, together = pickle.loads(pickled), threading.Barrier(4)
+    with futures.ThreadPoolExecutor(4) as pool:
+        return list(pool.map(lambda _: (together.wait(), source.image_bytes(0))[1], range(4)))
+
+
+def test_lmdb_is_opened_once_by_threads_and_anew_by_children(tmp_path):
+    source = open_source(f"lmdb:{write_lmdb(tmp_path / 'd', WORDS)}")
+    for method in ("spawn", "fork"):
+        with multiprocessing.get_context(method).Pool(1) as pool:
+            found = pool.apply(read_by_threads, (pickle.dumps(source),))
+        assert found == [png(20)] * 4
+    assert source.image_bytes(0) == png(20)
+
+
+def test_more_lmdb_than_are_kept_open_are_read_by_threads(tmp_path, monkeypatch):
+    monkeypatch.setattr(lmdb_files, "_KEPT", 2)
+    for i in range(6):
+        write_lmdb(tmp_path / f"{i}", WORDS[:1])
+    source = open_source(f"lmdb:{tmp_path}")
+    with futures.ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(source.image_bytes, list(range(6)) * 30))
+    assert found == [png(20)] * 180
+
+
+def test_lmdb_made_anew_is_opened_anew(tmp_path):
+    folder = write_lmdb(tmp_path / "d", WORDS[:1])
+    assert len(open_source(f"lmdb:{folder}")) == 1
+    shutil.rmtree(folder)
+    write_lmdb(folder, WORDS)
+    check_words(open_source(f"lmdb:{folder}"))
+
+
+def test_lmdb_that_the_caller_has_open_is_told(tmp_path, monkeypatch):
+    import lmdb
+
+    monkeypatch.setattr(lmdb_files, "_PATIENCE", 0.05)
+    folder = write_lmdb(tmp_path / "d", WORDS)
+    with lmdb.open(str(folder), readonly=True, lock=False):
+        assert "is open in this process, by lmdb.open: close it" in refused(f"lmdb:{folder}")
+    check_words(open_source(f"lmdb:{folder}"))
 
 
 def test_lmdb_is_read_while_it_is_written_to(tmp_path):
@@ -305,3 +351,34 @@ def test_real_receipts(real_data):
         "TAN WOON YANN",
     )
     assert all(source.image_size(i)[1] <= 40 for i in range(0, len(source), 500))
+
+
+def test_of_members_of_one_name_the_last_one_counts(tmp_path, cache):
+    path = write_tar(tmp_path / "mj.tar")
+    name = next(name for name, data in mjsynth_files().items() if data == png(20))
+    with tarfile.open(path, "a") as tar:
+        member = tarfile.TarInfo(f"./{BASE}/{name}")
+        member.size = len(png(25))
+        tar.addfile(member, io.BytesIO(png(25)))
+    source = open_source(f"mjsynth:{path}")
+    assert source.image_bytes(0) == png(25)
+    path.unlink()
+    with pytest.raises(ImageError, match="cannot be read"):
+        source.image_bytes(0)
+
+
+def test_an_empty_index_is_made_again(tmp_path, cache):
+    path = write_tar(tmp_path / "mj.tar")
+    open_source(f"mjsynth:{path}")
+    (index,) = cache.glob("*.npz")
+    index.write_bytes(b"")
+    check_words(open_source(f"mjsynth:{path}"))
+
+
+def test_parquet_without_rows_is_told(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    schema = pa.schema([("image", pa.binary()), ("text", pa.string())])
+    pq.write_table(schema.empty_table(), tmp_path / "empty.parquet")
+    assert "has no rows" in refused(f"parquet:{tmp_path}/empty.parquet")

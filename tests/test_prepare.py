@@ -162,6 +162,19 @@ def test_other_data_are_refused_unless_asked_for(words, tmp_path):
     assert labels(open_source(only.spec)) == WORDS[:3]
 
 
+def test_a_set_is_not_overwritten_by_itself(words, tmp_path, monkeypatch):
+    """Its rows would be removed before they are read."""
+    done = prepare(words, "mine", data_dir=tmp_path)
+    monkeypatch.setattr("tensorflow_datasets.core.constants.DATA_DIR", str(tmp_path))
+    for spec, folder in ((done.spec, tmp_path), (f"tfds:{tmp_path}/mine/train[:50%]", tmp_path),
+                         ("tfds:mine/train", None)):  # fmt: skip
+        with pytest.raises(UserError, match=r"'train', which tfds:.* reads: give another --name"):
+            prepare(spec, "mine", data_dir=folder, shards=2, overwrite=True)
+    assert labels(open_source(done.spec)) == WORDS
+    again = prepare(done.spec, "mine", "test", data_dir=tmp_path, overwrite=True)
+    assert labels(open_source(again.spec)) == WORDS
+
+
 def test_overwriting_makes_it_anew(words, tmp_path):
     broken = tmp_path / "words" / "0_1.png"
     data = broken.read_bytes()

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crnn_jax.data.files_of_rows import digest
+from crnn_jax.data.files_of_rows import digest, is_utf8
 from crnn_jax.data.folders import SUFFIXES, TEXT_SUFFIX
 from crnn_jax.data.listed import FORMS
-from crnn_jax.data.lmdb_source import LMDB_FILE
+from crnn_jax.data.lmdb_files import LMDB_FILE
 from crnn_jax.data.spec import Spec, tfds_splits
 from crnn_jax.errors import DataError
 
@@ -49,6 +49,10 @@ def open_all(spec: Spec, open_one: Callable[[Spec], Source]) -> Source:
             f"{spec.kind}:{spec.location} matches no {what}: looked below {os.path.abspath(base)}"
         )
     prefixes = [os.path.relpath(path, base).replace(os.sep, "/") for path in paths]
+    if odd := [prefix for prefix in prefixes if not is_utf8(prefix)]:
+        raise DataError(
+            f"{spec.kind}:{spec.location}: the name {os.fsencode(odd[0])!r} is not UTF-8: rename it"
+        )
     return _ChainSource(sources, prefixes, os.path.basename(os.path.abspath(base)))
 
 

@@ -6,7 +6,6 @@ Keys, counted from 1: `num-samples`, `image-%09d`, `label-%09d` and, where words
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from crnn_jax.data import files_of_rows, images
+from crnn_jax.data import files_of_rows, images, lmdb_files
+from crnn_jax.data.lmdb_files import LMDB_FILE
 from crnn_jax.data.spec import Spec
 from crnn_jax.errors import DataError, ImageError
 
 if TYPE_CHECKING:
     import lmdb
 
-LMDB_FILE = "data.mdb"
 _COUNT = b"num-samples"
 
 
@@ -44,6 +43,7 @@ class _LmdbSource:
         self.name = folder.name or str(folder)
         self._folder = folder
         self._real = os.path.realpath(folder)  # asked for once: reading a row is quicker than this
+        lmdb_files.environment(self._real, fresh=True)
         self._count = self._read_count()
 
     def _read_count(self) -> int:
@@ -70,8 +70,7 @@ class _LmdbSource:
 
     @property
     def _environment(self) -> lmdb.Environment:
-        # A process may open a file once, and a child must not use what its parent has opened.
-        return _open_environment(self._real, os.getpid())
+        return lmdb_files.environment(self._real)
 
     def _get(self, key: bytes) -> bytes | None:
         import lmdb
@@ -134,27 +133,3 @@ class _LmdbSource:
         with self._environment.begin(buffers=True) as reader:
             value: Any = reader.get(self.key(i).encode())
             return -1 if value is None else len(value)
-
-
-@functools.lru_cache(maxsize=256)
-def _open_environment(folder: str, process: int) -> lmdb.Environment:
-    """Opens an environment for reading; of a file that is cut short no page may be touched."""
-    import lmdb
-
-    del process  # it belongs to the cache's key alone
-    try:
-        environment = lmdb.open(
-            folder, readonly=True, lock=False, readahead=False, create=False, max_spare_txns=16
-        )
-        info, page = environment.info(), environment.stat()["psize"]
-    except lmdb.Error as error:
-        raise DataError(
-            f"{folder} cannot be opened as LMDB ({error}): copy {LMDB_FILE} again"
-        ) from None
-    size, needed = os.path.getsize(os.path.join(folder, LMDB_FILE)), (info["last_pgno"] + 1) * page
-    if size < needed:
-        environment.close()
-        raise DataError(
-            f"{folder}/{LMDB_FILE} is cut short, {size:,} of {needed:,} bytes: copy it again"
-        )
-    return environment

@@ -98,6 +98,8 @@ def prepare(
     source, lexica = open_data(data)
     told = {"rows": len(source), "fingerprint": source.fingerprint(), "lexicon": lexica}
     folder = set_folder(_data_dir(data_dir), name)
+    if overwrite:
+        _check_apart(data, folder, name, split)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with files.locked(folder / ".lock", f"prepares {folder}"):
@@ -131,6 +133,24 @@ def _check_names(name: str, split: str) -> None:
         raise UserError(
             f"--name={name}: TFDS knows another set by that name; give a name of its own"
         )
+
+
+def _check_apart(data: str, folder: pathlib.Path, name: str, split: str) -> None:
+    """Raises a UserError where the rows to read are those that would be removed first."""
+    from crnn_jax.data import chain
+    from crnn_jax.data.spec import parse_mixture, tfds_splits
+
+    for _, spec in parse_mixture(data):
+        if spec.kind != "tfds":
+            continue
+        place, _, splits = spec.location.rpartition("/")
+        by_name = place == name and _data_dir(None) / name == folder.parent
+        by_path = chain.root(spec).startswith(f"tfds:{os.path.realpath(folder)}/")
+        if split in tfds_splits(splits) and (by_name or by_path):
+            raise UserError(
+                f"--overwrite would remove {folder}'s split {split!r}, which {spec} reads: give "
+                "another --name, and remove the old set when the new one is there"
+            )
 
 
 def _data_dir(data_dir: str | os.PathLike[str] | None) -> pathlib.Path:

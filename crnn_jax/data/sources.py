@@ -122,6 +122,8 @@ def open_source(spec: str | Spec) -> Source:
     spec = parse_spec(spec) if isinstance(spec, str) else spec
     source = chain.open_all(spec, SOURCES[spec.kind])
     part = range(len(source))
+    if not part:
+        raise DataError(f"{spec.kind}:{spec.location} has no rows: give one that has")
     if spec.rows is not None:
         start, stop = spec.rows
         if stop > len(source):

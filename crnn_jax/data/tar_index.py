@@ -79,11 +79,15 @@ class TarIndex:
     def read(self, name: str) -> bytes:
         """Returns a member's bytes; raises an ImageError when there is no such member."""
         wanted = np.uint64(_hash(name.encode("utf-8", "surrogateescape")))
-        row = int(np.searchsorted(self._hashes, wanted))
-        if row == len(self._hashes) or self._hashes[row] != wanted:
+        # Of members of one name the last one counts, as for tar itself.
+        row = int(np.searchsorted(self._hashes, wanted, side="right")) - 1
+        if row < 0 or self._hashes[row] != wanted:
             raise ImageError(f"{self._path} has no member {name}")
-        with open(self._path, "rb") as file:
-            return os.pread(file.fileno(), int(self._sizes[row]), int(self._offsets[row]))
+        try:
+            with open(self._path, "rb") as file:
+                return os.pread(file.fileno(), int(self._sizes[row]), int(self._offsets[row]))
+        except OSError as error:
+            raise ImageError(f"{self._path} cannot be read ({error.strerror})") from None
 
 
 def _hash(name: bytes) -> int:
@@ -96,5 +100,5 @@ def _load(path: Path) -> dict[str, np.ndarray] | None:
     try:
         with np.load(path, allow_pickle=False) as found:
             return {key: found[key] for key in ("hash", "offset", "size")}
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile):
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
         return None  # it is made again
