@@ -19,6 +19,7 @@ from crnn_jax.ctc.score import score_strings
 from crnn_jax.decode import lexicon as lexicon_lib
 from crnn_jax.decode import make_decoder
 from crnn_jax.decode.lexicon import Lexicon, LexiconDecoder
+from crnn_jax.decode.restricted import Restricted, allowed_classes
 from crnn_jax.decode.words import encoded_words
 from crnn_jax.errors import UserError
 from crnn_jax.recognizer import Recognizer
@@ -256,3 +257,41 @@ def test_a_list_may_have_counts_and_words_that_no_image_holds(tmp_path, caplog):
     assert set(lexicon.words) == {"the", "to", "a\tb"}
     assert lexicon._ids.shape[1] < 10
     assert "1 word(s) of over 1000 characters are left out" in caplog.text
+
+
+def test_allowed_characters_choose_the_words_before_their_scores_do(caplog):
+    """The nearest words of all would be of others, and none would be left."""
+    charset = build_charset("alnum36")
+    rng = np.random.default_rng(0)
+    letters = sorted({"".join(rng.choice(list("abcdefgh"), 4)) for _ in range(9000)})
+    lexicon = Lexicon([*letters, "123456", "98765"], charset)
+    assert len(lexicon) > lexicon_lib.SMALL
+    decoder = LexiconDecoder(lexicon)
+    allowed = allowed_classes(charset, allow="0123456789")
+    frames = lexicon_lib.frames_of(
+        jnp.asarray(rng.normal(size=(1, 20, charset.num_classes)), jnp.float32), jnp.array([20])
+    )
+    read = Restricted(decoder, allowed).read(frames, 0, charset, ())
+    assert {candidate.text for candidate in read} == {"123456", "98765"}
+    own = Restricted(LexiconDecoder(), allowed)
+    assert [c.text for c in own.read(frames, 0, charset, ("abc", "77"))] == ["77"]
+    assert own.read(frames, 0, charset, ("abc",)) == []
+    none = Restricted(decoder, allowed_classes(charset, allow="z"))
+    assert none.read(frames, 0, charset, ()) == []
+    assert "no word of the lexicon has allowed characters alone" in caplog.text
+
+
+def test_a_reading_unlike_all_words_is_compared_with_the_nearest(monkeypatch):
+    monkeypatch.setattr(lexicon_lib, "SMALL", 10)
+    monkeypatch.setattr(lexicon_lib, "_WIDENED", 100)
+    charset = build_charset("alnum36")
+    rng = np.random.default_rng(0)
+    words = sorted({"".join(rng.choice(list("abcdefgh"), n)) for n in rng.integers(6, 12, 3000)})
+    lexicon = Lexicon(words, charset)
+    ids = charset.encode_known("0123456a")
+    near = lexicon.near(ids)
+    assert len(near) == 100
+    texts = [lexicon.words[row] for row in near]
+    distances = sorted(Levenshtein.distance("0123456a", word) for word in words)
+    assert sorted(Levenshtein.distance("0123456a", text) for text in texts) == distances[:100]
+    assert list(near) == sorted(near)

@@ -42,8 +42,8 @@ class Parser:
         self._at = 0
         if named := re.search(r"\[:\^?[a-z]+:\]", pattern):  # which `re` takes for these letters
             raise UserError(
-                f"pattern {pattern!r}: {named[0]} is of another syntax: write A-Za-z for [:alpha:], "
-                "0-9 for [:digit:] and so on"
+                f"pattern {pattern!r}: {named[0]} is of another syntax: write A-Za-z for "
+                "[:alpha:], 0-9 for [:digit:] and so on"
             )
         try:
             with warnings.catch_warnings():

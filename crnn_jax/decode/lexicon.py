@@ -8,6 +8,7 @@ others are computed by the bit-parallel routine of rapidfuzz.
 
 from __future__ import annotations
 
+import copy
 import functools
 import logging
 import pathlib
@@ -17,7 +18,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int64
+from jaxtyping import Array, Bool, Float, Int64
 from rapidfuzz import process
 from rapidfuzz.distance import Levenshtein
 
@@ -35,6 +36,7 @@ DISTANCE = 3  # edits between the reading and the words that are scored
 SMALL = 2_000  # words that are all scored
 FEWEST = 64  # words of a large lexicon that are scored; as many twice, four times ...: few shapes
 Ids = Sequence[int] | np.ndarray  # class ids of a reading
+_WIDENED = 1_024  # of words further away than asked for, as many: there may be tens of thousands
 _BITS = 64  # of a mask
 _COLUMNS = 8  # and their letters a multiple of it
 _MOST = 4_096  # words in one call, for the memory
@@ -69,6 +71,20 @@ class LexiconDecoder:
 
     def __init__(self, lexicon: Lexicon | None = None, count: int = 5, distance: int = DISTANCE):
         self._lexicon, self._count, self._distance = lexicon, count, distance
+        self._allowed: np.ndarray | None = None
+
+    def within(self, allowed: Bool[np.ndarray, " K"]) -> LexiconDecoder:
+        """Returns a decoder of the words of allowed classes alone; of all where there is none."""
+        lexicon = self._lexicon and self._lexicon.within(allowed)
+        if self._lexicon and not lexicon:
+            _LOG.warning(
+                "no word of the lexicon has allowed characters alone, and none will be read: allow "
+                "more of them, or give other words"
+            )
+            return self
+        found = LexiconDecoder(lexicon, self._count, self._distance)
+        found._allowed = allowed
+        return found
 
     def read(
         self, found: Frames, row: int, charset: Charset, words: Sequence[str]
@@ -78,7 +94,11 @@ class LexiconDecoder:
         Raises:
           UserError: neither the decoder nor the image has words.
         """
-        lexicon = self._lexicon or _own_lexicon(tuple(words), charset)
+        lexicon = self._lexicon
+        if lexicon is None:
+            lexicon = _own_lexicon(tuple(words), charset)
+            if lexicon is not None and self._allowed is not None:
+                lexicon = lexicon.within(self._allowed)
         if lexicon is None:
             return []
         ids = np.asarray(found.ids[row, : found.lengths[row]])
@@ -133,6 +153,18 @@ class Lexicon:
     def __len__(self) -> int:
         return len(self.words)
 
+    def within(self, allowed: Bool[np.ndarray, " K"]) -> Lexicon | None:
+        """Returns the lexicon of the words that have allowed classes alone; None for no word."""
+        kept = np.flatnonzero(allowed[self._ids].all(axis=1))  # behind a word's end are blanks
+        if not len(kept):
+            return None
+        found = copy.copy(self)
+        found.words = [self.words[row] for row in kept]
+        found._small = len(set(found.words)) <= SMALL
+        for name in ("_lengths", "_ids", "_spelled", "_once", "_twice"):
+            setattr(found, name, getattr(self, name)[kept])
+        return found
+
     @classmethod
     def load(cls, path: str | pathlib.Path, charset: Charset) -> Lexicon:
         """Reads a UTF-8 text file with a word per line.
@@ -145,7 +177,8 @@ class Lexicon:
     def near(self, ids: Ids, distance: int = DISTANCE) -> Int64[np.ndarray, " found"]:
         """Returns the words within an edit distance of a reading.
 
-        Where they are fewer than `FEWEST` it is widened until they are as many.
+        Where they are fewer than `FEWEST` it is widened until they are as many, and of those at
+        most the nearest `_WIDENED` are taken.
 
         Args:
           ids: of the reading.
@@ -153,6 +186,7 @@ class Lexicon:
         """
         if self._small:
             return np.arange(len(self))
+        asked = distance
         once, twice = _letters(ids)
         while True:
             low, high = np.searchsorted(
@@ -163,9 +197,12 @@ class Lexicon:
             lacking = np.bitwise_count(once & ~theirs) + np.bitwise_count(twice & ~theirs_twice)
             more = np.bitwise_count(theirs & ~once) + np.bitwise_count(theirs_twice & ~twice)
             rows = low + np.flatnonzero((lacking <= distance) & (more <= distance))
-            near = rows[self._distances(ids, rows, distance) <= distance]
+            distances = self._distances(ids, rows, distance)
+            near = rows[distances <= distance]
             if len(near) >= FEWEST or distance >= max(len(ids), self._lengths[-1]):
-                return near
+                if distance == asked or len(near) <= _WIDENED:
+                    return near
+                return np.sort(rows[np.argsort(distances, kind="stable")[:_WIDENED]])
             distance += 1
 
     def _distances(self, ids: Ids, rows: np.ndarray, most: int) -> np.ndarray:

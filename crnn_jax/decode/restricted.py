@@ -14,6 +14,7 @@ from jaxtyping import Bool
 from crnn_jax import types
 from crnn_jax.charset import Charset
 from crnn_jax.decode.candidates import Candidate
+from crnn_jax.decode.lexicon import LexiconDecoder
 from crnn_jax.errors import UserError
 
 _NEVER = -1e9  # logit of a class that may not be read; finite, so that differences are, too
@@ -60,6 +61,8 @@ class Restricted:
     """
 
     def __init__(self, decoder: Any, allowed: Bool[np.ndarray, " K"]):
+        if isinstance(decoder, LexiconDecoder):  # which would look among words that none can be
+            decoder = decoder.within(allowed)
         self._decoder, self._allowed = decoder, allowed
         self.on_device = _masked(decoder.on_device)
         self.tables = jnp.asarray(allowed), decoder.tables
@@ -67,7 +70,7 @@ class Restricted:
     def read(self, found: Any, row: int, charset: Charset, words: Sequence[str]) -> list[Candidate]:
         """Returns the other decoder's readings, whose probabilities are not known here.
 
-        A lexicon has words with other characters, too, and scores them low: they are left out.
+        A beam under a lexicon may end in other characters, too, which score low: they are left out.
         """
         readings = self._decoder.read(found, row, charset, words)
         return [
