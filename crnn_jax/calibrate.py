@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from crnn_jax import cli, files
-from crnn_jax.errors import UserError
+from crnn_jax.errors import DataError, UserError
 
 if TYPE_CHECKING:
     from crnn_jax.data.sources import Source
@@ -56,6 +56,8 @@ def main(argv: Sequence[str]) -> int:
             leaks.refuse_test_set(name, len(source), "--data", "confidences", "add --fit_on_test")
     for spec in check:
         _open(spec)  # a mistake in it must not cost the reading of the others
+    for spec in [] if check else data:
+        _open_halves(spec)
     model = Recognizer.load(args.model)
     report = calibrate(
         model if args.squeeze else model.in_windows(),
@@ -146,6 +148,18 @@ def halves(spec: Spec) -> tuple[Spec, Spec]:
     )
 
 
+def _open_halves(spec: Spec) -> None:
+    """Raises a UserError where a half of a set has no rows, as where all are of one group."""
+    try:
+        for half in halves(spec):
+            _open(half)
+    except DataError:
+        raise UserError(
+            f"--data={spec}: its groups are too few for two halves, of which each is checked with "
+            "what the other gives: give another group=, or --check=SPEC"
+        ) from None
+
+
 def _open(spec: Spec) -> Source:
     from crnn_jax.data.sources import open_source
 
@@ -216,7 +230,11 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--out", "writes the report", metavar="FILE.json")
     add("--plot", "draws reliability and risk-coverage", metavar="FILE.png")
     args = parser.parse_args(argv)
-    for path in (args.out, args.plot):
+
+    from crnn_jax.calibration_file import CALIBRATION_FILE
+
+    written = pathlib.Path(args.model, CALIBRATION_FILE)
+    for path in (args.out, args.plot, str(written) if written.parent.is_dir() else None):
         cli.check_output(path)
     if args.plot and pathlib.Path(args.plot).suffix.lower() != ".png":
         raise UserError(f"--plot={args.plot}: the picture is a PNG; name it FILE.png")

@@ -175,6 +175,7 @@ def test_mistakes_end_in_one_line(run, words, mistake, tmp_path) -> None:
         ((f"--model={run}", data, "--out=/nowhere/x.json"), "its folder does not exist"),
         ((f"--model={run}", data, "--protocol=35"), "unknown protocol '35'"),
         ((f"--model={run}", data, "--check=tsv:nowhere"), "nowhere"),
+        ((f"--model={run}", f"{data}::group=^"), "its groups are too few for two halves"),
         ((f"--model={run}",), "--data"),
     ):
         assert expected in mistake(calibrate.main, *arguments)

@@ -382,3 +382,33 @@ def test_parquet_without_rows_is_told(tmp_path):
     schema = pa.schema([("image", pa.binary()), ("text", pa.string())])
     pq.write_table(schema.empty_table(), tmp_path / "empty.parquet")
     assert "has no rows" in refused(f"parquet:{tmp_path}/empty.parquet")
+
+
+@pytest.mark.parametrize("kind", ["dictionary", "string_view", "large_string"])
+def test_parquet_of_other_kinds_of_text(tmp_path, kind):
+    pa = pytest.importorskip("pyarrow")
+    kinds = {
+        "dictionary": pa.dictionary(pa.int32(), pa.string()), "string_view": pa.string_view(),
+        "large_string": pa.large_string(),
+    }  # fmt: skip
+    images = pa.array([png(20 + i) for i in range(3)], pa.binary())
+    path = write_parquet(
+        tmp_path / "a.parquet", {"image": images, "text": pa.array(WORDS, kinds[kind])}
+    )
+    check_words(open_source(f"parquet:{path}"))
+
+
+def test_parquet_with_paths_that_are_numbers(tmp_path):
+    images = [{"bytes": png(20 + i), "path": i} for i in range(3)]
+    path = write_parquet(tmp_path / "a.parquet", {"image": images, "text": list(WORDS)})
+    assert len(open_source(f"parquet:{path}::split=0:100")) == 3
+    assert keys(f"parquet:{path}") == ["1", "2", "3"]
+
+
+def test_parquet_with_two_columns_of_a_name(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    columns = [pa.array([png()]), pa.array(["a"]), pa.array(["b"])]
+    pq.write_table(pa.table(columns, names=["image", "text", "text"]), tmp_path / "a.parquet")
+    assert "has several columns 'text'" in refused(f"parquet:{tmp_path}/a.parquet")

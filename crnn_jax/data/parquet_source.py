@@ -54,7 +54,10 @@ class _ParquetSource:
         self.name = path.parent.name or str(path.parent)
         self._path = path
         self._size, self._written = path.stat().st_size, path.stat().st_mtime_ns
-        self._columns = find_columns(list(self._file.schema_arrow.names), image, text, str(path))
+        names = list(self._file.schema_arrow.names)
+        self._columns = find_columns(names, image, text, str(path))
+        if twice := [name for name in self._columns if names.count(name) > 1]:
+            raise DataError(f"{path} has several columns {twice[0]!r}: leave one of them")
         self._check_types()
         len(self._labels)
 
@@ -74,14 +77,20 @@ class _ParquetSource:
 
         schema, (image, text) = self._file.schema_arrow, self._columns
         kind = schema.field(text).type
-        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+        if pa.types.is_dictionary(kind):  # as of texts that occur many times
+            kind = kind.value_type
+        if not any(
+            is_kind(kind)
+            for is_kind in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+        ):
             raise DataError(
                 f"{self._path}: column {text!r} holds {kind}, not texts: give text=COLUMN"
             )
         kind = schema.field(image).type
         names = [field.name for field in kind] if pa.types.is_struct(kind) else []
-        if "bytes" not in names and not (
-            pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+        if "bytes" not in names and not any(
+            is_kind(kind)
+            for is_kind in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view)
         ):
             raise DataError(
                 f"{self._path}: column {image!r} holds {kind}, not encoded images: give "
@@ -107,7 +116,7 @@ class _ParquetSource:
             return None
         column = self._file.read(columns=[f"{self._columns[0]}.path"]).column(0)
         paths = [(value or {}).get("path") or "" for value in column.to_pylist()]  # None: no image
-        return paths if all(paths) else None
+        return paths if all(isinstance(path, str) and path for path in paths) else None
 
     @functools.cached_property
     def _starts(self) -> np.ndarray:
