@@ -16,13 +16,37 @@ from __future__ import annotations
 import argparse
 import json
 import pathlib
-
-import training_runs
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
 
 from crnn_jax import recipes
 from crnn_jax.data.sources import open_source
 
 _LABELS = ("--config.charset=alnum36", "--config.unknown=drop")
+
+
+def train(workdir: pathlib.Path, experiment: str, *arguments: str) -> None:
+    """Trains a run, or goes on with it; a finished one is left as it is."""
+    command = [sys.executable, "-m", "crnn_jax.main", f"--config={experiment}"]
+    subprocess.run([*command, f"--workdir={workdir}", *arguments], check=True)
+
+
+def evaluate(model: pathlib.Path | str, sets: Sequence[str], out: pathlib.Path) -> dict[str, float]:
+    """Returns a model's word accuracy on every SPEC, and leaves the results in a file."""
+    command = [sys.executable, "-m", "crnn_jax.evaluate", f"--model={model}", f"--out={out}"]
+    data = [f"--data={spec}" for spec in sets]
+    subprocess.run([*command, *data, "--protocol=36"], check=True, stdout=subprocess.DEVNULL)
+    return {s["name"]: s["word_accuracy"] for s in json.loads(out.read_text())["sets"]}
+
+
+def table(results: Mapping[str, Mapping[str, float]]) -> str:
+    """Returns results as a Markdown table, a run to a line."""
+    columns = list(next(iter(results.values())))
+    lines = [f"| | {' | '.join(columns)} |", f"|-|{'-|' * len(columns)}"]
+    for name, row in results.items():
+        lines.append(f"| {name} | {' | '.join(format(row[c], '.3f') for c in columns)} |")
+    return "\n" + "\n".join(lines)
 
 
 def minutes(workdir: pathlib.Path) -> float:
@@ -43,7 +67,7 @@ def main() -> None:
     held_out = f"{args.words}::split=90:100,group={args.group},name=held_out"
     sets = [f"{args.validation}::name=validation", held_out]
     args.out.mkdir(parents=True, exist_ok=True)
-    before = training_runs.evaluate(args.model, sets, args.out / "before.json")
+    before = evaluate(args.model, sets, args.out / "before.json")
     results = {"the model as it is": before | {"minutes": 0.0}}
     for size in map(int, args.sizes.split(",")):
         words = f"{args.words}::split=0:90,group={args.group},limit={size}"
@@ -57,16 +81,17 @@ def main() -> None:
             "from scratch, the same mixture": ("quickstart", mixture, [budget]),
             "from scratch, the words alone": ("quickstart", words, [budget]),
         }
-        for way, (experiment, train, more) in ways.items():
+        for way, (experiment, given, more) in ways.items():
             workdir = args.out / f"{size}_{way.replace(' ', '_').replace(',', '')}"
-            training_runs.train(
-                workdir, experiment, f"--config.data.train={train}", *common,
+            train(
+                workdir, experiment, f"--config.data.train={given}", *common,
                 "--config.eval_every_percent=5", *more,
             )  # fmt: skip
-            scores = training_runs.evaluate(workdir, sets) | {"minutes": minutes(workdir)}
+            scores = evaluate(workdir, sets, workdir / "results.json")
+            scores |= {"minutes": minutes(workdir)}
             results[f"{rows:,} words, {way}"] = scores
             print(f"{rows} words, {way}: {scores}", flush=True)
-    print(training_runs.table("", results))
+    print(table(results))
     print(json.dumps(results))
 
 
