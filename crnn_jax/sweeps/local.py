@@ -56,8 +56,10 @@ def launch(sweep: Sweep, jobs: int, show: Callable[[State], None]) -> State:
     """
     gpus, cores = slots.available_gpus(), slots.available_cores()
     runs = sweep.runs
-    done = [run for run in runs if run.is_done]
-    state = State(done, [], [], [run for run in runs if run not in done])
+    done = {run for run in runs if run.is_done}
+    state = State(
+        [run for run in runs if run in done], [], [], [run for run in runs if run not in done]
+    )
     # A sweep of fewer runs than cores gives them more each. Not by what is left of it: a run that
     # goes on has the cores that it began with, or it would add up in another order.
     count = min(jobs or slots.default_jobs(gpus, cores), len(runs))
