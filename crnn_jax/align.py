@@ -126,9 +126,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         raise UserError("--text is the text of the images: give it with them, and not with --data")
     if args.picture and len(args.paths) != 1:
         raise UserError("--picture draws one image: give one")
-    cli.check_output(args.picture)
-    if args.picture and pathlib.Path(args.picture).suffix.lower() != ".png":
-        raise UserError(f"--picture={args.picture}: the picture is a PNG; name it FILE.png")
+    cli.check_output(args.picture, "--picture", (".png",))
     return args
 
 

@@ -234,10 +234,9 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     from crnn_jax.calibration_file import CALIBRATION_FILE
 
     written = pathlib.Path(args.model, CALIBRATION_FILE)
-    for path in (args.out, args.plot, str(written) if written.parent.is_dir() else None):
+    for path in (args.out, str(written) if written.parent.is_dir() else None):
         cli.check_output(path)
-    if args.plot and pathlib.Path(args.plot).suffix.lower() != ".png":
-        raise UserError(f"--plot={args.plot}: the picture is a PNG; name it FILE.png")
+    cli.check_output(args.plot, "--plot", (".png",))
 
     from crnn_jax import shipped
 

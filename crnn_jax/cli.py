@@ -65,8 +65,14 @@ def positive_float(text: str) -> float:
     return value
 
 
-def check_output(path: str | None) -> None:
-    """Raises a UserError where a file cannot be written, before what it is for is computed."""
+def check_output(path: str | None, option: str = "", suffixes: Sequence[str] = ()) -> None:
+    """Raises a UserError where a file cannot be written, before what it is for is computed.
+
+    Args:
+      path: of the file; None where none is asked for.
+      option: that names it.
+      suffixes: of which it has to have one, where there are any.
+    """
     if path is None:
         return
     file = pathlib.Path(path).absolute()
@@ -78,6 +84,10 @@ def check_output(path: str | None) -> None:
         raise UserError(f"{path}: is a device or a pipe; give the name of a file")
     if not os.access(file if file.exists() else file.parent, os.W_OK):
         raise UserError(f"{path}: cannot be written; check the permissions of its folder")
+    if suffixes and file.suffix.lower() not in suffixes:
+        what = "the picture is a PNG; " if ".png" in suffixes else ""
+        names = " or ".join(f"FILE{suffix}" for suffix in suffixes)
+        raise UserError(f"{option}={path}: {what}name it {names}")
 
 
 def run(main: Callable[[Sequence[str]], int]) -> NoReturn:

@@ -259,11 +259,9 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         ("worst", args.worst, picture), ("misses", args.misses, picture),
         ("predictions", args.predictions, ()),
     ):  # fmt: skip
-        cli.check_output(path)
+        cli.check_output(path, f"--{name}", suffixes)
         if not path:
             continue
-        if suffixes and pathlib.Path(path).suffix.lower() not in suffixes:
-            raise UserError(f"--{name}={path}: name it {' or '.join('FILE' + s for s in suffixes)}")
         if other := written.get(os.path.realpath(path)):
             raise UserError(f"--{name}={path} is the file of --{other}, too: give two names")
         written[os.path.realpath(path)] = name

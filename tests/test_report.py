@@ -302,7 +302,7 @@ def test_a_model_against_readings_and_a_second_model_in_markdown(
         (["--readings=y", "--protocol=62", "--published"], ["of protocol 36, this evaluation"]),
         (["--readings=y", "--protocol=36"], ["y does not exist: give a file of readings"]),
         (["--readings=pyproject.toml:padle", "--protocol=36"], ["did you mean 'paddle'"]),
-        (["--model=x", "--plot=x.pdf"], ["--plot=x.pdf: name it FILE.png"]),
+        (["--model=x", "--plot=x.pdf"], ["x.pdf: the picture is a PNG; name it FILE.png"]),
         (["--model=x", "--out=x.html"], ["--out=x.html: name it FILE.json or FILE.md"]),
         (["--model=x", "--worst=x.png", "--misses=x.png"], ["x.png is the file of --worst, too"]),
         (["--model=x", "--data=synth:plain", "--data=synth:plain"], ["several sets have the name"]),
