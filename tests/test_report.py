@@ -305,7 +305,7 @@ def test_a_model_against_readings_and_a_second_model_in_markdown(
         (["--model=x", "--plot=x.pdf"], ["x.pdf: the picture is a PNG; name it FILE.png"]),
         (["--model=x", "--out=x.html"], ["--out=x.html: name it FILE.json or FILE.md"]),
         (["--model=x", "--worst=x.png", "--misses=x.png"], ["x.png is the file of --worst, too"]),
-        (["--model=x", "--data=synth:plain", "--data=synth:plain"], ["several sets have the name"]),
+        (["--model=x", "--data=synth:plain", "--data=synth:plain"], ["two sets have one name"]),
         (["--model=x", "--resamples=0"], ["'0' is not a positive whole number"]),
     ],
 )  # fmt: skip

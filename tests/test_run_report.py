@@ -281,7 +281,7 @@ def test_replicas(run_copy: pathlib.Path, tmp_path: pathlib.Path) -> None:
         (["--run={run}", "--limit=0"], ["not a positive whole number"]),
         (
             ["--run={run}", "--data=tfds:rendered_words/tiny/test::limit=2"],
-            ["several sets have the name", "::name=NAME"],
+            ["two sets have one name", "::name=NAME"],
         ),
     ],
 )

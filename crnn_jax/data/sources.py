@@ -152,7 +152,7 @@ def check_names(sources: Sequence[Source], where: str = "") -> None:
     counts = collections.Counter(source.name for source in sources)
     if several := [name for name, count in counts.items() if count > 1]:
         raise UserError(
-            f"{where}several sets have the name {several[0]!r}: tell them apart with ::name=NAME"
+            f"{where}two sets have one name ({several[0]}): tell them apart with ::name=NAME"
         )
 
 
