@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import array
 import hashlib
 import io
+import itertools
 import logging
 import os
 import zipfile
@@ -52,28 +54,30 @@ class TarIndex:
 
     def _scan(self) -> dict[str, np.ndarray]:
         """Goes through the headers of all members."""
-        names: list[bytes] = []
-        places: list[tuple[int, int]] = []
+        # Millions of members: no object for each. The folder is known when the landmark was met.
+        names, ends = bytearray(), array.array("q")
+        places = array.array("q")
         base = None
         for name, offset, size, target in tar_members(self._path):
             if target:  # those who publish such tars use no links
                 continue
             if name.rpartition("/")[2] == self._landmark:
                 base = name.removesuffix(self._landmark)
-            names.append(name.encode("utf-8", "surrogateescape"))
-            places.append((offset, size))
+            names += name.encode("utf-8", "surrogateescape")
+            ends.append(len(names))
+            places.extend((offset, size))
         if base is None:
             raise DataError(
-                f"{self._path} has no {self._landmark} among its {len(names):,} files: give the "
+                f"{self._path} has no {self._landmark} among its {len(ends):,} files: give the "
                 "tar that its publishers distribute"
             )
         start = base.encode()
-        hashes = np.array(
-            [_hash(name.removeprefix(start)) if name.startswith(start) else 0 for name in names],
-            np.uint64,
-        )
+        hashes = np.zeros(len(ends), np.uint64)
+        for row, (first, last) in enumerate(itertools.pairwise(itertools.chain([0], ends))):
+            if names.startswith(start, first, last):
+                hashes[row] = _hash(names[first + len(start) : last])
         order = np.argsort(hashes, kind="stable")
-        place = np.array(places, np.int64)[order]
+        place = np.frombuffer(places, np.int64).reshape(-1, 2)[order]
         return {"hash": hashes[order], "offset": place[:, 0], "size": place[:, 1]}
 
     def read(self, name: str) -> bytes:
@@ -90,7 +94,7 @@ class TarIndex:
             raise ImageError(f"{self._path} cannot be read ({error.strerror})") from None
 
 
-def _hash(name: bytes) -> int:
+def _hash(name: bytes | bytearray) -> int:
     return int.from_bytes(hashlib.blake2b(name, digest_size=8).digest(), "little")
 
 
