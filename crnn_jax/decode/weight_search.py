@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -95,11 +95,15 @@ def compute_logits(recognizer: Recognizer, source: Source, batch_size: int) -> l
     return gather(found, batch_size)
 
 
-def gather(rows: Iterable[tuple[int, np.ndarray]], batch_size: int) -> list[Piece]:
-    """Returns rows of logits (T, K), each with its number, as batches of few shapes."""
-    ordered = sorted(rows, key=lambda row: (len(row[1]), row[0]))
+def gather(rows: list[tuple[int, np.ndarray]], batch_size: int) -> list[Piece]:
+    """Returns rows of logits (T, K), each with its number, as batches of few shapes.
+
+    The list is emptied on the way: all logits of a set are not held twice.
+    """
+    rows.sort(key=lambda row: (len(row[1]), row[0]), reverse=True)
     pieces = []
-    for part in (ordered[i : i + batch_size] for i in range(0, len(ordered), batch_size)):
+    while rows:
+        part = [rows.pop() for _ in range(min(batch_size, len(rows)))]
         steps = _STEP
         while steps < len(part[-1][1]):
             steps = -(-round(steps * _GROWTH) // _STEP) * _STEP
