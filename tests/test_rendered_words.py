@@ -18,7 +18,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from crnn_jax.data import pillow_render, rendered_words, word_rows, words
-from crnn_jax.errors import UserError
+from crnn_jax.errors import DataError, UserError
 
 ALNUM = string.digits + string.ascii_letters
 TRAIN, TEST = 600, 120
@@ -252,9 +252,17 @@ def test_rows_that_nobody_asks_for_any_more_leave_no_process(monkeypatch):
     assert None not in [process.returncode for process in started]
 
 
-def test_a_dead_worker_is_told(monkeypatch):
-    monkeypatch.setattr(word_rows, "_WORKER", "raise SystemExit(3)")
-    with pytest.raises(RuntimeError, match="process that rendered words died"):
+@pytest.mark.parametrize(
+    ("ends", "error", "message"),
+    [
+        ("raise SystemExit(3)", RuntimeError, "process that rendered words died"),
+        ("import os; os.kill(os.getpid(), 9)", DataError, "killed by signal 9.*want of memory"),
+        ("import time; print('a word', flush=True); time.sleep(1)", RuntimeError, "died"),
+    ],
+)
+def test_a_dead_worker_is_told(ends, error, message, monkeypatch):
+    monkeypatch.setattr(word_rows, "_WORKER", ends)
+    with pytest.raises(error, match=message):
         list(word_rows.render_rows(word_rows.RowSettings(), "train", 10, workers=1))
 
 

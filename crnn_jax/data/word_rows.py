@@ -22,6 +22,7 @@ import PIL
 from PIL import features
 
 from crnn_jax.data import pillow_render, words
+from crnn_jax.errors import DataError
 
 VERSION = "1.0.1"  # of what a row looks like: raise it with any change of the texts or pixels
 
@@ -90,22 +91,22 @@ def render_rows(
         yield from (make_row(settings, split, row) for row in range(count))
         return
     with contextlib.ExitStack() as stack:
-        pipes = [
+        started = [
             stack.enter_context(_start_worker((settings, split, count, first, workers)))
             for first in range(workers)
         ]
         for chunk in range(-(-count // _CHUNK)):
+            process = started[chunk % workers]
             try:
-                yield from pickle.load(pipes[chunk % workers])
+                rows = pickle.load(_stdout(process))
             except (EOFError, pickle.UnpicklingError) as error:
-                raise RuntimeError(
-                    "a process that rendered words died; its own message, if any, is above"
-                ) from error
+                raise _death(process) from error
+            yield from rows
 
 
 @contextlib.contextmanager
-def _start_worker(job: _Job) -> Iterator[IO[bytes]]:
-    """Starts a process that renders chunks of rows into the pipe that is yielded.
+def _start_worker(job: _Job) -> Iterator[subprocess.Popen[bytes]]:
+    """Starts a process that renders chunks of rows into its standard output.
 
     Not a multiprocessing pool: a forked child of a process that runs JAX may deadlock, and a
     spawned one imports the caller's main module, which may import JAX or lack a __main__ guard.
@@ -118,15 +119,31 @@ def _start_worker(job: _Job) -> Iterator[IO[bytes]]:
         env=os.environ | {"PYTHONPATH": os.pathsep.join(path or "." for path in sys.path)},
     )
     assert process.stdin is not None
-    assert process.stdout is not None
     try:
         with process.stdin as stdin:
             pickle.dump(job, stdin)
-        yield process.stdout
+        yield process
     finally:
         process.kill()
-        process.stdout.close()
+        _stdout(process).close()
         process.wait()
+
+
+def _stdout(process: subprocess.Popen[bytes]) -> IO[bytes]:
+    assert process.stdout is not None
+    return process.stdout
+
+
+def _death(process: subprocess.Popen[bytes]) -> Exception:
+    """Returns why a process wrote no more rows: it was killed, or failed."""
+    _stdout(process).close()  # one that still writes ends
+    code = process.wait()
+    if code < 0:
+        return DataError(
+            f"a process that rendered words was killed by signal {-code}, often for want of "
+            "memory: free some, or let fewer processes render (taskset -c 0), then run this again"
+        )
+    return RuntimeError("a process that rendered words died; its own message, if any, is above")
 
 
 def _work() -> None:
