@@ -43,6 +43,7 @@ _MOST_INPUT = 2**22  # pixels of an image as a network is given it
 _STRIP = 1 << 20  # pixels of an image that are converted together
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 _TINY = 1e-300
+_NEGLIGIBLE = 1e-9  # of a sum of probabilities
 _RESCALED = 4  # frames after which probabilities are made large again
 _FAR = 14.0  # nats below the best word, a millionth of its probability
 _SLACK = 1e-6  # rounding must not put a bound below a score
@@ -716,37 +717,53 @@ def character_posteriors(p: np.ndarray, ids: Sequence[int]) -> np.ndarray:
     """
     y, count = np.asarray(ids, int), len(ids)
     p = p / p.max(axis=1, keepdims=True)  # cancels in the quotient
-    steps = len(p)
-    same = np.concatenate([[False], y[1:] == y[:-1]])
-    # Paths of the first t frames that spell the first j characters, by what they end in.
-    blank, char = np.zeros((2, steps + 1, count + 1))
-    blank[0, 0] = 1.0
-    for t, frame in enumerate(p):
-        both = blank[t] + char[t]
-        blank[t + 1] = both * frame[0]
-        entered = np.where(same, blank[t, :-1], both[:-1])
-        char[t + 1, 1:] = (char[t, 1:] + entered) * frame[y]
-    # Paths of the frames from t on that spell the characters from j on, by what they begin with.
-    next_blank, next_char = np.zeros((2, steps + 1, count + 1))
-    next_blank[steps, count] = 1.0
-    follows = np.concatenate([~same[1:], [True]])
-    for t in range(steps - 1, -1, -1):
-        next_blank[t] = (next_blank[t + 1] + next_char[t + 1]) * p[t, 0]
-        more = next_blank[t + 1, 1:] + follows * next_char[t + 1, 1:]
-        next_char[t, :-1] = (next_char[t + 1, :-1] + more) * p[t, y]
+    blank, char, next_blank, next_char = _paths(p, y)
     left, right = np.concatenate([[0], y[:-1]]), np.concatenate([y[1:], [0]])
-    every = np.arange(p.shape[1])[None, :]
-    from_char, to_char = every != left[:, None], every != right[:, None]
-    here, total = np.zeros((2, count, p.shape[1]))
-    for t, frame in enumerate(p):
-        enter = blank[t, :-1, None] + from_char * char[t, :-1, None]
-        here = (here + enter) * frame
-        total += here * (next_blank[t + 1, 1:, None] + to_char * next_char[t + 1, 1:, None])
-    arrive = blank[:, :-1] + (left != right) * char[:, :-1]
-    without = (arrive * next_char[:, 1:]).sum(axis=0)
+    enter, leave = (blank + char)[:-1, :-1], (next_blank + next_char)[1:, 1:]
+    # Beside itself a character is entered from, or left by, a blank alone.
+    blank_before, blank_behind = blank[:-1, :-1], next_blank[1:, 1:]
+    apart, near = left != right, np.stack([left, right])
+    enter_near = np.stack([blank_before, np.where(apart, enter, blank_before)], axis=1)
+    leave_near = np.stack([np.where(apart, leave, blank_behind), blank_behind], axis=1)
+    # In the place there is any character, for some frames in a row: all runs of a length at once.
+    runs, runs_near = others, others_near = p[:, 1:], p[:, near]
+    total, total_near = np.zeros((count, others.shape[1])), np.zeros(near.shape)
+    most = enter.sum(axis=0) * leave.sum(axis=0)
+    for length in range(len(p)):
+        if length:
+            runs, runs_near = runs[:-1] * others[length:], runs_near[:-1] * others_near[length:]
+            if (most * runs.sum(axis=1).max() <= _NEGLIGIBLE * total.sum(axis=1)).all():
+                break  # so is what longer ones add
+        last = len(p) - length
+        total += (enter[:last] * leave[length:]).T @ runs
+        total_near += (enter_near[:last] * leave_near[length:] * runs_near).sum(axis=0)
+    rows = np.arange(count)
+    for side, found in zip(near, total_near, strict=True):
+        total[rows[side > 0], side[side > 0] - 1] = found[side > 0]
+    without = ((blank[:, :-1] + apart * char[:, :-1]) * next_char[:, 1:]).sum(axis=0)
     without[-1] = blank[-1, -2] + char[-1, -2]
-    own = total[np.arange(count), y]
-    return own / np.maximum(total[:, 1:].sum(axis=1) + without, _TINY)
+    return total[rows, y - 1] / np.maximum(total.sum(axis=1) + without, _TINY)
+
+
+def _paths(p: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Returns the sums (T + 1, L + 1) of paths, by what they end or begin in: blank or character.
+
+    Two of the paths of the first t frames that spell the first j characters, by what they end in;
+    and two of those of the frames from t on that spell the characters from j on, by what they begin
+    with. These are the same, read from the end, and are found in the same loop.
+    """
+    texts = np.stack([y, y[::-1]])
+    emitted = np.stack([p[:, y], p[::-1][:, y[::-1]]], axis=1)  # (T, 2, L)
+    pauses = np.stack([p[:, 0], p[::-1, 0]], axis=1)[:, :, None]
+    follows = np.zeros(texts.shape, bool)  # a character on the one before, without a blank
+    follows[:, 1:] = texts[:, 1:] != texts[:, :-1]
+    blank, char = np.zeros((2, len(p) + 1, 2, len(y) + 1))
+    blank[0, :, 0] = 1.0
+    for t, frame in enumerate(emitted):
+        blank[t + 1] = (blank[t] + char[t]) * pauses[t]
+        entered = blank[t, :, :-1] + follows * char[t, :, :-1]
+        char[t + 1, :, 1:] = (char[t, :, 1:] + entered) * frame
+    return blank[:, 0], char[:, 0], blank[::-1, 1, ::-1], char[::-1, 1, ::-1]
 
 
 # --- reading --------------------------------------------------------------------------------------
@@ -959,7 +976,7 @@ class Reader:
         left = peaks[0] - (width if alone else middles[0] - peaks[0])
         right = peaks[-1] + (width if alone else peaks[-1] - middles[-1])
         edges = np.clip(np.concatenate([[left], middles, [right]]), 0, width) * scale
-        sure = np.clip(np.nan_to_num(character_posteriors(p, ids)), 0.0, 1.0)
+        sure = np.fmin(np.fmax(character_posteriors(p, ids), 0.0), 1.0)  # NaN is 0
         return tuple(
             Character(self.charset.classes[i - 1], float(c), float(x0), float(x1))
             for i, c, x0, x1 in zip(ids, sure, edges, edges[1:], strict=False)

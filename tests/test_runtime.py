@@ -183,6 +183,21 @@ def test_alignment_and_characters_are_those_of_the_package(ids: tuple[int, ...])
     )
 
 
+@pytest.mark.parametrize("scale", [0.3, 3.0, 30.0])
+def test_characters_are_as_sure_as_all_paths_make_them(scale: float) -> None:
+    for seed in range(10):
+        rng = np.random.default_rng(seed)
+        p = runtime.posteriors(scale * rng.normal(size=(6, 4)), 1.0)
+        texts = string_probabilities(np.log(p))
+        for ids in (runtime.greedy(p), (1, 2), (2, 2), (3, 1, 3)):
+            expected = []
+            for place in range(len(ids)):
+                rivals = [(*ids[:place], c, *ids[place + 1 :]) for c in (1, 2, 3)]
+                rivals.append((*ids[:place], *ids[place + 1 :]))
+                expected.append(texts[ids] / sum(texts.get(rival, 0.0) for rival in rivals))
+            np.testing.assert_allclose(runtime.character_posteriors(p, ids), expected, atol=1e-8)
+
+
 def test_text_that_fits_no_frames() -> None:
     p = posteriors(0, frames=2)
     assert runtime.log_probabilities(p, [(1, 1)])[0] == -np.inf
