@@ -375,7 +375,10 @@ def test_a_batch_does_not_depend_on_the_number_of_devices():
     "preset",
     [
         "receipt",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in ("document", "captcha", "meter")),
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("document", "street", "captcha", "meter")
+        ),
     ],
 )
 def test_presets_render_labels_that_fit_their_widths(preset):
@@ -396,6 +399,9 @@ def test_presets_render_labels_that_fit_their_widths(preset):
         assert sum(c.isdigit() for c in "".join(texts)) > 0.6 * len("".join(texts))
     if preset == "receipt":
         assert any(" " in text for text in texts)
+    if preset == "street":
+        letters = [c for c in "".join(texts) if c.isalpha()]
+        assert sum(c.isupper() for c in letters) > 0.35 * len(letters)
 
 
 @pytest.mark.slow

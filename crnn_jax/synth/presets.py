@@ -101,6 +101,22 @@ def scene() -> ConfigDict:
     )  # fmt: skip
 
 
+def street() -> ConfigDict:
+    """Shop signs seen from the street: bold capitals with relief, far away, blurred and dim."""
+    return _set(
+        scene(),
+        words=0.86, random=0.08, numbers=0.03, prices=0.0, dates=0.0, codes=0.03,
+        punctuation=0.02, lower=0.12, title=0.38, upper=0.48,
+        calm_share=0.15, arc_share=0.1, tracking=(-0.03, 0.3), weight=(-0.01, 0.07),
+        contrast=(0.15, 0.8), outline_share=0.15, outline=(0.015, 0.07), hollow_share=0.1,
+        shadow_share=0.4, bevel_share=0.4, bevel=(0.3, 1.0), gradient_share=0.35,
+        light_share=0.6, shade_share=0.25, neighbours_share=0.2,
+        blur_share=0.6, blur=(0.4, 1.6), motion_share=0.12, motion=(1.5, 4.0),
+        lowres_share=0.6, lowres=(0.25, 0.75), tone_share=0.45, tone=(0.4, 1.0),
+        jpeg_share=0.6, jpeg=(20, 80),
+    )  # fmt: skip
+
+
 def captcha() -> ConfigDict:
     """Random characters, jittered, bent and crossed out."""
     return _set(
@@ -140,6 +156,7 @@ PRESETS: dict[str, Callable[[], ConfigDict]] = {
     "document": document,
     "receipt": receipt,
     "scene": scene,
+    "street": street,
     "captcha": captcha,
     "meter": meter,
 }
