@@ -2,8 +2,8 @@
 
 python -m crnn_jax.sweep --config=ablations/aspect --workdir=runs/aspect
 
-9 runs in 29 minutes on two cores, busy with other work, too. Keeping the aspect is worth twelve
-points, half of which width alone brings (experiments/README.md).
+9 runs in 27 minutes of one core. Keeping the aspect is worth twelve points, half of which width
+alone brings (experiments/README.md).
 """
 
 from ml_collections import ConfigDict
