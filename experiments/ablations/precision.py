@@ -2,8 +2,8 @@
 
 python -m crnn_jax.sweep --config=ablations/precision --workdir=runs/precision
 
-6 runs in 13 minutes on two cores, busy with other work, too. It costs nothing that three seeds
-could show (experiments/README.md).
+6 runs in 12 minutes of one core. It costs nothing that three seeds could show
+(experiments/README.md).
 """
 
 from ml_collections import ConfigDict
