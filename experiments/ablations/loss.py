@@ -2,8 +2,8 @@
 
 python -m crnn_jax.sweep --config=ablations/loss --workdir=runs/loss
 
-9 runs in 33 minutes on two cores, busy with other work, too. The mean over words may be better than
-that over characters by three points; a second loss changes nothing (experiments/README.md).
+9 runs in 17 minutes of one core. The mean over words is better than that over characters by three
+points; a second loss changes nothing (experiments/README.md).
 """
 
 from ml_collections import ConfigDict
