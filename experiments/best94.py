@@ -19,7 +19,8 @@ def get_config(arg: str = "") -> ConfigDict:
     options = config_lib.parse_arg(arg, atlas="", smoke=False)
     config = config_lib.default_config()
     config.charset = "latin94+space"
-    config.data.train = "0.8*synth:scene + 0.12*synth:clean + 0.08*synth:receipt"
+    config.data.train = "0.45*synth:scene + 0.3*synth:street + 0.15*synth:clean + 0.1*synth:receipt"
+    config.synth.beside_share = 0.3
     config.data.eval = "synth:scene::seed=1,limit=2000"
     config.data.fit = "keep"
     config.data.max_width = 160

@@ -19,7 +19,8 @@ def get_config(arg: str = "") -> ConfigDict:
     options = config_lib.parse_arg(arg, atlas="", smoke=False)
     config = config_lib.default_config()
     config.charset = "alnum36"
-    config.data.train = "0.85*synth:scene + 0.15*synth:clean"
+    config.data.train = "0.55*synth:scene + 0.3*synth:street + 0.15*synth:clean"
+    config.synth.beside_share = 0.3
     config.data.eval = "synth:scene::seed=1,limit=2000,charset=alnum62"
     config.synth.atlas = options.atlas
     config.batch_size = 1024

@@ -504,6 +504,7 @@ class Session:
     ("section", "key", "value"),
     [
         ("preprocess", "width", 10**9),
+        ("preprocess", "max_width", 10**9),
         ("preprocess", "width", "x"),
         ("preprocess", "height", 0),
         ("preprocess", "height", True),
@@ -525,6 +526,7 @@ class Session:
 )
 def test_metadata_of_another_kind_are_refused(reader, section, key, value) -> None:
     metadata = json.loads(json.dumps(reader.metadata))
+    metadata["preprocess"]["fit"] = "squash" if key == "width" else "keep"
     (metadata[section] if section else metadata)[key] = value
     wanted = r"not a model of crnn_jax|take the reader"
     with pytest.raises(runtime.ReadError, match=wanted) as error:
