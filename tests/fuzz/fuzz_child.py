@@ -39,6 +39,8 @@ def main(argv: list[str]) -> None:
     compiled = _compilations()
     warnings.simplefilter("always")  # a user would see each of them once, and so must we
     warnings.simplefilter("ignore", DeprecationWarning)  # of packages: Python hides it from users
+    # As this one: Gradio leaves loops, which it makes for its locks, to the garbage collector.
+    warnings.filterwarnings("ignore", "unclosed event loop", ResourceWarning)
     tell(ready=True)
     for number in range(first, stop):
         rng = random_of(seed, name, number)
