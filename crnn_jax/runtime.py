@@ -729,6 +729,7 @@ def character_posteriors(p: np.ndarray, ids: Sequence[int]) -> np.ndarray:
     runs, runs_near = others, others_near = p[:, 1:], p[:, near]
     total, total_near = np.zeros((count, others.shape[1])), np.zeros(near.shape)
     most = enter.sum(axis=0) * leave.sum(axis=0)
+    places = np.nonzero(near)
     for length in range(len(p)):
         if length:
             runs, runs_near = runs[:-1] * others[length:], runs_near[:-1] * others_near[length:]
@@ -737,12 +738,10 @@ def character_posteriors(p: np.ndarray, ids: Sequence[int]) -> np.ndarray:
         last = len(p) - length
         total += (enter[:last] * leave[length:]).T @ runs
         total_near += (enter_near[:last] * leave_near[length:] * runs_near).sum(axis=0)
-    rows = np.arange(count)
-    for side, found in zip(near, total_near, strict=True):
-        total[rows[side > 0], side[side > 0] - 1] = found[side > 0]
+        total[places[1], near[places] - 1] = total_near[places]
     without = ((blank[:, :-1] + apart * char[:, :-1]) * next_char[:, 1:]).sum(axis=0)
     without[-1] = blank[-1, -2] + char[-1, -2]
-    return total[rows, y - 1] / np.maximum(total.sum(axis=1) + without, _TINY)
+    return total[np.arange(count), y - 1] / np.maximum(total.sum(axis=1) + without, _TINY)
 
 
 def _paths(p: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, ...]:
