@@ -214,7 +214,7 @@ class Charset:
             start += len(piece)
 
     def _unknown_character(self, char: str, text: str) -> UnknownCharacterError:
-        lower = _nfc(char.lower())
+        lower = fold_case(char)
         advice = f"case 'fold' reads it as {lower!r}, or " if lower in self._ids else ""
         return UnknownCharacterError(
             f"character {_describe(char)} of {text!r} is not in the charset of "
@@ -346,8 +346,13 @@ def _nfc(text: str) -> str:
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
+def fold_case(text: str) -> str:
+    """Returns the text in NFC and lower case, as a charset of the case "fold" spells it."""
+    return _nfc(_nfc(text).lower())
+
+
 def _normalise(text: str, case: str) -> str:
-    return _nfc(_nfc(text).lower()) if case == "fold" else _nfc(text)
+    return fold_case(text) if case == "fold" else _nfc(text)
 
 
 def _describe(name: str) -> str:

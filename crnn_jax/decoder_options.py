@@ -57,12 +57,12 @@ def add_options(parser: argparse.ArgumentParser, several: bool = False) -> None:
     )
     lines = "texts are words of the lexicon, single spaces between, punctuation behind them"
     add("--lines", lines, action="store_true")
-    add(
-        "--lm", "language model for the beam search: ARPA, or a text to count characters in", **file
-    )
-    order = "at most so many characters go together; default: all of ARPA files, 6 of texts"
+    model = "language model for the beam search: english, an ARPA file, or a text to count"
+    add("--lm", model, metavar="english|FILE", default="")
+    order = "at most so many characters go together; default: all of ARPA files, else 6"
     add("--lm_order", order, type=cli.positive_int)
-    add("--lm_weight", "of the language model; default: 1", type=float, metavar="W")
+    weight = "of the language model; default: 1, of english 0.5"
+    add("--lm_weight", weight, type=float, metavar="W")
     add("--lm_bonus", "nats for every character; default: 0", type=float, metavar="NATS")
     add("--lm_tuned", "takes both from what crnn_jax.decode.tune wrote", **file)
     add(
@@ -138,7 +138,7 @@ def check_options(args: argparse.Namespace) -> None:
     Raises:
       UserError: an unknown one, some that do not go together, a file that is not there.
     """
-    from crnn_jax.decode import DECODERS
+    from crnn_jax.decode import DECODERS, lm
 
     name = decoder_name(args)
     if name not in DECODERS:
@@ -156,7 +156,8 @@ def check_options(args: argparse.Namespace) -> None:
         raise UserError("--lines are of the words of a lexicon: add --lexicon=FILE")
     if not args.lm and (args.lm_order or args.lm_tuned or args.lm_weight is not None):
         raise UserError(
-            "--lm_order, --lm_weight and --lm_tuned are of a language model: add --lm=FILE"
+            "--lm_order, --lm_weight and --lm_tuned are of a language model: add --lm=FILE or "
+            "--lm=english"
         )
     weight, bonus = args.lm_weight or 0.0, args.lm_bonus or 0.0
     if not (0 <= weight < math.inf and math.isfinite(bonus)):
@@ -165,7 +166,9 @@ def check_options(args: argparse.Namespace) -> None:
         )
     if args.lm_tuned and not (args.lm_weight is None and args.lm_bonus is None):
         raise UserError("--lm_tuned brings the weight and the bonus: leave the other options out")
-    for option in ("lexicon", "lm", "lm_tuned"):
+    if args.lm:
+        lm.check_exists(args.lm)
+    for option in ("lexicon", "lm_tuned"):
         path = getattr(args, option)
         if path and not os.path.isfile(path):  # pathlib raises for a path that is too long
             raise UserError(f"--{option}={path} is no file; check the path")
@@ -231,7 +234,9 @@ def _weights(args: argparse.Namespace) -> tuple[float, float]:
         from crnn_jax.decode import tune
 
         return tune.load_weights(args.lm_tuned)
-    weight = 1.0 if args.lm_weight is None else args.lm_weight
+    from crnn_jax.decode import lm
+
+    weight = lm.default_weight(args.lm) if args.lm_weight is None else args.lm_weight
     return weight, args.lm_bonus or 0.0
 
 

@@ -65,7 +65,8 @@ def bigrams(classes, seed=0):
     p = rng.dirichlet(np.full(classes, 0.5), classes)  # column 0: the string ends
     following = np.broadcast_to(np.arange(classes, dtype=np.int32), (classes, classes))
     table = jnp.asarray(np.log(p), jnp.float32)
-    return Ngrams(table, jnp.asarray(following), table[:, 0], jnp.int32(0)), np.log(p)
+    columns = jnp.arange(classes)
+    return Ngrams(table, jnp.asarray(following), table[:, 0], jnp.int32(0), columns), np.log(p)
 
 
 def bigram_score(table, string):

@@ -125,6 +125,16 @@ def test_what_has_changed_since_is_named(tmp_path) -> None:
     assert refused(*given).startswith(f"content of {model} '")
 
 
+def test_the_words_of_the_language_model_of_the_package_are_content(tmp_path) -> None:
+    model = tmp_path / "model.crnn"
+    model.write_bytes(b"a")
+    args = argparse.Namespace(model=[str(model)], lexicon="", lm="english")
+    assert len(contents(args)["content of english"]) == 16
+    args.lm = str(tmp_path / "english")
+    with pytest.raises(UserError, match="cannot be read"):
+        contents(args)
+
+
 def test_a_run_is_told_by_its_best_checkpoint_and_its_calibration(tmp_path) -> None:
     args = argparse.Namespace(model=[str(tmp_path)], lexicon="", lm="")
     files = ("config.json", "calibration.json", "checkpoints/9/d/1", "replica_1/checkpoints/3/d")

@@ -121,6 +121,19 @@ def test_lexicon_pattern_and_language_model_in_a_beam(words, tmp_path):
     assert texts(both, "qa", "xz")[0] == "qx"
 
 
+def test_the_language_model_of_the_package():
+    """It reads the letter that words have, at a weight of its own, in the case that is shown."""
+    charset = build_charset("alnum62")
+    shown = "h", "0o", "t", "e", "l"
+    assert texts(parse(), *shown, charset=charset) == ["h0tel"]
+    assert texts(parse("--lm=english"), *shown, charset=charset)[0] == "hotel"
+    shown = "H", "0O", "T", "E", "L"
+    assert texts(parse("--lm=english", "--lm_order=4"), *shown, charset=charset)[0] == "HOTEL"
+    assert texts(parse("--lm=english", "--lm_weight=0"), *shown, charset=charset)[0] == "H0TEL"
+    told = options.describe_decoder(parse("--lm=english"))
+    assert told == "beam, language model english x 0.5, bonus 0"
+
+
 def test_lines_of_words(words):
     charset = build_charset("chars:abcx,", "keep")
     spaced = build_charset("chars:abcx, ", "keep")

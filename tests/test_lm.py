@@ -204,6 +204,9 @@ def test_characters_that_a_model_knows_otherwise():
     model = NgramModel(("</s>", "<s>", "<unk>", "A", "a", "É", "Z"), ())
     assert model.symbols_of(folded).tolist() == [UNKNOWN, 4, UNKNOWN, 5]
     assert model.symbols_of(build_charset("AZ", "keep")).tolist() == [UNKNOWN, 3, 6]
+    assert model.symbols_of(build_charset("zÀâéAab", "keep")).tolist() == [
+        *(UNKNOWN, 6, 4, 4, 5, 3, 4, UNKNOWN)
+    ]
     with pytest.raises(UserError, match="none of the charset's characters"):
         random_model(0, "ab", 2, True).tables(build_charset("xy", "keep"))
 
@@ -238,7 +241,7 @@ def test_loading_an_arpa_file(tmp_path, caplog):
     assert not caplog.records
     wider = build_charset("abcxy", "keep")
     tables = lm.load(tmp_path / "m.arpa", wider).tables(wider)
-    assert float(tables.log_probs[0, 4]) == pytest.approx(FLOOR, abs=1e-4)
+    assert float(tables.score(jnp.int32(0), jnp.int32(4))[0]) == pytest.approx(FLOOR, abs=1e-4)
     assert "lacks 2 of 5 characters, xy" in caplog.text
     with pytest.raises(UserError, match=r"m\.arpa: has none of the charset's 2"):
         lm.load(tmp_path / "m.arpa", build_charset("xy", "keep"))

@@ -13,6 +13,7 @@ import gzip
 import hashlib
 import importlib.resources
 import json
+import pathlib
 import re
 import string
 
@@ -36,9 +37,14 @@ _ALPHABETS = (
 )
 
 
+def dictionary_file() -> pathlib.Path:
+    """Returns the path of pyspellchecker's dictionary, as packed as it is installed."""
+    return pathlib.Path(str(importlib.resources.files("spellchecker") / "resources/en.json.gz"))
+
+
 def dictionary_bytes() -> bytes:
-    """Returns the dictionary file of pyspellchecker, as packed as it is installed."""
-    path = importlib.resources.files("spellchecker") / "resources" / "en.json.gz"
+    """Returns what is in the dictionary file."""
+    path = dictionary_file()
     try:
         return path.read_bytes()
     except OSError as error:

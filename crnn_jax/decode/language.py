@@ -34,16 +34,19 @@ class Ngrams(NamedTuple):
     """A character n-gram model written out: backing off is done when the table is made.
 
     Attributes:
-      log_probs: (S, K), of each class after each state; that of the blank is not read.
-      following: (S, K), the state after it.
+      log_probs: (S, C), of each column after each state.
+      following: (S, C), the state after it.
       ends: (S,), log p(the string ends).
       first: state of the empty prefix.
+      columns: (K,), of each class; several may share one, as both cases of a letter do. That of
+        the blank is not read.
     """
 
-    log_probs: Float[Array, "S K"]
-    following: Int[Array, "S K"]
+    log_probs: Float[Array, "S C"]
+    following: Int[Array, "S C"]
     ends: Float[Array, " S"]
     first: Int[Array, ""]
+    columns: Int[Array, " K"]
 
     def start(self) -> Int[Array, ""]:
         """Returns the state of the empty prefix."""
@@ -53,7 +56,8 @@ class Ngrams(NamedTuple):
         self, states: Int[Array, "..."], ids: Int[Array, "..."]
     ) -> tuple[Float[Array, "..."], Int[Array, "..."]]:
         """Returns log p(class | state) and the state after it."""
-        return self.log_probs[states, ids], self.following[states, ids]
+        columns = self.columns[ids]
+        return self.log_probs[states, columns], self.following[states, columns]
 
     def end(self, states: Int[Array, "..."]) -> Float[Array, "..."]:
         """Returns log p(the string ends | state)."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import pathlib
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -35,6 +36,8 @@ __all__ = ["NgramModel", "load", "main", "spelled"]
 #     MB            0.0    0.2    2.5    13     38     73     109
 #     accuracy (%)  71.9   74.0   75.7   78.8   80.1   78.9   79.2   69.4
 ORDER = 6  # of models whose order is not said
+ENGLISH = "english"  # the model of `crnn_jax.decode.english`
+ENGLISH_WEIGHT = 0.5  # chosen by `tune` on photographed words, see docs/reading.md
 _LOG = logging.getLogger("crnn_jax")
 _BINARY = b"mmap lm http://kheafield.com/code"  # KenLM's own format
 _EXAMPLE = """example:
@@ -45,10 +48,10 @@ _EXAMPLE = """example:
 def load(path: str | pathlib.Path, charset: Charset, order: int | None = None) -> NgramModel:
     """Loads a model: an ARPA file, packed or not, or a text file, on which it is trained.
 
-    Which of both it is, its first lines say.
+    Which of both it is, its first lines say. `english` is the model that comes with the package.
 
     Args:
-      path: of the file.
+      path: of the file; one of that name is `./english`.
       charset: of the recogniser.
       order: at most so many characters go together; None: all of an ARPA file, ORDER of a text.
 
@@ -60,6 +63,10 @@ def load(path: str | pathlib.Path, charset: Charset, order: int | None = None) -
 
     if order is not None and not 1 <= order <= MAX_ORDER:
         raise UserError(f"order {order} of a language model: 1 to {MAX_ORDER} characters")
+    if is_english(path):
+        from crnn_jax.decode import english
+
+        return english.train(order or ORDER)
     if not arpa.is_arpa(path):
         _refuse_packed(path)
         texts = spelled(read_texts(str(path)), charset)
@@ -78,6 +85,25 @@ def load(path: str | pathlib.Path, charset: Charset, order: int | None = None) -
             "".join(lacking[:20]),
         )
     return model.truncated(order or model.order)
+
+
+def is_english(path: str | pathlib.Path) -> bool:
+    """Returns whether the model that comes with the package is meant, and no file."""
+    return str(path) == ENGLISH
+
+
+def default_weight(path: str | pathlib.Path) -> float:
+    """Returns the weight of a model where none is asked for."""
+    return ENGLISH_WEIGHT if is_english(path) else 1.0
+
+
+def check_exists(path: str | pathlib.Path) -> None:
+    """Raises a UserError where neither a file nor `english` is meant."""
+    if not is_english(path) and not os.path.isfile(path):  # pathlib raises for one too long
+        raise UserError(
+            f"--lm={path} is no file; check the path, take --lm={ENGLISH}, or make one with "
+            "python -m crnn_jax.decode.lm"
+        )
 
 
 def _refuse_packed(path: str | pathlib.Path) -> None:
@@ -163,9 +189,9 @@ def _show_model(found: Estimate, charset: Charset) -> None:
     except UserError as error:
         print(f"not for the beam search as it is: {error}")
         return
-    states, classes = table.log_probs.shape
+    states, columns = table.log_probs.shape
     size = (table.log_probs.nbytes + table.following.nbytes) / 2**20
-    print(f"table of the beam search: {states:,} histories x {classes} classes, {size:.0f} MB")
+    print(f"table of the beam search: {states:,} histories x {columns} characters, {size:.0f} MB")
 
 
 def _charset(args: argparse.Namespace) -> Charset:

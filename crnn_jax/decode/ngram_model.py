@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import math
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from jaxtyping import Float64, Int32, Int64
 
-from crnn_jax.charset import Charset
+from crnn_jax.charset import Charset, fold_case
 from crnn_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -97,14 +98,18 @@ class NgramModel:
     def symbols_of(self, charset: Charset) -> Int32[np.ndarray, " K"]:
         """Returns the symbol of each class id; UNKNOWN of the blank and of what the model lacks.
 
-        A token that is no class stands for the class that it is when normalised, as "A" of a model
-        of capitals does where the charset folds, unless the model has that class itself.
+        A class that the model lacks is what it is in the other case, or else without its marks: "A"
+        is "a" where the model has small letters alone, and "É" "é", or "e".
         """
         characters = self.tokens[len(SPECIAL) :]
-        places = {charset.normalise(token): at for at, token in enumerate(characters, len(SPECIAL))}
-        places |= {token: at for at, token in enumerate(characters, len(SPECIAL))}
-        found = [UNKNOWN, *(places.get(name, UNKNOWN) for name in charset.classes)]
-        return np.array(found, np.int32)
+        exact = {token: at for at, token in enumerate(characters, len(SPECIAL))}
+        known = {fold_case(token): at for token, at in exact.items()} | exact
+        ways = (
+            (known.get(way) for way in (name, fold_case(name), _unmarked(fold_case(name))))
+            for name in charset.classes
+        )
+        found = [next((at for at in way if at is not None), UNKNOWN) for way in ways]
+        return np.array([UNKNOWN, *found], np.int32)
 
     def find(self, n: int, parents: np.ndarray, symbols: np.ndarray) -> Int64[np.ndarray, " M"]:
         """Returns the places of n-grams in their level, -1 of those that are not listed.
@@ -175,6 +180,12 @@ class NgramModel:
         from crnn_jax.decode.ngram_tables import build_tables
 
         return build_tables(self, charset)
+
+
+def _unmarked(character: str) -> str:
+    """Returns a character without its accents, which are characters of their own in NFD."""
+    points = unicodedata.normalize("NFD", character)
+    return "".join(point for point in points if not unicodedata.combining(point))
 
 
 def keys_of(parents: np.ndarray, symbols: np.ndarray, vocabulary: int) -> Int64[np.ndarray, " N"]:

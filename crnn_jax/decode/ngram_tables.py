@@ -22,7 +22,7 @@ from crnn_jax.errors import UserError
 
 MAX_BYTES = 256 << 20
 _LEAST = -99 * math.log(10)  # nats; ARPA's "never", finite so that 0 times it is 0
-_BYTES = 8  # of a class after a state: a float32 and an int32
+_BYTES = 8  # of a character after a state: a float32 and an int32
 
 
 def build_tables(model: NgramModel, charset: Charset) -> Ngrams:
@@ -42,9 +42,9 @@ def build_tables(model: NgramModel, charset: Charset) -> Ngrams:
             "(python -m crnn_jax.decode.lm)"
         )
     states = _number_states(model, symbols)
-    _check_size(states, len(symbols))
     # A column for each symbol that is used; the last one is the end.
     used = np.append(np.unique(symbols), END)
+    _check_size(states, len(used) - 1)
     column = np.full(len(model.tokens), -1)
     column[used] = np.arange(len(used))
     total = _totals(states)[-1]
@@ -71,12 +71,12 @@ def build_tables(model: NgramModel, charset: Charset) -> Ngrams:
             following[row[listed], at[listed]] = states[n + 1][listed]
     np.maximum(log_probs, _LEAST, out=log_probs)
     first = max(int(states[0][START]), 0) if states else 0
-    columns = column[symbols]
     return Ngrams(
-        jnp.asarray(log_probs[:, columns]),
-        jnp.asarray(following[:, columns]),
+        jnp.asarray(log_probs[:, :-1]),
+        jnp.asarray(following[:, :-1]),
         jnp.asarray(log_probs[:, -1]),
         jnp.int32(first),
+        jnp.asarray(column[symbols], jnp.int32),
     )
 
 
@@ -109,15 +109,15 @@ def _totals(states: list[np.ndarray]) -> list[int]:
     return list(itertools.accumulate(new))
 
 
-def _check_size(states: list[np.ndarray], classes: int) -> None:
+def _check_size(states: list[np.ndarray], columns: int) -> None:
     totals = _totals(states)
-    sizes = [total * classes * _BYTES for total in totals]
+    sizes = [total * columns * _BYTES for total in totals]
     if sizes[-1] <= MAX_BYTES:
         return
     fitting = sum(size <= MAX_BYTES for size in sizes)
     advice = f"order {fitting} would take {sizes[fitting - 1] >> 20} MB; " if fitting else ""
     raise UserError(
         f"the language model's table would take {sizes[-1] >> 20} MB ({totals[-1]:,} histories of "
-        f"{classes} classes), more than {MAX_BYTES >> 20} MB: {advice}give a lower order, or train "
-        "it with a higher --min_count"
+        f"{columns} characters), more than {MAX_BYTES >> 20} MB: {advice}give a lower order, or "
+        "train it with a higher --min_count"
     )

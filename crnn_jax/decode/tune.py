@@ -225,7 +225,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
 
     add("--model", "a run, or a bundle", required=True)
     add("--data", "labelled validation images", required=True, metavar="SPEC")
-    add("--lm", "ARPA file, or a text, as for crnn_jax.decode.lm", required=True, metavar="FILE")
+    add("--lm", "english, an ARPA file, or a text", required=True, metavar="english|FILE")
     add("--order", "characters of the model that go together", type=cli.positive_int)
     add("--width", "texts that the search keeps", type=cli.positive_int, default=16)
     add("--alphas", "weights of the grid, as in 0,0.5,1", type=_numbers, default=())
@@ -236,12 +236,12 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--out", "writes the weights", metavar="FILE.json")
     args = parser.parse_args(argv)
     cli.check_output(args.out)
-    if not pathlib.Path(args.lm).is_file():
-        raise UserError(f"--lm={args.lm} is no file; make one with python -m crnn_jax.decode.lm")
 
     from crnn_jax import metrics
+    from crnn_jax.decode import lm
     from crnn_jax.decode.weight_search import ALPHAS, BONUSES
 
+    lm.check_exists(args.lm)
     if args.protocol:
         metrics.apply_protocol("", args.protocol)
     args.alphas, args.bonuses = args.alphas or ALPHAS, args.bonuses or BONUSES
