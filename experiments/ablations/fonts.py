@@ -2,9 +2,8 @@
 
 python -m crnn_jax.sweep --config=ablations/fonts --workdir=runs/fonts
 
-12 runs in 21 minutes on two cores, busy with other work, too. 584 faces read 1.9 points
-[-0.3, 4.0] more photographs than 16; scenes alone are too hard to begin with
-(experiments/README.md).
+12 runs in 22 minutes of one core. 584 faces read 4.6 points [2.2, 7.0] more photographs than 16;
+scenes alone are too hard to begin with (experiments/README.md).
 """
 
 from ml_collections import ConfigDict
