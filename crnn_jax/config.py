@@ -126,7 +126,7 @@ def default_config() -> ConfigDict:
     config.deterministic = False  # the same bits in every run on an accelerator, too; slower
 
     config.eval_batch_size = config.get_oneway_ref("batch_size")  # images per evaluation step
-    config.protocol = ""  # of the evaluation: 36 | 62 | 94 | exact; empty: the model's own
+    config.protocol = ""  # of the evaluation: 36 | 62 | 94 | exact | fold; empty: the model's
     config.grid_images = 24  # validation images in the picture of every evaluation; 0 for none
     config.lock()
     return config

@@ -11,6 +11,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from rapidfuzz.distance import Levenshtein
 
+from crnn_jax.charset import fold_case
 from crnn_jax.errors import unknown_name
 
 _NOT_36 = re.compile("[^0-9a-z]+")
@@ -39,6 +40,7 @@ PROTOCOLS: dict[str, Callable[[str], str]] = {
     "62": _keep_62,
     "94": _keep_94,
     "exact": _exact,
+    "fold": fold_case,
 }
 
 
@@ -48,7 +50,7 @@ def apply_protocol(text: str, protocol: str) -> str:
     Args:
       text: any text; it is brought to Unicode NFC first.
       protocol: `36` lower-cases and keeps [0-9a-z], `62` keeps [0-9A-Za-z], `94` keeps printable
-        ASCII without the space, `exact` keeps everything.
+        ASCII without the space, `exact` keeps everything, `fold` everything in lower case.
     """
     if protocol not in PROTOCOLS:
         raise unknown_name("protocol", protocol, PROTOCOLS)

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import itertools
 import pathlib
+import string
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -117,10 +118,10 @@ def network_of(
 
 def default_protocol(charset: Charset) -> str:
     """Returns the protocol by which a model is judged unless told otherwise."""
-    folded_alnum = charset.case == "fold" and "".join(sorted(charset.classes)) == (
-        "0123456789abcdefghijklmnopqrstuvwxyz"
-    )
-    return "36" if folded_alnum else "exact"
+    if charset.case != "fold":
+        return "exact"
+    alnum = string.digits + string.ascii_lowercase
+    return "36" if sorted(charset.classes) == sorted(alnum) else "fold"
 
 
 @dataclasses.dataclass(frozen=True)

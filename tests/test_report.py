@@ -297,7 +297,7 @@ def test_a_model_against_readings_and_a_second_model_in_markdown(
     [
         ([], ["required: --model or --readings"]),
         (["--model=x", "--readings=y"], ["both given", "--against"]),
-        (["--readings=y"], ["add --protocol=36, 62, 94 or exact"]),
+        (["--readings=y"], ["add --protocol=36, 62, 94, exact or fold"]),
         (["--readings=y", "--protocol=36", "--lexicon=x"], ["--readings are read already"]),
         (["--readings=y", "--protocol=62", "--published"], ["of protocol 36, this evaluation"]),
         (["--readings=y", "--protocol=36"], ["y does not exist: give a file of readings"]),
