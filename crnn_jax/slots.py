@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import os
 import pathlib
 import signal
 import sys
+import threading
 from collections.abc import Sequence
 
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
@@ -50,6 +52,18 @@ def share(
     if len(gpus) < slots and "XLA_PYTHON_CLIENT_PREALLOCATE" not in os.environ:
         variables["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     return variables, list(cores[slot::slots] or [cores[slot % len(cores)]])
+
+
+def leave_with_parent() -> None:
+    """Ends this process, which another has started, when that one ends, whatever this is at."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "this is called in a process that was started"
+
+    def wait() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def settle_down(cores: Sequence[int], parent: int, ends_by: int = signal.SIGTERM) -> None:

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
+import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -246,7 +248,8 @@ def test_at_most_the_stated_number_of_batches_is_held_per_worker(index, tmp_path
 
     for consumed in range(1, 6):
         next(batches)
-        allowed = consumed + 2 * pipeline.BATCHES_PER_WORKER
+        # Of each of two workers: in hand, queued, received, being handed over.
+        allowed = consumed + 2 * 4
         assert wait_until(lambda: started() >= allowed)  # noqa: B023
         time.sleep(0.2)
         assert started() == allowed
@@ -288,6 +291,22 @@ def test_an_error_while_loading_reaches_the_consumer(index, plan, monkeypatch):
     monkeypatch.setattr(pipeline, "load_batch", failing)
     with pytest.raises(OSError, match="disk on fire"):
         next(batches)
+
+
+def test_stopping_is_for_the_process_that_reads(index, plan):
+    """A terminal's Ctrl-C goes to all; a worker that is killed is told in one line."""
+    batches = train_batches(index, plan, KEEP, 0, 1_000, LABEL_LENGTH, workers=2)
+    first = next(batches)
+    workers = multiprocessing.active_children()
+    assert len(workers) == 2
+    for worker in workers:
+        os.kill(worker.pid, signal.SIGINT)
+    assert_same([first, *itertools.islice(batches, 20)], train(index, plan, 0, 21))
+    assert all(worker.is_alive() for worker in workers)
+    for worker in workers:
+        worker.kill()
+    with pytest.raises(UserError, match=r"config\.data\.workers was killed.* goes on"):
+        list(batches)
 
 
 PROGRAM = """

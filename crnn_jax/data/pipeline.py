@@ -10,6 +10,7 @@ import contextlib
 import functools
 import itertools
 import logging
+import signal
 import threading
 import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -19,6 +20,7 @@ import numpy as np
 from absl import flags
 from jaxtyping import Int, UInt8
 
+from crnn_jax import slots
 from crnn_jax.data.images import Preprocess
 from crnn_jax.data.index import Index
 from crnn_jax.data.plan import FINENESS, EpochPlan
@@ -26,7 +28,6 @@ from crnn_jax.errors import DataError, UserError
 from crnn_jax.types import Batch
 
 MAX_BATCHES_AHEAD = 8  # batches held by the threads, finished or being loaded
-BATCHES_PER_WORKER = 4  # the same per worker: in hand, queued, received, being handed over
 _LOGGED_FAILURES = 100  # different images
 _LOG = logging.getLogger("crnn_jax")
 _THREADS = 4  # they overlap waiting for the disk or the network
@@ -203,7 +204,7 @@ def _execute(load: Callable[[int], Any], start: int, stop: int, workers: int) ->
         inline = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
         options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=1)
         load = functools.partial(_load_until, load, stop)
-        batches = steps.map(load).to_iter_dataset(inline).mp_prefetch(options)
+        batches = steps.map(load).to_iter_dataset(inline).mp_prefetch(options, _settle)
     else:
         ahead = grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=MAX_BATCHES_AHEAD)
         batches = grain.MapDataset.range(start, stop).map(load).to_iter_dataset(ahead)
@@ -215,6 +216,12 @@ def _execute(load: Callable[[int], Any], start: int, stop: int, workers: int) ->
     return running
 
 
+def _settle(*_: int) -> None:
+    """Leaves stopping to the process that reads: a terminal's Ctrl-C goes to all of them."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    slots.leave_with_parent()
+
+
 def _load_until(load: Callable[[int], Any], stop: int, step: int) -> Any:
     return load(step) if step < stop else ()
 
@@ -223,6 +230,13 @@ def _iterate(batches: Iterable[Any], count: int, copy: bool) -> Generator[Any, N
     iterator: Any = iter(batches)  # grain's, which can be closed
     try:
         yield from itertools.islice(map(_plain, iterator) if copy else iterator, count)
+    except RuntimeError as error:
+        if "Worker process was terminated" not in str(error):
+            raise
+        raise UserError(
+            "a process of config.data.workers was killed, for want of memory perhaps: give fewer "
+            "of them, or 0 for threads; the same command goes on"
+        ) from error
     finally:
         iterator.close()
 

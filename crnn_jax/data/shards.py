@@ -13,12 +13,11 @@ import os
 import pathlib
 import pickle
 import signal
-import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import process
 from typing import TYPE_CHECKING, Any
 
-from crnn_jax import files
+from crnn_jax import files, slots
 from crnn_jax.data.shard_plan import Plan, Shard, note_file
 from crnn_jax.errors import DataError, ImageError, UserError
 
@@ -84,15 +83,7 @@ _worker: dict[str, Any] = {}
 def _start(source: bytes, plan: Plan, done: Any, stop: Any) -> None:
     """Makes a process ready to write shards."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it, too, and says stop
-    parent = multiprocessing.parent_process()
-
-    assert parent is not None  # this runs in a process that was started
-
-    def leave_with_parent() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=leave_with_parent, daemon=True).start()
+    slots.leave_with_parent()
 
     def count(rows: int) -> None:
         with done.get_lock():
