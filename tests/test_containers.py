@@ -261,6 +261,19 @@ def test_parquet_with_a_damaged_row_group(tmp_path):
     assert source.image_bytes(2) == png(22)
 
 
+def test_parquet_with_damaged_texts(tmp_path):
+    pa = pytest.importorskip("pyarrow")
+    latin = pa.array(["café".encode("latin-1")], pa.binary()).view(pa.string())
+    path = write_parquet(tmp_path / "a.parquet", {"image": [png()], "text": latin})
+    assert "column 'text' cannot be decoded ('utf-8' codec" in refused(f"parquet:{path}")
+    path = write_parquet(tmp_path / "b.parquet", {"image": [png()], "text": ["word" * 30]})
+    data = bytearray(path.read_bytes())
+    start = pa.parquet.ParquetFile(path).metadata.row_group(0).column(1).dictionary_page_offset
+    data[start : start + 30] = b"\xff" * 30
+    path.write_bytes(data)
+    assert re.search("column 'text' cannot be decoded .* copy the", refused(f"parquet:{path}"))
+
+
 @pytest.mark.parametrize("images", [[None, png()], [None, {"bytes": png(), "path": "b.png"}]])
 def test_parquet_row_without_an_image(tmp_path, images):
     path = write_parquet(tmp_path / "a.parquet", {"image": images, "text": ["a", "b"]})

@@ -7,10 +7,11 @@ order are read fast, shuffled ones of a large set are not: `crnn_jax.data.prepar
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,16 +98,36 @@ class _ParquetSource:
                 "image=COLUMN, of bytes or of a struct with a field 'bytes'"
             )
 
+    def _column(self, name: str) -> Any:
+        """Reads a column; a DataError when its pages are damaged."""
+        with self._decoding(name):
+            return self._file.read(columns=[name]).column(0)
+
+    def _values(self, column: Any, name: str) -> list[Any]:
+        """Returns a column's values; a DataError when a text is not UTF-8."""
+        with self._decoding(name):
+            return column.to_pylist()
+
+    @contextlib.contextmanager
+    def _decoding(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except (_arrow_error(), OSError, UnicodeDecodeError) as error:
+            raise DataError(
+                f"{self._path}: column {name!r} cannot be decoded ({_first_line(error)}): copy the "
+                "file again, or save its texts as UTF-8"
+            ) from None
+
     @functools.cached_property
     def _labels(self) -> list[str]:
-        column = self._file.read(columns=[self._columns[1]]).column(0)
+        column = self._column(self._columns[1])
         if column.null_count:
             row = next(i for i, value in enumerate(column) if not value.is_valid)
             raise DataError(
                 f"{self._path} row {row + 1} has no text ({column.null_count:,} such rows): write "
                 "one, or leave the rows out"
             )
-        return column.to_pylist()
+        return self._values(column, self._columns[1])
 
     @functools.cached_property
     def _keys(self) -> list[str] | None:
@@ -114,8 +135,9 @@ class _ParquetSource:
         kind = self._file.schema_arrow.field(self._columns[0]).type
         if "path" not in [field.name for field in getattr(kind, "fields", [])]:
             return None
-        column = self._file.read(columns=[f"{self._columns[0]}.path"]).column(0)
-        paths = [(value or {}).get("path") or "" for value in column.to_pylist()]  # None: no image
+        name = f"{self._columns[0]}.path"
+        values = self._values(self._column(name), name)
+        paths = [(value or {}).get("path") or "" for value in values]  # None: no image
         return paths if all(isinstance(path, str) and path for path in paths) else None
 
     @functools.cached_property

@@ -7,8 +7,9 @@ above it.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ RENDERED_WORDS: dict[str, dict[str, Any]] = {
 
 _INFO_FILE = "dataset_info.json"
 _KEYS = ("file", "key")  # features of texts that tell a row, where a set has one
+_MOST_REASON = 120  # characters
 _CHUNK = 1024  # records read at a time to learn their labels
 
 
@@ -158,7 +160,9 @@ class _TfdsSource:
         sizes: list[int] = []
         for start in range(0, len(self), _CHUNK):
             rows = range(start, min(start + _CHUNK, len(self)))
-            for record in self._records.__getitems__(rows):
+            with self._reading(DataError):
+                records = self._records.__getitems__(rows)
+            for record in records:
                 labels.append(record["label"].decode("utf-8"))
                 sizes.append(len(record["image"]))
                 if self._key_feature:
@@ -177,10 +181,25 @@ class _TfdsSource:
     def lexicon(self, i: int) -> tuple[str, ...]:
         if not self._has_lexicon:
             return ()
-        return tuple(word.decode("utf-8") for word in self._records[i]["lexicon"])
+        with self._reading(DataError):
+            words = self._records[i]["lexicon"]
+        return tuple(word.decode("utf-8") for word in words)
 
     def image_bytes(self, i: int) -> bytes:
-        return self._records[i]["image"]
+        with self._reading(ImageError):
+            return self._records[i]["image"]
+
+    @contextlib.contextmanager
+    def _reading(self, kind: type[DataError]) -> Iterator[None]:
+        """Raises an error of the kind where a shard is missing, cut or damaged."""
+        try:
+            yield
+        except (RuntimeError, OSError) as error:
+            reason = " ".join(str(error).split())[:_MOST_REASON] or "its files are cut"
+            raise kind(
+                f"{self._folder}, split {self._split}: records cannot be read ({reason}): "
+                "copy the set again"
+            ) from None
 
     def image_size(self, i: int) -> tuple[int, int]:
         try:
