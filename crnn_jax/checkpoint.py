@@ -68,6 +68,10 @@ class Checkpointer:
             read_only=read_only,
             enable_async_checkpointing=not read_only,
         )
+        # A checkpoint that is being written anew, under its step; see `save`.
+        self._replaced = folder.parent / "replaced_checkpoint"
+        if not read_only:
+            self._put_back()
         self._manager = self._open()
 
     def _open(self) -> ocp.CheckpointManager:
@@ -98,7 +102,7 @@ class Checkpointer:
             return
         self._check_space(sum(leaf.nbytes for leaf in jax.tree.leaves(state)))
         if is_there:
-            self._manager.delete(step)
+            self._move(step, self._replaced / str(step))
         metrics = None if score is None else {_SCORE: float(score)}
         with self._writing():
             saved = self._manager.save(step, args=ocp.args.StandardSave(state), metrics=metrics)
@@ -107,6 +111,29 @@ class Checkpointer:
                 f"{self._folder}: the checkpoint of step {step} is not written, since there is one "
                 f"of step {self.latest_step()}: delete later ones, or start in another --workdir"
             )
+        if is_there:
+            self.wait()
+            self._put_back()
+
+    def _put_back(self) -> None:
+        """Puts a checkpoint back that was to be written anew and is not; else removes the old."""
+        if processes.is_main() and self._replaced.is_dir():
+            for old in self._replaced.iterdir():
+                if not (self._folder / old.name).exists():
+                    old.rename(self._folder / old.name)
+            shutil.rmtree(self._replaced)
+        processes.collect(None)
+
+    def _move(self, step: int, target: pathlib.Path) -> None:
+        """Moves a checkpoint out of the folder, whose processes have all agreed on that."""
+        self.close()
+        processes.collect(None)
+        if processes.is_main():
+            target.parent.mkdir(exist_ok=True)
+            (self._folder / str(step)).rename(target)
+        processes.collect(None)
+        # The manager has judged by the newest one what checkpoints are made of.
+        self._manager = self._open()
 
     def _check_space(self, size: int) -> None:
         free = shutil.disk_usage(self._folder).free
@@ -138,8 +165,9 @@ class Checkpointer:
             ) from error
 
     def close(self) -> None:
-        """Waits and lets go of the folder."""
-        self._manager.close()
+        """Waits and lets go of the folder; raises a UserError when not all can be written."""
+        with self._writing():
+            self._manager.close()
 
     def latest_step(self) -> int | None:
         """Returns the newest complete checkpoint's step, or None."""
@@ -167,14 +195,7 @@ class Checkpointer:
             "used",
             step, damaged,
         )  # fmt: skip
-        processes.collect(None)  # every process has seen the damage
-        if processes.is_main():
-            damaged.mkdir(exist_ok=True)
-            (self._folder / str(step)).rename(damaged / f"{step}_{time.time_ns()}")
-        processes.collect(None)
-        # The manager has judged by the newest one what checkpoints are made of.
-        self._manager.close()
-        self._manager = self._open()
+        self._move(step, damaged / f"{step}_{time.time_ns()}")
 
     def drop_after(self, step: int) -> None:
         """Deletes the checkpoints beyond a step, from which the run goes on."""

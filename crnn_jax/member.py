@@ -98,6 +98,8 @@ class Member:
 
     def close(self) -> None:
         """Finishes writing."""
-        self.checkpoints.close()
-        if self._writer is not None:
-            self._writer.close()
+        try:
+            self.checkpoints.close()
+        finally:
+            if self._writer is not None:
+                self._writer.close()

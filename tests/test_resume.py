@@ -13,6 +13,7 @@ import time
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 from small import small_config, train_command
 
@@ -116,6 +117,36 @@ def test_a_stopped_run_goes_on_exactly(tmp_path):
     assert not (stopped / "summary.json").exists()
     train.train_and_evaluate(config(), stopped)
     assert_same_run(whole, stopped)
+
+
+def test_a_checkpoint_is_there_until_it_is_written_anew(tmp_path, monkeypatch):
+    """A kill between the old one and the new one under the same step loses neither."""
+    config = small_config()
+    _, shapes = train.abstract_state(config, Charset(("a", "b"), "keep"))
+    old, new = (
+        jax.tree.map(lambda x: np.full(x.shape, value, x.dtype), shapes)  # noqa: B023
+        for value in (1, 2)
+    )
+
+    def killed(*_, **__):
+        raise KeyboardInterrupt
+
+    checkpoints = Checkpointer(tmp_path)
+    checkpoints.save(1, old)
+    with monkeypatch.context() as patch:
+        patch.setattr(ocp.CheckpointManager, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            checkpoints.save(1, new, 0.5, replace=True)
+    assert not any(path.name == "1" for path in (tmp_path / "checkpoints").iterdir())
+
+    again = Checkpointer(tmp_path)
+    jax.tree.map(np.testing.assert_array_equal, restore_state(again, 1, shapes), old)
+    assert not again.has_score(1)
+    again.save(1, new, 0.5, replace=True)
+    jax.tree.map(np.testing.assert_array_equal, restore_state(again, 1, shapes), new)
+    assert again.has_score(1)
+    again.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoints"]
 
 
 def test_averages_of_weights_alone_are_read(tmp_path):
