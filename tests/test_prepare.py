@@ -22,7 +22,7 @@ from crnn_jax.data import prepare as prepare_lib
 from crnn_jax.data import shard_plan, shards, tfds_rows
 from crnn_jax.data.prepare import main, prepare
 from crnn_jax.data.sources import Source, open_source
-from crnn_jax.errors import DataError, UserError
+from crnn_jax.errors import DataError, ImageError, UserError
 
 WORDS = [f"wört{i}" for i in range(10)]
 
@@ -82,6 +82,21 @@ def test_tfds_itself_decodes_them(words, tmp_path):
     assert builder.info.splits["train"].num_examples == 10
     assert builder.info.splits["train"].num_bytes > 10 * len(png())
     assert done.spec == f"tfds:{tmp_path}/mine/train"
+
+
+def test_a_damaged_shard_is_told_in_one_line(words, tmp_path):
+    done = prepare(words, "mine", data_dir=tmp_path, shards=1)
+    source = open_source(done.spec)
+    assert labels(source) == WORDS
+    (shard,) = done.folder.glob("*.array_record*")
+    whole = shard.read_bytes()
+    middle = len(whole) // 2
+    shard.write_bytes(whole[:middle] + bytes(b ^ 255 for b in whole[middle:-64]) + whole[-64:])
+    damaged = open_source(done.spec)
+    with pytest.raises(ImageError, match=r"split train: records cannot be read .* copy the set"):
+        b"".join(map(damaged.image_bytes, range(len(WORDS))))
+    with pytest.raises(DataError, match=r"split train: records cannot be read .* copy the set"):
+        open_source(done.spec).label(0)
 
 
 def test_the_number_of_processes_does_not_matter(words, tmp_path):
@@ -278,7 +293,7 @@ def test_lists_of_sets_are_joined(words, tmp_path, mistake):
     assert labels(source) == ["wört0", "wört1", "a", "b"]
     assert [source.key(i) for i in (0, 3)] == ["1_words/0_0.png", "2_d/image-000000002"]
     line = mistake(main, f"--data=0.5*{words} + 0.5*lmdb:{lmdb}", "--name=x", f"--dir={tmp_path}")
-    assert "a prepared set holds every row once; leave the weights out" in line
+    assert "every row is taken once; leave the weights out" in line
 
 
 @pytest.mark.parametrize(

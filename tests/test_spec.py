@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from crnn_jax.data.spec import KINDS, OPTIONS, OWNERS, Spec, parse_mixture, parse_spec
+from crnn_jax.data.spec import KINDS, OPTIONS, OWNERS, Spec, parse_mixture, parse_sets, parse_spec
 from crnn_jax.errors import UserError
 
 
@@ -105,6 +105,10 @@ def test_a_spec_made_in_code_is_checked_too():
 
 def test_mixtures():
     assert parse_mixture("tsv:a") == [(None, Spec("tsv", "a"))]
+    assert parse_sets("tsv:a + names:b", "--data") == [Spec("tsv", "a"), Spec("names", "b")]
+    assert parse_sets(" ", "--data") == []
+    with pytest.raises(UserError, match=r"config.data.eval=0.5\*tsv:a: every row is taken once"):
+        parse_sets("0.5*tsv:a", "config.data.eval")
     assert parse_mixture("0.7*tfds:rendered_words/train + 3 * tsv:b::split=0:90,group=a*") == [
         (0.7, Spec("tfds", "rendered_words/train")),
         (3.0, Spec("tsv", "b", split=(0.0, 90.0), group="a*")),

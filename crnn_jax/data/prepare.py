@@ -49,19 +49,13 @@ def open_data(data: str) -> tuple[Source, str]:
       The source, and what tells it from others besides its fingerprint.
 
     Raises:
-      UserError: as `parse_mixture` and `open_source`; weights, which rows in order cannot have.
+      UserError: as `parse_sets` and `open_source`.
     """
     from crnn_jax.data import chain
     from crnn_jax.data.sources import open_source
-    from crnn_jax.data.spec import parse_mixture
+    from crnn_jax.data.spec import parse_sets
 
-    weighted = parse_mixture(data)
-    if any(weight is not None for weight, _ in weighted):
-        raise UserError(
-            f"--data={data}: a prepared set holds every row once; leave the weights out, and give "
-            "them to prepared sets in a config"
-        )
-    specs = [spec for _, spec in weighted]
+    specs = parse_sets(data, "--data")
     sources = [open_source(spec) for spec in specs]
     lexica = ",".join(spec.lexicon or "" for spec in specs)
     return chain.join(sources), lexica

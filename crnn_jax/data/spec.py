@@ -221,6 +221,33 @@ def parse_mixture(text: str) -> list[tuple[float | None, Spec]]:
     return pairs
 
 
+def loaded_specs(text: str) -> list[Spec]:
+    """Returns those SPECs of a mixture that files are read for; none of an empty text."""
+    pairs = parse_mixture(text) if text else []
+    return [spec for _, spec in pairs if spec.kind not in ON_DEVICE]
+
+
+def parse_sets(text: str, where: str) -> list[Spec]:
+    """Parses SPECs joined by ` + ` that are taken one after the other; none for an empty text.
+
+    Args:
+      text: of the SPECs.
+      where: the option or key that it is of, for the message.
+
+    Raises:
+      UserError: as `parse_mixture`; weights, which only what is drawn from can have.
+    """
+    if not text.strip():
+        return []
+    pairs = parse_mixture(text)
+    if any(weight is not None for weight, _ in pairs):
+        raise UserError(
+            f"{where}={text}: every row is taken once; leave the weights out, which are for "
+            "config.data.train"
+        )
+    return [spec for _, spec in pairs]
+
+
 def tfds_splits(split: str) -> list[str]:
     """Returns the names in a TFDS split, without their slices: `train[:80%]+test` has two."""
     return re.findall(r"\w+", re.sub(r"\[.*?\]", "", split))

@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-from crnn_jax import bidi
+from crnn_jax import bidi, files, processes
 from crnn_jax.auditing import before_training
 from crnn_jax.charset import Charset, build_charset
 from crnn_jax.data import leaks
@@ -19,7 +19,7 @@ from crnn_jax.data.images import Preprocess
 from crnn_jax.data.index import WIDEN, Index, IndexReport
 from crnn_jax.data.plan import BY_COLUMNS, EpochPlan, apportion
 from crnn_jax.data.sources import Source, check_names, open_source
-from crnn_jax.data.spec import ON_DEVICE, Spec, parse_mixture
+from crnn_jax.data.spec import ON_DEVICE, Spec, parse_mixture, parse_sets
 from crnn_jax.errors import UserError
 from crnn_jax.keys import digest
 from crnn_jax.surgery import combine
@@ -99,9 +99,10 @@ class TrainingSet:
     def write_skipped(self, workdir: pathlib.Path) -> None:
         """Names every row that is left out, and why, in `workdir/skipped_rows.tsv`."""
         skipped = [row for report in self.reports for row in report.skipped]
-        if skipped:
-            lines = (f"{where}\t{reason}\n" for where, reason in skipped)
-            (workdir / SKIPPED_FILE).write_text("".join(lines), encoding="utf-8")
+        if skipped and processes.is_main():
+            cells = ((" ".join(cell.split()) for cell in row) for row in skipped)
+            text = "".join("\t".join(row) + "\n" for row in cells)
+            files.write_text(workdir / SKIPPED_FILE, text)
             _LOG.warning("rows left out are named in %s", workdir / SKIPPED_FILE)
 
 
@@ -253,9 +254,7 @@ def _epoch(parts: Sequence[Any]) -> int | None:
 
 
 def _validation_sets(config: Any) -> list[tuple[Spec, Source]]:
-    if not config.data.eval:
-        return []
-    specs = [spec for _, spec in parse_mixture(config.data.eval)]
+    specs = parse_sets(config.data.eval, "config.data.eval")
     evaluated = [(spec, open_source(spec)) for spec in specs]
     check_names([source for _, source in evaluated], "config.data.eval: ")
     return evaluated

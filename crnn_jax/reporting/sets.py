@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from crnn_jax import evaluate, metrics
 from crnn_jax.data.sources import Source, check_names, open_source
-from crnn_jax.data.spec import ON_DEVICE, Spec, parse_mixture, parse_spec
+from crnn_jax.data.spec import Spec, loaded_specs, parse_sets, parse_spec
 from crnn_jax.errors import UserError
 from crnn_jax.recognizer import Recognizer
 from crnn_jax.reporting.gather import Run
@@ -132,9 +132,7 @@ def read(run: Run, given: Sequence[str], limit: int) -> Readings:
     Raises:
       UserError: for a further set that cannot be opened, or two sets of one name.
     """
-    specs = (
-        [spec for _, spec in parse_mixture(run.config.data.eval)] if run.config.data.eval else []
-    )
+    specs = parse_sets(run.config.data.eval, "config.data.eval")
     own, missing = _open(specs)
     opened = [(spec, source, True) for spec, source in own]
     for text in given:
@@ -142,9 +140,7 @@ def read(run: Run, given: Sequence[str], limit: int) -> Readings:
         if spec not in specs:
             opened.append((spec, open_source(spec), False))
     check_names([source for _, source, _ in opened])
-    trained, missing_training = _open(
-        [spec for _, spec in parse_mixture(run.config.data.train) if spec.kind not in ON_DEVICE]
-    )
+    trained, missing_training = _open(loaded_specs(run.config.data.train))
     sets = []
     in_windows = run.recognizer.in_windows()
     for spec, source, is_own in opened:
