@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import pathlib
 import shutil
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -92,9 +93,16 @@ def save_model(
             checkpoints.wait()
         charset.save(temporary / workdir.CHARSET_FILE)
         files.write_text(temporary / workdir.CONFIG_FILE, config_lib.to_json(config))
+        made = {"command": sys.argv, "data": {}, "lineage": []}  # nothing is known of its training
+        files.write_json(temporary / workdir.RUN_FILE, made)
         # With it the model is listed by predict --list.
-        parameters = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
-        summary = {"step": 0, "parameters": parameters, "eval": {}}
+        summary = {
+            "step": 0,
+            "seconds": 0.0,
+            "images_per_second": 0.0,
+            "parameters": sum(leaf.size for leaf in jax.tree.leaves(variables["params"])),
+            "eval": {},
+        }
         files.write_json(temporary / workdir.SUMMARY_FILE, summary)
         temporary.rename(out)
     except OSError as error:

@@ -12,8 +12,8 @@ from PIL import Image
 from port_weights import port_weights
 from torch_files import as_safetensors
 
+from crnn_jax import bundle, convert, evaluate, predict, report
 from crnn_jax import config as config_lib
-from crnn_jax import convert, evaluate, predict
 from crnn_jax.checkpoint import Checkpointer
 from crnn_jax.errors import UserError
 from crnn_jax.pytorch.networks import vgg_port_from_torch
@@ -71,6 +71,22 @@ def test_converted_models_are_listed(model, monkeypatch):
     line = predict.list_models().splitlines()[-1]  # behind the shipped ones
     assert line.startswith(str(model[0]))
     assert line.split()[1:] == ["5.63", "M"]
+
+
+def test_a_converted_model_goes_into_a_bundle_and_has_a_report(model, run_command, tmp_path):
+    out, _ = model
+    made = bundle.bundle_of_run(out, licence="MIT")
+    (own,) = made.lineage
+    assert (own.name, own.licence, own.train, own.images) == ("port", "MIT", "", 0)
+    page = tmp_path / "report.html"
+    done = run_command(
+        report.main,
+        f"--run={out}",
+        "--data=tfds:rendered_words/tiny/test::limit=4",
+        f"--out={page}",
+    )
+    assert done.code == 0
+    assert "rendered_words" in page.read_text("utf-8")
 
 
 def test_a_model_may_be_moved(model, tmp_path):

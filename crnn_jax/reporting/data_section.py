@@ -102,7 +102,7 @@ def _skipped(run: Run) -> str:
 
 def _drawn(run: Run) -> str:
     """Names the sets that are made on the device, of which there are no rows to look at."""
-    mixture = parse_mixture(run.config.data.train)
+    mixture = parse_mixture(run.config.data.train) if run.config.data.train else []
     rows = [
         (f"<code>{escape(str(spec))}</code>", "" if share is None else f"{share:g}")
         for share, spec in mixture
