@@ -10,7 +10,7 @@ from jaxtyping import Array, Int
 
 from crnn_jax import types
 from crnn_jax.charset import Charset
-from crnn_jax.ctc.loss import string_log_probability
+from crnn_jax.ctc.forward import string_log_probabilities
 from crnn_jax.decode.candidates import Candidate
 
 
@@ -48,7 +48,8 @@ def greedy(logits: types.Logits, frames: types.FrameCounts) -> Decoded:
       frames: (B,), real frames.
     """
     ids, lengths = best_path(logits, frames)
-    return Decoded(ids, lengths, string_log_probability(logits, frames, ids, lengths))
+    scores = string_log_probabilities(logits, frames, ids[:, None], lengths[:, None])
+    return Decoded(ids, lengths, scores[:, 0])
 
 
 def _decode(logits: types.Logits, frames: types.FrameCounts, _: tuple) -> Decoded:
