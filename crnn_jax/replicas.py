@@ -154,6 +154,11 @@ class Group:
         for member in self._members:
             member.start(step)
 
+    def forget_end(self) -> None:
+        """Removes the summaries of a run that has ended and goes on."""
+        for run in (Workdir(self._workdir), *(member.run for member in self._members)):
+            run.forget_end()
+
     def log(
         self, step: int, sums: Any, learning_rate: float, pace: Pace
     ) -> tuple[float, list[int]]:

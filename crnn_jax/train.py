@@ -239,6 +239,8 @@ def train_and_evaluate(
         under_way: collections.deque[Any] = collections.deque()  # sums of calls not waited for
         if is_evaluated(step) and step and not group.has_evaluation(step):
             evaluate_and_save(replace=True)  # what a signal had cut short
+        if step < total and not early:
+            group.forget_end()
         first_step = step + each
         while step < total and not stopping and not early:
             step += each

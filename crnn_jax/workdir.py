@@ -186,6 +186,11 @@ class Workdir:
             raise UserError(f"{path}: damaged, it names no data; restore the file")
         return found["data"]
 
+    def forget_end(self) -> None:
+        """Removes `summary.json`, of a run that has ended and goes on."""
+        if processes.is_main():
+            (self.path / SUMMARY_FILE).unlink(missing_ok=True)
+
     def summarise(
         self,
         step: int,

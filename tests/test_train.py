@@ -86,6 +86,25 @@ def test_a_line_is_fetched_when_the_next_step_is_under_way(tmp_path, monkeypatch
         assert line["learning_rate"] == pytest.approx(float(rate(line["step"] - 1)))
 
 
+def test_a_run_that_goes_on_has_not_ended(tmp_path, monkeypatch):
+    """What is told of its end was true of a shorter run."""
+    ended = small_config(total_steps=2, eval_every_steps=2, checkpoint_every_steps=2)
+    train.train_and_evaluate(ended, tmp_path)
+    assert (tmp_path / "summary.json").is_file()
+    train.train_and_evaluate(ended, tmp_path)
+    assert (tmp_path / "summary.json").is_file()
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+        yield
+
+    monkeypatch.setattr(train, "loaded_batches", interrupted)
+    longer = small_config(total_steps=4, eval_every_steps=2, checkpoint_every_steps=2)
+    with pytest.raises(KeyboardInterrupt):
+        train.train_and_evaluate(longer, tmp_path)
+    assert not (tmp_path / "summary.json").exists()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("batch_by", ["rows", "columns"])
 def test_host_data_of_every_fit_trains(batch_by, tmp_path):
