@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 DONE, FAILED, MISTAKE = 0, 1, 2  # exit codes
 
+_MOST_TOLD = 200  # characters of another's message
 _PACKAGE = pathlib.Path(__file__).parent
 
 
@@ -105,6 +106,16 @@ def run(main: Callable[[Sequence[str]], int]) -> NoReturn:
     except UserError as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         code = MISTAKE
+    except RuntimeError as error:  # JAX's of a device
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        told = printable(" ".join(str(error).split()))[:_MOST_TOLD]
+        print(
+            f"error: the device's memory is too small ({told}): lower config.batch_size or "
+            "--batch_size, or raise config.accumulate",
+            file=sys.stderr,
+        )
+        code = FAILED
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         code = FAILED

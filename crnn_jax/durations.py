@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, NamedTuple
 
 from ml_collections import ConfigDict
 
 from crnn_jax.errors import UserError
 
+_LOG = logging.getLogger("crnn_jax")
 # Units in which a duration may be given, as in `total_steps` or `total_epochs`.
 UNITS = ("steps", "epochs", "examples")
 DURATIONS = ("total", "warmup", "eval_every", "checkpoint_every")
@@ -80,6 +82,12 @@ def lengths(config: ConfigDict, steps_per_epoch: int | None) -> Lengths:
     others = (steps(config, name, steps_per_epoch, total) for name in Lengths._fields[1:])
     found = Lengths(total, *others)
     _check_dispatches(config, found)
+    if found.warmup > total:
+        _LOG.warning(
+            "the warm-up of %d steps is longer than the run of %d: config.optimizer.learning_rate "
+            "is never reached; shorten config.warmup_*, or train longer",
+            found.warmup, total,
+        )  # fmt: skip
     return found
 
 

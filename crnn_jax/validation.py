@@ -36,6 +36,7 @@ CHOICES = {
 _POSITIVE = (
     "batch_size", "eval_batch_size", "log_every_steps", "data.height", "data.width",
     "data.min_width", "data.max_width", "data.buckets", "model.hidden", "optimizer.learning_rate",
+    "optimizer.epsilon",
     "accumulate", "most_skipped", "step_percent", "step_factor", "plateau_patience",
     "plateau_factor", "steps_per_dispatch", "replicas",
     "keep_checkpoints",

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 
+import jax
 import pytest
 
 import crnn_jax
@@ -316,6 +317,13 @@ def test_interruption_and_a_reader_that_leaves_are_no_tracebacks(run_command: Ca
         raise KeyboardInterrupt
 
     assert run_command(interrupted) == (1, [], ["interrupted"])
+
+    def too_large(argv: list[str]) -> int:
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating\n8 bytes.")
+
+    code, _, (line,) = run_command(too_large)
+    assert code == 1
+    assert "(RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes.): lower config.batch" in line
 
     code = "from crnn_jax import cli; cli.run(lambda argv: [print(i) for i in range(10**6)] and 0)"
     with subprocess.Popen(

@@ -183,6 +183,15 @@ def test_durations_in_every_unit(key: str, text: str, steps: int) -> None:
     assert durations.steps(config, name, steps_per_epoch=10, total=200) == steps
 
 
+def test_a_warm_up_beyond_the_run_is_told(caplog) -> None:
+    config = configured(("total_steps", "10"), ("warmup_steps", "10"))
+    durations.lengths(config, None)
+    assert not caplog.records
+    config = configured(("total_steps", "10"), ("warmup_steps", "11"))
+    assert durations.lengths(config, None).warmup == 11
+    assert "warm-up of 11 steps is longer than the run of 10" in caplog.text
+
+
 def test_one_unit_clears_the_others_of_its_duration_alone() -> None:
     config = configured(("total_epochs", "3"))
     assert (config.total_steps, config.total_epochs, config.total_examples) == (None, 3.0, None)
