@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +85,7 @@ def main(argv: Sequence[str]) -> int:
     """Runs the command line; returns the exit code."""
     args = _parse(argv)
 
-    from crnn_jax.bulk.rows import record
+    from crnn_jax.bulk.rows import line_for
     from crnn_jax.data.images import width_of
     from crnn_jax.recognizer import Recognizer
 
@@ -93,6 +93,7 @@ def main(argv: Sequence[str]) -> int:
     if args.text and (unknown := recognizer.charset.unknown(args.text)):
         raise UserError(_unknown(args.text, unknown[0], recognizer.charset))
     names, items, load = _items(args)
+    line = line_for("json", sys.stdout.encoding)
     done: dict[int, Reading | DataError] = {}
     printed = failed = 0
     for position, reading in align(recognizer, items, args.batch_size, load):
@@ -102,10 +103,10 @@ def main(argv: Sequence[str]) -> int:
             printed += 1
             if isinstance(reading, DataError):
                 failed += 1
-                print(json.dumps({"path": name, "error": str(reading)}), flush=True)
+                print(line(name, reading), flush=True)
                 continue
             reading = reading.in_pixels(width_of(load(image)))
-            print(json.dumps(record(name, reading), ensure_ascii=False), flush=True)
+            print(line(name, reading), flush=True)
             if args.picture:
                 _draw(args.picture, load(image), reading)
     return cli.FAILED if failed else cli.DONE
