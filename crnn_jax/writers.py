@@ -170,7 +170,7 @@ class MetricWriter:
             result = results[source.name]
             for name, value in result.metrics.items():
                 if value is not None:
-                    self._events.add_scalar(f"{source.name}/{name}", value, step)
+                    self._events.add_scalar(f"eval/{source.name}/{name}", value, step)
             m = result.metrics
             _LOG.info(
                 "%sstep %d  %s: word accuracy %.4f, CER %.4f on %d images",

@@ -39,7 +39,7 @@ def open_pairs(spec: Spec) -> _FolderSource:
     """Opens a folder of images with their labels in files beside them, NAME.png and NAME.gt.txt.
 
     Raises:
-      DataError: no such folder, no pair in it, or a text file that holds no line of text.
+      DataError: no such folder, or no pair in it.
     """
     return _PairsSource(_folder(spec))
 
