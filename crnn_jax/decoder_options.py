@@ -201,15 +201,14 @@ def _beam(args: argparse.Namespace, charset: Charset) -> Decoder:
     from crnn_jax.decode import lm
     from crnn_jax.decode.automaton import CONSTRAINED
     from crnn_jax.decode.beam import Beam, BeamOptions
-    from crnn_jax.decode.language import Bonus, Both, LanguageModel, Weighted
+    from crnn_jax.decode.language import Bonus, Both, LanguageModel
     from crnn_jax.decode.pattern import compile_pattern
     from crnn_jax.decode.trie import Trie
 
     weight, bonus = _weights(args)
     parts: list[LanguageModel] = []
     if args.lm:
-        tables = lm.load(args.lm, charset, args.lm_order).tables(charset)
-        parts.append(Weighted(tables, weight, bonus))
+        parts.append(lm.weighted(args.lm, charset, weight, bonus, args.lm_order))
     elif bonus:
         parts.append(Bonus(bonus))
     if args.pattern:

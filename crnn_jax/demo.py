@@ -36,6 +36,10 @@ def main(argv: Sequence[str]) -> int:
         f"{shipped.DEFAULT}",
     )  # fmt: skip
     parser.add_argument(
+        "--lm", default="", metavar="english|FILE",
+        help="language model where neither a lexicon nor a pattern is given, as for predict",
+    )  # fmt: skip
+    parser.add_argument(
         "--host", default=_LOCAL,
         help=f"address to listen on; default: {_LOCAL}, this machine alone",
     )  # fmt: skip
@@ -44,13 +48,17 @@ def main(argv: Sequence[str]) -> int:
         help=f"default: {_PORT}; 0 takes a free one",
     )  # fmt: skip
     args = parser.parse_args(argv)
+    if args.lm:
+        from crnn_jax.decode import lm
+
+        lm.check_exists(args.lm)
     if importlib.util.find_spec("gradio") is None:
         raise UserError("the demo needs Gradio: pip install 'crnn_jax[demo]'")
     with _listen(args.host, args.port) as listener, tempfile.TemporaryDirectory() as folder:
         os.environ["GRADIO_TEMP_DIR"] = folder  # for uploads
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(cli.DONE))  # else they would stay
         port = listener.getsockname()[1]
-        server = _server(_desk(args.model or [shipped.DEFAULT]), args.host, port)
+        server = _server(_desk(args.model or [shipped.DEFAULT], args.lm), args.host, port)
         shown = f"[{args.host}]" if ":" in args.host else args.host
         print(f"http://{shown}:{port}", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
@@ -82,13 +90,19 @@ def _listen(host: str, port: int) -> socket.socket:
         ) from None
 
 
-def _desk(names: Sequence[str]) -> Desk:
+def _desk(names: Sequence[str], language_model: str) -> Desk:
     """Loads the models, and compiles what the first reading needs.
+
+    Args:
+      names: of the models.
+      language_model: as for `lm.load`; empty for none.
 
     Raises:
       UserError: one cannot be loaded, or they cannot read as one.
     """
     from crnn_jax import ensembles
+    from crnn_jax.decode import lm
+    from crnn_jax.decode.beam import Beam
     from crnn_jax.demoing.desk import Desk
     from crnn_jax.recognizer import Recognizer
 
@@ -98,7 +112,8 @@ def _desk(names: Sequence[str]) -> Desk:
             f"--model: {recognizer.name} have different characters or sizes, and frames that "
             "cannot be shown as one; give models that share them"
         )
-    desk = Desk(recognizer)
+    model = lm.weighted(language_model, recognizer.charset) if language_model else None
+    desk = Desk(recognizer, Beam(model=model))
     desk.warm_up()
     return desk
 

@@ -25,6 +25,8 @@ from PIL import Image
 
 from crnn_jax import demo, shipped
 from crnn_jax.charset import build_charset
+from crnn_jax.decode import lm
+from crnn_jax.decode.beam import Beam
 from crnn_jax.demoing import desk as desks
 from crnn_jax.demoing.gate import Gate, Room
 from crnn_jax.errors import UserError
@@ -49,6 +51,7 @@ def skip_without_gradio() -> None:
         (["--port={taken}"], ["Address already in use", "--port=0 finds one"]),
         (["--host=none.invalid", "--port=0"], ["cannot be listened on"]),
         (["--model=none", "--port=0"], ["unknown model 'none'"]),
+        (["--lm=none.txt", "--port=0"], ["--lm=none.txt is no file", "--lm=english"]),
         (["--modle=none"], ["did you mean '--model'"]),
     ],
 )
@@ -86,6 +89,17 @@ def test_what_is_marked_in_the_frames_is_what_was_read() -> None:
     marked = [desk.charset.classes[id_ - 1] for id_, *_ in seen.look.label]
     assert seen.reading.text == "UNIFORM"
     assert marked == [c.char for c in seen.reading.characters] == list("uniform")
+
+
+@pytest.mark.slow
+def test_a_language_model_reads_where_nothing_else_is_given() -> None:
+    model = Recognizer.load("tiny-latin")
+    desk = desks.Desk(model, Beam(model=lm.weighted("english", model.charset)))
+    image = (_EXAMPLES / "uniform.png").read_bytes()
+    assert desk.read(image).reading.text.lower() == "uniform"
+    weighted = desk._decoder("", "").tables
+    assert float(weighted.weight) == lm.ENGLISH_WEIGHT
+    assert not isinstance(desk._decoder("", "[0-9]+").tables, type(weighted))
 
 
 @pytest.mark.parametrize(

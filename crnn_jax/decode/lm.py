@@ -24,6 +24,7 @@ from crnn_jax.errors import UserError
 if TYPE_CHECKING:
     from crnn_jax.charset import Charset
     from crnn_jax.decode.kneser_ney import Counts, Estimate
+    from crnn_jax.decode.language import Weighted
 
 __all__ = ["NgramModel", "load", "main", "spelled"]
 
@@ -85,6 +86,31 @@ def load(path: str | pathlib.Path, charset: Charset, order: int | None = None) -
             "".join(lacking[:20]),
         )
     return model.truncated(order or model.order)
+
+
+def weighted(
+    path: str | pathlib.Path,
+    charset: Charset,
+    weight: float | None = None,
+    bonus: float = 0.0,
+    order: int | None = None,
+) -> Weighted:
+    """Returns a model as the beam search adds it: `Beam(model=weighted("english", charset))`.
+
+    Args:
+      path: as for `load`.
+      charset: of the recogniser.
+      weight: of its log-probabilities; None: 1, of `english` ENGLISH_WEIGHT.
+      bonus: nats for every character.
+      order: as for `load`.
+
+    Raises:
+      UserError: as `load`, or its table would be too large.
+    """
+    from crnn_jax.decode.language import Weighted
+
+    weight = default_weight(path) if weight is None else weight
+    return Weighted(load(path, charset, order).tables(charset), weight, bonus)
 
 
 def is_english(path: str | pathlib.Path) -> bool:

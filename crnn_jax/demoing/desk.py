@@ -57,10 +57,12 @@ class Desk:
 
     Args:
       recognizer: one network, or several that read as one.
+      plain: reads where neither a lexicon nor a pattern is given; None: the beam search.
     """
 
-    def __init__(self, recognizer: Recognizer):
+    def __init__(self, recognizer: Recognizer, plain: Beam | None = None):
         recognizer = recognizer.in_windows()
+        self._plain = plain or Beam()
         self.charset, self.name = recognizer.charset, recognizer.name
         self._preprocess, self._models = recognizer.preprocess, [recognizer]
         if isinstance(recognizer.model, Windowed):
@@ -122,7 +124,7 @@ class Desk:
             )
         if words:
             return _lexicon_decoder(words, pattern, self.charset)
-        return _pattern_decoder(pattern, self.charset) if pattern else Beam()
+        return _pattern_decoder(pattern, self.charset) if pattern else self._plain
 
 
 def _padding_to(recognizer: Recognizer, width: int) -> Recognizer:
