@@ -117,7 +117,9 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("paths", nargs="*", metavar="PATH", help="images that show the text")
     parser.add_argument("--model", required=True, help="a run, a bundle or a shipped model")
     parser.add_argument("--text", help="what the images show")
-    parser.add_argument("--data", metavar="SPEC", help="a labelled set instead of images")
+    parser.add_argument(
+        "--data", metavar="SPEC", action=cli.Once, help="a labelled set instead of images"
+    )
     parser.add_argument("--picture", metavar="FILE.png", help="draws the image with its characters")
     parser.add_argument("--batch_size", type=cli.positive_int, default=32)
     args = parser.parse_args(argv)

@@ -48,6 +48,23 @@ class Parser(argparse.ArgumentParser):
         return parsed
 
 
+class Once(argparse.Action):
+    """An option that may be given once: of two sets, others would take the last one silently."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Keeps the value; a UserError where there is one already."""
+        first = getattr(namespace, self.dest)
+        if first is not None:
+            parser.error(f"{option_string} is given twice, {first} and {values}: give it once")
+        setattr(namespace, self.dest, values)
+
+
 def positive_int(text: str) -> int:
     """Parses a positive whole number, for `add_argument(type=...)`."""
     if not text.isdecimal() or int(text) < 1:

@@ -52,6 +52,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--data",
         metavar="SPEC",
+        action=cli.Once,
         help="images on which the artefact is compared with the model; default: rendered words",
     )
     parser.add_argument(

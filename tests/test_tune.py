@@ -243,6 +243,7 @@ def test_test_sets_are_refused(folder, mistake):
     ("argv", "says"),
     [
         (["--lm=none.arpa"], "--lm=none.arpa is no file"),
+        (["--data=tsv:x", "--data=tsv:y"], "--data is given twice"),
         (["--alphas=0,x"], "'0,x' is no list of numbers"),
         (["--alphas=-1,0"], "would make unlikely texts likely"),
         (["--bonuses=nan"], "is no list of numbers"),

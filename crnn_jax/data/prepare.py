@@ -237,7 +237,11 @@ def main(argv: Sequence[str]) -> int:
         prog="python -m crnn_jax.data.prepare", description=__doc__, epilog=_EXAMPLE
     )
     parser.add_argument(
-        "--data", required=True, metavar="SPEC", help="any set, or several joined by ' + '"
+        "--data",
+        required=True,
+        metavar="SPEC",
+        action=cli.Once,
+        help="any set, or several joined by ' + '",
     )
     parser.add_argument("--name", required=True, help="of the TFDS set")
     parser.add_argument("--split", default="train", help="of the set: train, test, ...")

@@ -224,7 +224,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         parser.add_argument(name, help=text, **kwargs)
 
     add("--model", "a run, or a bundle", required=True)
-    add("--data", "labelled validation images", required=True, metavar="SPEC")
+    images = "labelled validation images"
+    add("--data", images, required=True, metavar="SPEC", action=cli.Once)
     add("--lm", "english, an ARPA file, or a text", required=True, metavar="english|FILE")
     add("--order", "characters of the model that go together", type=cli.positive_int)
     add("--width", "texts that the search keeps", type=cli.positive_int, default=16)
