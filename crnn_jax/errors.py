@@ -64,3 +64,8 @@ def unknown_name(kind: str, given: str, allowed: Iterable[str]) -> UserError:
     hint = f"did you mean {near[0]!r}? " if near else ""
     shown = names if len(names) <= _MOST_NAMES else [*(near or names[:3]), "..."]
     return UserError(f"unknown {kind} {given!r}: {hint}valid: {', '.join(shown)}")
+
+
+def without_place(error: Exception, where: str) -> str:
+    """Returns an error's message without the row that it may begin with, for who names the row."""
+    return str(error).removeprefix(f"{where}: ")

@@ -103,6 +103,8 @@ def test_a_model_is_served_as_written(service, monkeypatch: pytest.MonkeyPatch) 
         answer = client.post("/read", content=content)
         assert answer.status_code == 422
         assert told in answer.json()["detail"]
+        assert not answer.json()["detail"].startswith("image 0")
+    assert client.post("/read", files={"file": images[0]}).status_code == 415
     assert client.post("/read?decoder=beem", content=images[0]).status_code == 422
     monkeypatch.setattr(serve, "waiting", serve.MOST_WAITING)
     assert client.post("/read", content=images[0]).status_code == 503

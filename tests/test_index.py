@@ -9,7 +9,7 @@ from PIL import Image
 from crnn_jax.charset import Charset, build_charset
 from crnn_jax.data import index as index_lib
 from crnn_jax.data.images import Preprocess
-from crnn_jax.data.index import build_index
+from crnn_jax.data.index import build_index, refuse_unreadable
 from crnn_jax.data.sources import open_source
 from crnn_jax.errors import DataError, ImageError, UserError
 
@@ -169,6 +169,16 @@ def test_no_usable_row_and_no_source_are_errors():
         build_index([MemorySource(["!"])], LETTERS, SQUASH, quarter, unknown="skip")
     with pytest.raises(DataError, match="no source"):
         build_index([], LETTERS, SQUASH, quarter)
+
+
+@pytest.mark.parametrize("preprocess", [SQUASH, KEEP])
+def test_a_list_of_which_no_image_can_be_read_is_refused(preprocess):
+    source = MemorySource(["a"] * 40, [None] * 40)
+    index = build_index([source], LETTERS, preprocess, quarter)
+    with pytest.raises(DataError, match=r"none of .* read; the first: words: row 0: not an image"):
+        refuse_unreadable(index, preprocess)
+    source.sizes[39] = (40, 32)
+    refuse_unreadable(build_index([source], LETTERS, preprocess, quarter), preprocess)
 
 
 def test_unknown_policies_name_the_nearest():

@@ -131,7 +131,7 @@ def test_rows_without_a_reading_are_wrong_in_the_table_and_in_no_test() -> None:
     assert file["unused_readings"] == ["9.png"]
     text = tables.report_text(found)
     assert "  2 rows without a reading: s 1.png, s 3.png" in text
-    assert "s, o.tsv and m: 2 rows left out, one of them has no reading" in text
+    assert "s, o.tsv and m: 2 rows left out, which one of the two has not read" in text
 
 
 def test_where_all_is_right_the_interval_in_tables_still_has_a_width() -> None:

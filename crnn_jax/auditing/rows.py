@@ -20,7 +20,7 @@ from crnn_jax.auditing.near_duplicates import BITS, perceptual_hash
 from crnn_jax.data.images import decode_image, image_size
 from crnn_jax.data.sources import Source
 from crnn_jax.data.spec import Spec
-from crnn_jax.errors import DataError
+from crnn_jax.errors import DataError, without_place
 
 MAX_NAMED = 10_000  # rows a finding names; it counts all of them
 _THREADS = min(os.cpu_count() or 1, 8)  # decoding releases the interpreter lock
@@ -127,7 +127,7 @@ def read_images(source: Source, progress: bool = True) -> Images:
         for row, seen in _seen(source):
             if isinstance(seen, DataError):
                 if len(images.errors) < MAX_NAMED:
-                    images.errors[row] = _without_place(str(seen), source.where(row))
+                    images.errors[row] = without_place(seen, source.where(row))
             else:
                 images.widths[row], images.heights[row] = seen.width, seen.height
                 images.digests[row] = seen.digest
@@ -173,8 +173,3 @@ def _examine(data: bytes) -> _Seen:
     digest.update(pixels.data)
     grey = Image.fromarray(pixels).convert("L")
     return _Seen(width, height, int.from_bytes(digest.digest(), "little"), *perceptual_hash(grey))
-
-
-def _without_place(message: str, where: str) -> str:
-    """Returns a message without the row that it begins with: the report names the row."""
-    return message.removeprefix(f"{where}: ")

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from crnn_jax.charset import Charset, UnknownCharacterError
 from crnn_jax.data.images import Preprocess
 from crnn_jax.data.sources import Source
-from crnn_jax.errors import DataError, unknown_name
+from crnn_jax.errors import DataError, unknown_name, without_place
 
 UNKNOWN_POLICIES = ("error", "drop", "skip")
 WIDEN = "widen"  # the image; of unknown characters, the charset before an index is built
@@ -31,6 +31,7 @@ INFEASIBLE_POLICIES = ("error", "skip", WIDEN)
 MAX_NAMED = 100_000  # rows a report names; it counts all of them
 _HEADER_THREADS = 16  # reading headers waits for the disk or the network, not for a core
 _HEADER_CHUNK = 256  # rows per task, so that millions of rows are thousands of tasks
+_TRIED = 16  # images, whether any can be read, where no sizes are
 _PROGRESS_ROWS = 5_000  # fewer headers are read in about a second
 
 
@@ -269,7 +270,7 @@ def _measure(index: Index, preprocess: Preprocess) -> Int32[np.ndarray, " N"]:
             try:
                 widths[i] = preprocess.target_width(*source.image_size(row))
             except DataError as error:
-                failed.append((_where(source, row), str(error)))
+                failed.append((_where(source, row), without_place(error, source.where(row))))
         return failed
 
     report, starts = index.report, range(0, len(index), _HEADER_CHUNK)
@@ -285,6 +286,33 @@ def _measure(index: Index, preprocess: Preprocess) -> Int32[np.ndarray, " N"]:
             report.unreadable_count += len(failed)
             report.unreadable.extend(failed[: MAX_NAMED - len(report.unreadable)])
     return widths
+
+
+def refuse_unreadable(index: Index, preprocess: Preprocess) -> None:
+    """Raises a DataError where no image of an index can be read: then its list is wrong.
+
+    Where no sizes were read, some rows of the whole index are tried.
+    """
+    count = len(index)
+    failed = index.report.unreadable
+    if preprocess.fit == "squash":
+        rows = np.unique(np.linspace(0, count - 1, min(count, _TRIED)).astype(int))
+        failed = []
+        for source, row in map(index.locate, rows.tolist()):
+            try:
+                source.image_size(row)
+            except DataError as error:
+                failed.append((_where(source, row), without_place(error, source.where(row))))
+            else:
+                return
+    elif index.report.unreadable_count < count:
+        return
+    if failed:
+        where, reason = failed[0]
+        raise DataError(
+            f"none of {len(failed):,} images can be read; the first: {where}: {reason}; look at "
+            "the folder that the list is for, and at its columns: file name, then label"
+        )
 
 
 def _feasible(

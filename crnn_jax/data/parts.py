@@ -17,7 +17,7 @@ from crnn_jax.charset import Charset
 from crnn_jax.ctc.loss import check_labels
 from crnn_jax.data.feeds import BankArrays, BankRows, RenderedRows
 from crnn_jax.data.images import Preprocess
-from crnn_jax.data.index import WIDEN, Index, IndexReport, build_index
+from crnn_jax.data.index import WIDEN, Index, IndexReport, build_index, refuse_unreadable
 from crnn_jax.data.spec import Spec
 from crnn_jax.errors import UserError
 from crnn_jax.synth import presets
@@ -47,6 +47,7 @@ def index_rows(
         unknown="error" if config.unknown == WIDEN else config.unknown,  # the charset has grown
         infeasible=config.infeasible if resized or config.infeasible != WIDEN else "skip",
     )
+    refuse_unreadable(index, preprocess)
     # The loss would count an id out of range as certain; here it is seen once, not in every step.
     ids = index.labels.flat
     check_labels(ids[None], np.array([len(ids)]), charset.num_classes)

@@ -24,7 +24,7 @@ from crnn_jax import slots
 from crnn_jax.data.images import Preprocess
 from crnn_jax.data.index import Index
 from crnn_jax.data.plan import FINENESS, EpochPlan
-from crnn_jax.errors import DataError, UserError
+from crnn_jax.errors import DataError, UserError, without_place
 from crnn_jax.types import Batch
 
 MAX_BATCHES_AHEAD = 8  # batches held by the threads, finished or being loaded
@@ -139,7 +139,7 @@ def _read(index: Index, row: int) -> bytes | None:
     try:
         return source.image_bytes(source_row)
     except DataError as error:
-        _warn(index.where(row), str(error))
+        _warn(index.where(row), without_place(error, source.where(source_row)))
         return None
 
 

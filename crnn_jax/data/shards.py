@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from crnn_jax import files, slots
 from crnn_jax.data.shard_plan import Plan, Shard, note_file
-from crnn_jax.errors import DataError, ImageError, UserError
+from crnn_jax.errors import DataError, ImageError, UserError, without_place
 
 if TYPE_CHECKING:
     from crnn_jax.data.sources import Source
@@ -161,7 +161,8 @@ def _write_rows(
         try:
             record = serialize(make_example(source, row))
         except ImageError as error:
-            unreadable.append((row, source.where(row), str(error)))
+            where = source.where(row)
+            unreadable.append((row, where, without_place(error, where)))
         except OSError as error:
             raise DataError(
                 f"{source.where(row)} cannot be read ({error!s:.160}): mend that and start the "

@@ -59,12 +59,12 @@ class Section:
 
 def remarks(result: Result) -> Iterator[str]:
     """Yields what has to be known with a set's numbers."""
-    for count, what in (
-        (result.metrics["unreadable"], "unreadable images, counted as wrong"),
-        (result.metrics["skipped"], "rows left out, their labels are empty under the protocol"),
-    ):
-        if count:
-            yield f"{count} {what}"
+    if count := result.metrics["unreadable"]:
+        told = f"{count} unreadable images, counted as wrong"
+        first = next((row for row in result.rows if row.error), None)
+        yield f"{told}; the first: {first.key}: {first.error}" if first else told
+    if count := result.metrics["skipped"]:
+        yield f"{count} rows left out, their labels are empty under the protocol"
     found = recognise(result.name, len(result.rows))
     if found and found.remark():
         yield found.remark()
@@ -154,7 +154,7 @@ def comparison_sections(report: Report) -> Iterator[Section]:
     notes = ["p: McNemar's exact test for word accuracy, bootstrap for CER; intervals: bootstrap"]
     left = {(t.over, t.a, t.b): t.left_out for t in report.tests if t.left_out}
     notes += [
-        f"{over}, {a} and {b}: {n} rows left out, one of them has no reading"
+        f"{over}, {a} and {b}: {n} rows left out, which one of the two has not read"
         for (over, a, b), n in left.items()
     ]
     yield Section("Paired tests", head, rows, tuple(notes))

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from crnn_jax import cli, files
 from crnn_jax.data.images import Preprocess
 from crnn_jax.data.pixels import encode_png
-from crnn_jax.errors import DataError, ImageError, UserError
+from crnn_jax.errors import DataError, ImageError, UserError, without_place
 
 _EXAMPLE = """example:
   python -m crnn_jax.synth.bank --data=tsv:words/labels.tsv::split=0:90 --out=words.npz
@@ -135,7 +135,8 @@ def make_bank(sources: Sequence[Any], preprocess: Preprocess) -> tuple[Bank, lis
         try:
             images.append(preprocess(source.image_bytes(i)))
         except ImageError as error:
-            failed.append(f"{source.where(i)}: {error}")
+            where = source.where(i)
+            failed.append(f"{where}: {without_place(error, where)}")
             continue
         texts.append(" ".join(source.label(i).split()))
     if not images:

@@ -31,7 +31,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the pictures")
     overrides, own = cli.split_overrides(argv)
     args = parser.parse_args(own)
-    cli.check_output(args.out)
+    cli.check_output(args.out, "--out", (".png",))
     count = args.rows * args.columns
     pictures = rendered(args, overrides, count)
     columns = args.columns
