@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -186,6 +187,11 @@ def main(argv: Sequence[str]) -> int:
     if not args.run or not args.out:
         raise UserError("give --run=WORKDIR and --out=FILE.crnn to write, or --show=FILE.crnn")
     cli.check_output(args.out)
+    if not os.path.exists(args.run) and args.run in shipped.shipped():
+        raise UserError(
+            f"--run={args.run}: a shipped model is a bundle already, --show={args.run} prints it; "
+            "give the workdir of a run"
+        )
     card = _read_card(args.card) if args.card else ""
     bundle = bundle_of_run(args.run, args.licence, args.name, "", args.average)
     scores = model_card.read_scores(args.results, bundle.name) if args.results else []

@@ -272,6 +272,6 @@ def check_own_words(args: argparse.Namespace, sources: Sequence[Source]) -> None
         for row in range(len(source)):
             if not any(map(str.strip, source.lexicon(row))):
                 raise UserError(
-                    f"--decoder=lexicon: {source.where(row)} of {source.name} has no words of its "
-                    "own: give --lexicon=FILE, a word per line"
+                    f"images are read by their own words: {source.where(row)} of {source.name} "
+                    "has no words of its own: give --lexicon=FILE, a word per line"
                 )

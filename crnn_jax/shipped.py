@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import pathlib
-from typing import Any
 
 from crnn_jax import bundle_zip, cli
 from crnn_jax.errors import UserError, unknown_name
@@ -66,23 +65,24 @@ def describe() -> list[str]:
         try:
             _check(name, path)
             bundle = load_bundle(path)
-            scores: list[Any] = model_card.scores_of(bundle.metrics)
+            scores = model_card.scores_of(bundle.metrics)
             speed = model_card.speed_of(bundle.metrics)
         except UserError as error:
             rows.append((name, str(error)))
             continue
-        if not scores:
-            scores = [
-                f"{of} {100 * found['word_accuracy']:.1f} %"
-                for of, found in bundle.metrics.get("eval", {}).items()
-                if found.get("word_accuracy") is not None
-            ]
+        told = [str(score) for score in scores] or [
+            f"{of} {100 * found['word_accuracy']:.1f} %"
+            for of, found in bundle.metrics.get("eval", {}).items()
+            if found.get("word_accuracy") is not None
+        ]
+        protocols = {score.protocol for score in scores}
+        by = f" (protocol {', '.join(sorted(protocols))})" if protocols else ""
         rows.append(
             (
                 name,
                 f"{len(bundle.charset.classes)}, case {bundle.charset.case}",
                 f"{bundle.parameters / 1e6:.2f} M",
-                ", ".join(map(str, scores)),
+                ", ".join(told) + by,
                 f"{speed.ms:.1f}" if speed else "-",
                 f"{path.stat().st_size / 1e6:.1f}",
                 bundle.licence,

@@ -529,6 +529,8 @@ def test_the_command_tells_of_other_licences(run_command, child, tmp_path):
 
 
 def test_mistakes_are_one_line(mistake, smoke_run, tmp_path):
+    line = mistake(bundle_lib.main, "--run=small-94", f"--out={tmp_path / 'x.crnn'}")
+    assert "a shipped model is a bundle already" in line
     assert "give --run" in mistake(bundle_lib.main)
     assert "not a model" in mistake(bundle_lib.main, f"--run={tmp_path}", f"--out={tmp_path}/x")
     run, out = f"--run={smoke_run}", f"--out={tmp_path}/x"

@@ -115,7 +115,7 @@ def test_letters_outside_the_charset_do_not_count(caplog):
     assert "1 word(s) have none of the model's characters" in caplog.text
     with pytest.raises(UserError, match=r"no word that the model can read \(2 have none"):
         Lexicon(["!", "?"], ALNUM)
-    with pytest.raises(UserError, match="no word that the model can read: give a text file"):
+    with pytest.raises(UserError, match="no word that the model can read: give words in its"):
         Lexicon([], ALNUM)
 
 

@@ -115,7 +115,7 @@ def test_the_list_says_what_was_measured(folder: pathlib.Path, run_command: Call
     model = dataclasses.replace(bundle.open_model("tiny"), metrics=metrics)
     save_bundle(folder / "tiny.crnn", model)
     _, out, _ = run_command(predict.main, "--list")
-    assert re.search(r" M +svt_test 50\.0 % +3\.1 +\d", out[1])
+    assert re.search(r" M +svt_test 50\.0 % \(protocol 36\) +3\.1 +\d", out[1])
     save_bundle(folder / "tiny.crnn", dataclasses.replace(model, metrics={"tests": [{"set": 1}]}))
     _, out, _ = run_command(predict.main, "--list")
     assert "not a score" in out[1]

@@ -50,7 +50,7 @@ def encoded_words(
         raise UserError(
             f"{name} has no word that the model can read"
             + (f" ({lost} have none of its characters)" if lost else "")
-            + ": give a text file with a word per line"
+            + ": give words in its characters, one per line"
         )
     if long:
         _LOG.warning("%s: %d word(s) of over %d characters are left out", name, long, _LONGEST)
