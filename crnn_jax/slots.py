@@ -54,8 +54,13 @@ def share(
     return variables, list(cores[slot::slots] or [cores[slot % len(cores)]])
 
 
-def leave_with_parent() -> None:
-    """Ends this process, which another has started, when that one ends, whatever this is at."""
+def follow_parent() -> None:
+    """Ends this process, which another has started, with that one alone, whatever this is at.
+
+    A terminal's Ctrl-C goes to both, and is left to the parent. Unlike `settle_down`, it does not
+    matter which thread has started this process, and whether that lives on.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
     assert parent is not None, "this is called in a process that was started"
 

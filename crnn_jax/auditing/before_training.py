@@ -20,7 +20,7 @@ from crnn_jax.auditing.rows import AuditSet, Images
 from crnn_jax.charset import Charset
 from crnn_jax.data.images import Preprocess
 from crnn_jax.data.sources import Source
-from crnn_jax.data.spec import ON_DEVICE, Spec, loaded_specs, parse_sets
+from crnn_jax.data.spec import Spec, loaded_specs
 
 JSON_FILE, PAGE_FILE = "audit.json", "audit.html"
 _MOST_SEARCHED = 100_000  # rows among which near-duplicates are found in minutes
@@ -65,9 +65,7 @@ def look_at_images(
       preprocess: of its images.
       workdir: where the files go.
     """
-    specs = loaded_specs(config.data.train)
-    evaluated = parse_sets(config.data.eval, "config.data.eval")
-    against = [spec for spec in evaluated if spec.kind not in ON_DEVICE]
+    specs, against = map(loaded_specs, (config.data.train, config.data.eval))
     frames = functools.partial(models.num_frames, config.model.encoder)
     found = audit_lib.audit_sets(
         specs,

@@ -9,7 +9,6 @@ import pathlib
 from collections.abc import Iterator
 
 from crnn_jax import shipped
-from crnn_jax.data import words
 from crnn_jax.decode import lm
 from crnn_jax.errors import UserError
 
@@ -26,10 +25,8 @@ def contents(args: argparse.Namespace) -> dict[str, str]:
     found = {}
     for name in args.model or [shipped.DEFAULT]:
         found[f"content of {name}"] = _digest(_files_of(shipped.find(name)))
-    for name in (args.lexicon, args.lm):
+    for name, path in ((args.lexicon, pathlib.Path(args.lexicon)), (args.lm, lm.file_of(args.lm))):
         if name:
-            own = name == args.lm and lm.is_english(name)
-            path = words.dictionary_file() if own else pathlib.Path(name)
             found[f"content of {name}"] = _digest([path])
     return found
 

@@ -270,7 +270,7 @@ def _measure(index: Index, preprocess: Preprocess) -> Int32[np.ndarray, " N"]:
             try:
                 widths[i] = preprocess.target_width(*source.image_size(row))
             except DataError as error:
-                failed.append((_where(source, row), without_place(error, source.where(row))))
+                failed.append(_unreadable(source, row, error))
         return failed
 
     report, starts = index.report, range(0, len(index), _HEADER_CHUNK)
@@ -293,26 +293,23 @@ def refuse_unreadable(index: Index, preprocess: Preprocess) -> None:
 
     Where no sizes were read, some rows of the whole index are tried.
     """
-    count = len(index)
-    failed = index.report.unreadable
-    if preprocess.fit == "squash":
-        rows = np.unique(np.linspace(0, count - 1, min(count, _TRIED)).astype(int))
-        failed = []
-        for source, row in map(index.locate, rows.tolist()):
-            try:
-                source.image_size(row)
-            except DataError as error:
-                failed.append((_where(source, row), without_place(error, source.where(row))))
-            else:
-                return
-    elif index.report.unreadable_count < count:
+    count, failed = len(index), index.report.unreadable
+    if preprocess.fit == "keep" and index.report.unreadable_count < count:
         return
-    if failed:
-        where, reason = failed[0]
-        raise DataError(
-            f"none of {len(failed):,} images can be read; the first: {where}: {reason}; look at "
-            "the folder that the list is for, and at its columns: file name, then label"
-        )
+    if preprocess.fit == "squash":
+        failed = []
+        for row in np.linspace(0, count - 1, min(count, _TRIED), dtype=int).tolist():
+            source, source_row = index.locate(row)
+            try:
+                source.image_size(source_row)
+                return
+            except DataError as error:
+                failed.append(_unreadable(source, source_row, error))
+    where, reason = failed[0]
+    raise DataError(
+        f"none of {len(failed):,} images can be read; the first: {where}: {reason}; look at "
+        "the folder that the list is for, and at its columns: file name, then label"
+    )
 
 
 def _feasible(
@@ -352,6 +349,10 @@ def count_repeats(ids: Sequence[int]) -> int:
 def _outside(characters: Sequence[str]) -> str:
     shown = (f"{char!r} (U+{ord(char[0]):04X})" for char in dict.fromkeys(characters))
     return f"outside the charset: {', '.join(shown)}"
+
+
+def _unreadable(source: Source, row: int, error: DataError) -> tuple[str, str]:
+    return _where(source, row), without_place(error, source.where(row))
 
 
 def _where(source: Source, row: int) -> str:

@@ -10,7 +10,6 @@ import contextlib
 import functools
 import itertools
 import logging
-import signal
 import threading
 import weakref
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -204,7 +203,7 @@ def _execute(load: Callable[[int], Any], start: int, stop: int, workers: int) ->
         inline = grain.ReadOptions(num_threads=0, prefetch_buffer_size=0)
         options = grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=1)
         load = functools.partial(_load_until, load, stop)
-        batches = steps.map(load).to_iter_dataset(inline).mp_prefetch(options, _settle)
+        batches = steps.map(load).to_iter_dataset(inline).mp_prefetch(options, _follow)
     else:
         ahead = grain.ReadOptions(num_threads=_THREADS, prefetch_buffer_size=MAX_BATCHES_AHEAD)
         batches = grain.MapDataset.range(start, stop).map(load).to_iter_dataset(ahead)
@@ -216,10 +215,9 @@ def _execute(load: Callable[[int], Any], start: int, stop: int, workers: int) ->
     return running
 
 
-def _settle(*_: int) -> None:
-    """Leaves stopping to the process that reads: a terminal's Ctrl-C goes to all of them."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    slots.leave_with_parent()
+def _follow(*_: int) -> None:
+    """Leaves stopping to the process that reads; takes a worker's number and their count."""
+    slots.follow_parent()
 
 
 def _load_until(load: Callable[[int], Any], stop: int, step: int) -> Any:

@@ -12,7 +12,6 @@ import multiprocessing
 import os
 import pathlib
 import pickle
-import signal
 from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import process
 from typing import TYPE_CHECKING, Any
@@ -82,8 +81,7 @@ _worker: dict[str, Any] = {}
 
 def _start(source: bytes, plan: Plan, done: Any, stop: Any) -> None:
     """Makes a process ready to write shards."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent gets it, too, and says stop
-    slots.leave_with_parent()
+    slots.follow_parent()  # which says stop
 
     def count(rows: int) -> None:
         with done.get_lock():

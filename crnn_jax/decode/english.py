@@ -9,7 +9,6 @@ that has Latin letters, and with lines as with words.
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from typing import TYPE_CHECKING
 
@@ -60,4 +59,4 @@ def train(order: int) -> WordModel:
     share = _NUMBERS / (1 - _NUMBERS) * sum(texts.values()) / len(numbers)
     texts |= dict.fromkeys(numbers, share)
     model = kneser_ney.train(texts.items(), build_charset("alnum36"), order).model
-    return WordModel(**{f.name: getattr(model, f.name) for f in dataclasses.fields(model)})
+    return WordModel(model.tokens, model.levels)

@@ -118,6 +118,13 @@ def is_english(path: str | pathlib.Path) -> bool:
     return str(path) == ENGLISH
 
 
+def file_of(path: str | pathlib.Path) -> pathlib.Path:
+    """Returns the file that a model depends on: itself, or the words of `english`."""
+    from crnn_jax.data import words
+
+    return words.dictionary_file() if is_english(path) else pathlib.Path(path)
+
+
 def default_weight(path: str | pathlib.Path) -> float:
     """Returns the weight of a model where none is asked for."""
     return ENGLISH_WEIGHT if is_english(path) else 1.0
