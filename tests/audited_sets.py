@@ -102,6 +102,7 @@ DEFECTS: dict[str, tuple[Callable[[Rows], None], int]] = {
     "not_nfc": (relabelled(6, lambda label: label + "e\u0301"), 6),
     "control_character": (relabelled(7, lambda label: label + "\u200b"), 7),
     "stray_blank": (relabelled(8, lambda label: label + "  x"), 8),
+    "foreign_lexicon": (relabelled(23, lambda label: label + "\tother"), 23),
     "too_long_label": (relabelled(9, lambda label: label[0] * 200), 9),
     "unreadable_image": (repainted(10, lambda: b"no image"), 10),
     "tall_image": (repainted(11, lambda: upright("upright"), "abc"), 11),

@@ -58,7 +58,8 @@ def test_a_defect_is_found_and_no_other(
 
 def test_every_kind_has_a_test_here() -> None:
     between = {"shared_row", "shared_image", "straddling_group", "near_duplicate_between_sets"}
-    assert set(DEFECTS) | between | {"suspicious_label"} == set(KINDS)
+    of_whole_sets = {"suspicious_label", "quoted_label"}
+    assert set(DEFECTS) | between | of_whole_sets == set(KINDS)
     assert {kind.severity for kind in KINDS.values()} == set(SEVERITIES)
 
 
@@ -104,6 +105,16 @@ def test_blanks_are_told_apart(tmp_path, label: str, said: str) -> None:
     found = run_audit(f"tsv:{write_set(tmp_path, rows)}", charset=None)
     assert said in only(found, "stray_blank").examples[0].detail
     assert examples(found, "stray_blank") == [[rows[0][0]]]
+
+
+@pytest.mark.parametrize(("quoted", "count"), [(20, 0), (21, 21)])
+def test_quotes_are_told_where_most_labels_have_them(tmp_path, quoted: int, count: int) -> None:
+    rows = [
+        (name, image, f'"{label}"' if i < quoted else label)
+        for i, (name, image, label) in enumerate(clean_rows())
+    ]
+    found = run_audit(f"tsv:{write_set(tmp_path, rows)}", charset=None)
+    assert kinds(found).get("quoted_label", 0) == count
 
 
 @pytest.mark.parametrize("label", ["Müller", "ß", "naïve", "a b", "Ångström", "日本", "über–all"])

@@ -141,12 +141,24 @@ def test_names_without_what_strip_finds(tmp_path):
             'p.jpg\t[{"transcription": "x"}]\n',
             "row 1 has boxes, as lists for text det",
         ),
+        ("tsv", "filename\tLabel\na.png\tx\n", r"row 1 names columns \(filename, Label\), but a l"),
+        (
+            "paddle",
+            "image\ttext\n",
+            "row 1 names columns .*take the row out, or read the list as csv",
+        ),
         ("paddle", '["a.png"\tx\n', "row 1 is not JSON"),
         ("paddle", "[1]\tx\n", "row 1: 1 is not a file name in quotes"),
     ],
 )
 def test_mistakes_name_the_row(tmp_path, kind, content, message):
     assert re.search(message, refused(f"{kind}:{write(tmp_path / 'd', 'list', content)}"))
+
+
+def test_a_text_where_the_image_is_expected(tmp_path):
+    path = write(tmp_path / "d", "labels.tsv", "one\ta.png\n", ("images/a.png",))
+    assert "row 1 has the text 'one' where its image is expected" in refused(f"tsv:{path}")
+    assert labels(open_source(f"csv:{path}::image=2,text=1")) == ["one"]
 
 
 def test_mistakes_of_pairs(tmp_path):

@@ -113,6 +113,18 @@ KINDS: dict[str, Kind] = {
         "labels that are UTF-8 read in another encoding",
         "convert the labels to UTF-8 once, from the encoding that they really have",
     ),
+    "foreign_lexicon": Kind(
+        "warning",
+        "labels that are not among the words of their own lexicon",
+        "write the label among them; in a tsv: list a label ends at a TAB, and what follows is its "
+        "lexicon",
+    ),
+    "quoted_label": Kind(
+        "warning",
+        "labels in quotes, most of the set",
+        "take the quotes off, if they are not in the images: tsv: takes them as part of the text, "
+        "csv: (with image=1,text=2 where there is no header) takes them off",
+    ),
     "stray_blank": Kind(
         "warning",
         "labels with leading, trailing, double or unusual blanks",

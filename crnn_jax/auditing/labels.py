@@ -32,6 +32,8 @@ def check_labels(number: int, audited: AuditSet, charset: Charset | None) -> lis
         "not_nfc",
         "control_character",
         "stray_blank",
+        "quoted_label",
+        "foreign_lexicon",
         "unknown_character",
     )
     found = {kind: Collector(kind, number) for kind in kinds}
@@ -41,6 +43,10 @@ def check_labels(number: int, audited: AuditSet, charset: Charset | None) -> lis
         label, rows = audited.source.label(i), [Row(number, i)]
         for kind, detail, values in _wrong(label):
             found[kind].add(rows, detail, **values)
+        lexicon = audited.source.lexicon(i)
+        if lexicon and label.casefold() not in map(str.casefold, lexicon):
+            more = f" and {len(lexicon) - 1} more" if len(lexicon) > 1 else ""
+            found["foreign_lexicon"].add(rows, f"has {lexicon[0]!r}{more}")
         if charset is not None and label.strip() and (unknown := charset.unknown(label)):
             labels_with.update(set(unknown))
             occurrences.update(unknown)
@@ -49,6 +55,8 @@ def check_labels(number: int, audited: AuditSet, charset: Charset | None) -> lis
         char: {"labels": labels, "occurrences": occurrences[char]}
         for char, labels in sorted(labels_with.items(), key=lambda item: (-item[1], item[0]))
     }
+    if 2 * found["quoted_label"].count <= len(audited.source):
+        del found["quoted_label"]  # quoted words are photographed, too
     strange = found.pop("unknown_character").findings(characters=characters)
     return [finding for each in found.values() for finding in each.findings()] + strange
 
@@ -68,6 +76,8 @@ def _wrong(label: str) -> list[tuple[str, str, dict[str, str]]]:
         found.append(("control_character", describe(invisible), {}))
     if stray := stray_blanks(label):
         found.append(("stray_blank", stray, {}))
+    if len(label) > 1 and label[0] == label[-1] and label[0] in "\"'":
+        found.append(("quoted_label", "", {}))
     return found
 
 

@@ -41,6 +41,8 @@ def read_tsv(data: bytes, path: Path) -> Iterator[Row]:
                 f"{path} row {number} has {found} in {line[:_LONGEST_SHOWN]!r}: write file name, "
                 "TAB, label and, if wanted, TAB, lexicon words joined by '|'"
             )
+        if number == 1:
+            _check_no_header(columns, path)
         lexicon = tuple(filter(None, columns[2].split("|"))) if len(columns) == 3 else ()
         yield Row(number, columns[0], columns[1], lexicon)
 
@@ -61,6 +63,8 @@ def read_paddle(data: bytes, path: Path) -> Iterator[Row]:
                 f"{path} row {number} has boxes, as lists for text detection do: cut the words out "
                 "first, and give the list of the crops"
             )
+        if number == 1:
+            _check_no_header([files, label], path)
         names = [files]
         if files.startswith("["):
             names = _json(files, f"{path} row {number}")
@@ -222,6 +226,15 @@ def _decode(data: bytes, path: Path) -> str:
             f"{path} row {row} is not UTF-8 (byte 0x{data[error.start]:02x}): save the file as "
             "UTF-8"
         ) from None
+
+
+def _check_no_header(columns: list[str], path: Path) -> None:
+    """Refuses the names of columns, which would be an image that is missing."""
+    if columns[0].lower() in _IMAGE_NAMES and columns[1].lower() in _TEXT_NAMES:
+        raise DataError(
+            f"{path} row 1 names columns ({', '.join(columns)}), but a list of this kind has no "
+            "header: take the row out, or read the list as csv:"
+        )
 
 
 def _lines(data: bytes, path: Path) -> Iterator[tuple[int, str]]:

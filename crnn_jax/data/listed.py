@@ -149,6 +149,18 @@ class _ListedSource:
         )
 
 
+def _check_order(row: label_lists.Row, path: Path, folders: list[Path]) -> None:
+    """Refuses a list whose labels are the files of its images."""
+    if any(os.path.isfile(folder / row.image) for folder in folders):
+        return
+    if row.label and any(os.path.isfile(folder / row.label) for folder in folders):
+        raise DataError(
+            f"{path} row {row.number} has the text {row.image!r} where its image is expected, and "
+            f"the image {row.label!r} where its text is: exchange the two columns, or read them as "
+            "they are with csv: and image=2,text=1"
+        )
+
+
 class _Table:
     """The checked rows of a list, kept as one block of bytes: compact for many millions."""
 
@@ -175,6 +187,8 @@ class _Table:
             numbers.append(row.number)
             beside = len(folders) == 1 or os.path.isfile(folders[0] / row.image)
             places.append(0 if beside else int(os.path.isfile(folders[1] / row.image)))
+            if len(ends) == 1:
+                _check_order(row, path, folders)
         if not ends:
             raise DataError(f"{path} has no rows: {label_lists.EMPTY.get(read, 'copy it again')}")
         self._block = bytes(block)
