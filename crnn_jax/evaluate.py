@@ -165,6 +165,7 @@ def main(argv: Sequence[str]) -> int:
     models = systems_lib.load_models(args.model, args.squeeze, args.ensemble)
     protocol = args.protocol or systems_lib.common_protocol(models)
     systems_lib.check_published(args.published, protocol)
+    systems_lib.warn_of_unwritable(models, sources, protocol)
     # A file of another set must not cost an evaluation.
     opponents = systems_lib.open_files(args.against, sources, protocol)
     systems = systems_lib.open_files(args.readings, sources, protocol)

@@ -16,6 +16,7 @@ from crnn_jax.data.sources import open_source
 from crnn_jax.errors import UserError
 from crnn_jax.metrics import RecognitionMetrics
 from crnn_jax.recognizer import Reading, Recognizer, default_protocol
+from crnn_jax.scoring import systems
 
 SET_KEYS = {
     "name", "count", "word_accuracy", "cer", "wer", "one_minus_ned", "loss", "unreadable",
@@ -118,6 +119,26 @@ def test_labels_that_the_model_cannot_write_count_but_have_no_loss(
     assert (result.metrics["count"], result.metrics["word_accuracy"]) == (4, 0)
     assert result.metrics["loss"] is None  # 64 px are 16 frames, nine equal letters need 17
     assert result.metrics["cer"] > 0.99
+
+
+@pytest.mark.parametrize(
+    ("protocol", "said"),
+    [
+        (
+            "exact",
+            "model cannot write 2 of 4 labels of set, which hold ! É é: they count as wrong",
+        ),
+        ("fold", "model cannot write 2 of 4 labels of set, which hold ! é: they count as wrong"),
+        ("36", ""),
+    ],
+)
+def test_labels_that_the_model_cannot_write_are_told(
+    recognizer: Recognizer, tmp_path: pathlib.Path, caplog, protocol: str, said: str
+) -> None:
+    source = open_source(write_set(tmp_path / "set", [(None, x) for x in ("aé", "É!", "A", "b")]))
+    systems.warn_of_unwritable({"model": recognizer}, [source], protocol)
+    assert said in caplog.text
+    assert bool(said) == bool(caplog.text)
 
 
 def test_files_and_table_hold_what_the_contract_says(

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from crnn_jax import metrics
 from crnn_jax.errors import UserError
 from crnn_jax.scoring.matching import match
 from crnn_jax.scoring.published import PROTOCOL
@@ -18,6 +21,8 @@ if TYPE_CHECKING:
     from crnn_jax.data.sources import Source
     from crnn_jax.ensembles import Voters
     from crnn_jax.recognizer import Recognizer
+
+_LOG = logging.getLogger("crnn_jax")
 
 
 def read_from_file(
@@ -94,6 +99,37 @@ def common_protocol(models: Mapping[str, Recognizer | Voters]) -> str:
         each = ", ".join(f"{name} by {protocol}" for name, protocol in protocols.items())
         raise UserError(f"the models are judged by different protocols, {each}: add --protocol")
     return next(iter(protocols.values()))
+
+
+def warn_of_unwritable(
+    models: Mapping[str, Recognizer | Voters], sources: Sequence[Source], protocol: str
+) -> None:
+    """Logs how many labels each model can read right under no circumstances.
+
+    Those that hold, as the protocol compares them, a character of no class of its charset.
+    """
+    texts = [
+        [metrics.apply_protocol(source.label(i), protocol) for i in range(len(source))]
+        for source in sources
+    ]
+    for name, model in models.items():
+        classes = map(metrics.apply_protocol, model.charset.classes, itertools.repeat(protocol))
+        written = set().union(*classes)
+        for source, labels in zip(sources, texts, strict=True):
+            strange = [foreign for text in labels if (foreign := set(text) - written)]
+            if strange:
+                shown = sorted(set().union(*strange))
+                _LOG.warning(
+                    "%s cannot write %d of %d labels of %s, which hold %s%s: they count as wrong "
+                    "(protocol %s; --protocol=36 leaves out case, signs and other scripts)",
+                    name,
+                    len(strange),
+                    len(labels),
+                    source.name,
+                    " ".join(shown[:10]),
+                    " and others" if len(shown) > 10 else "",
+                    protocol,
+                )
 
 
 def open_files(arguments: Sequence[str], sources: Sequence[Source], protocol: str) -> list[System]:
