@@ -29,7 +29,7 @@ _CELL = (240, 92)  # pixels of a cell
 _IMAGE = (228, 48)  # pixels that the image may take of it
 _BLANK = "\u2423"
 _WIDE = (480, 112)  # pixels of a cell with a mistake in it
-_ACROSS, _SLIM, _TITLE = 6, (160, 88), 26  # cells of a gallery, their pixels, those of a title
+_ACROSS, _SLIM, _TITLE = 6, (160, 100), 26  # cells of a gallery, their pixels, those of a title
 _TEXT, _SMALL = 13, 10
 _ENLARGED = 128  # pixels of the height of an image with boxes, about
 _EDGES = ("#1a73e8", "#e8710a")  # of neighbours in turn
@@ -108,7 +108,7 @@ def mistakes(entries: Sequence[Entry]) -> Image.Image:
         left, top = number % 2 * _WIDE[0] + 6, number // 2 * _WIDE[1] + 4
         _paste(picture, pixels, left, top, _WIDE[0] - 12)
         top += _IMAGE[1] + 3
-        draw.text((left, top), _fit(draw, row.key, _WIDE[0] - 60), _FAINT, _font(_SMALL))
+        draw.text((left, top), _fit(draw, row.key, _WIDE[0] - 60, _SMALL), _FAINT, _font(_SMALL))
         right = left + _WIDE[0] - 16
         draw.text((right, top), _sure(row), _FAINT, _font(_SMALL), anchor="ra")
         _draw_compared(draw, left, top + 17, row, 17)
@@ -116,7 +116,7 @@ def mistakes(entries: Sequence[Entry]) -> Image.Image:
 
 
 def gallery(groups: Sequence[tuple[str, bool, Sequence[Entry]]]) -> Image.Image:
-    """Draws groups of misread images, each below its title; what differs is red.
+    """Draws groups of misread images with their names, below titles; what differs is red.
 
     Args:
       groups: title, whether it stands above groups, and its images.
@@ -133,6 +133,8 @@ def gallery(groups: Sequence[tuple[str, bool, Sequence[Entry]]]) -> Image.Image:
             top = start + _TITLE + number // _ACROSS * _SLIM[1]
             _paste(picture, pixels, left, top, _SLIM[0] - 12)
             _draw_compared(draw, left, top + _IMAGE[1] + 2, row, 16)
+            name = _fit(draw, row.key.rsplit("/", 1)[-1], _SLIM[0] - 12, _SMALL)
+            draw.text((left, top + _IMAGE[1] + 35), name, _FAINT, _font(_SMALL))
         start += height
     return picture
 
@@ -220,12 +222,12 @@ def character_boxes(pixels: np.ndarray, reading: Reading) -> Image.Image:
     return picture
 
 
-def _fit(draw: ImageDraw.ImageDraw, text: str, width: int = _IMAGE[0]) -> str:
+def _fit(draw: ImageDraw.ImageDraw, text: str, width: int = _IMAGE[0], size: int = _TEXT) -> str:
     """Shortens a text to the width of a cell; Pillow measures no line breaks."""
     text = printable(text)
-    if draw.textlength(text, _font(_TEXT)) <= width:
+    if draw.textlength(text, _font(size)) <= width:
         return text
-    while text and draw.textlength(text + "…", _font(_TEXT)) > width:
+    while text and draw.textlength(text + "…", _font(size)) > width:
         text = text[:-1]
     return text + "…"
 

@@ -76,7 +76,7 @@ def test_the_picture_has_every_set(tmp_path):
     path = tmp_path / "misses.png"
     assert save_misses(str(path), [source, source], [found, found], "36") == 4
     with Image.open(path) as image:
-        one_set = 26 + 2 * (26 + 88)  # a title, and two kinds of a line each
+        one_set = 26 + 2 * (26 + 100)  # a title, and two kinds of a line each
         assert image.size == (960, 2 * one_set)
         colours = {colour for _, colour in image.convert("RGB").getcolors(1 << 20)}
     assert (0xB3, 0x26, 0x1E) in colours, "mistakes are red"

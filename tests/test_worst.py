@@ -95,7 +95,7 @@ def test_a_line_break_in_a_text_is_drawn_as_one_writes_it():
         lambda row: pictures.labelled_grid([pixels], [row.label], 1),
     ):
         assert draw(row).tobytes() == draw(shown).tobytes()
-    assert pictures.gallery([(row.key, True, [(pixels, row)])]).size == (960, 114)
+    assert pictures.gallery([(row.key, True, [(pixels, row)])]).size == (960, 126)
     reading = Reading(row.label, 0.5, (), (Character("\n", 0.5, 0.0, 30.0),))
     assert pictures.character_boxes(pixels, reading).size
 
