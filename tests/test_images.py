@@ -292,6 +292,34 @@ def test_a_truncated_image_is_an_error(form):
         assert "replace the file" in one_line(error)
 
 
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [
+        (b"%PDF-1.4 ", r"\(a PDF\): turn its pages into images"),
+        (b"\0\0\0\x18ftypheic\0\0", r"\(HEIC, AVIF or a video\): save the picture as JPEG or PNG"),
+        (b"\xef\xbb\xbfa.png\t\xc3\xbc\r\nb\xc3", r"\(a text\): .*with predict --images_from"),
+        (b"a.png\0", r"\(it begins with b'a\.png\\x00'\): use PNG"),
+        (b"\xe4hnlich", r"\(it begins with b'\\xe4hnlich'\): use PNG"),
+    ],
+)
+def test_what_else_it_is_is_told(start, said):
+    with pytest.raises(ImageError, match=f"^not an image {said}"):
+        decode_image(start, 1)
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("tsv:set/labels.tsv", "a labelled set is read by crnn_jax.evaluate, with --data"),
+        ("a.png\ttext", "a list of images has a path per line, and no labels"),
+        ("C:a.png", "give the path of an image's file"),
+    ],
+)
+def test_what_is_meant_by_a_path_that_leads_nowhere(path, said):
+    with pytest.raises(ImageError, match=f"cannot be opened .*: {said}$"):
+        image_size(path)
+
+
 def test_what_is_no_image_is_an_error(tmp_path):
     with pytest.raises(ImageError, match=r"empty \(0 bytes\)"):
         decode_image(b"", 1)
@@ -299,7 +327,7 @@ def test_what_is_no_image_is_an_error(tmp_path):
         image_size(b"")
     text = tmp_path / "text.png"
     text.write_text("hello, world")
-    with pytest.raises(ImageError, match=r"text\.png: not an image \(it begins with b'hello, w'\)"):
+    with pytest.raises(ImageError, match=r"text\.png: not an image \(a text\): use PNG"):
         decode_image(text, 1)
     with pytest.raises(ImageError, match="use PNG, JPEG, WebP, BMP, TIFF or GIF"):
         image_size(b"RIFF\x10\x00\x00\x00WAVEfmt ")

@@ -31,7 +31,7 @@ from PIL import (
 )
 
 from crnn_jax import memory, runtime
-from crnn_jax.data.image_file import first_bytes, named, opened
+from crnn_jax.data.image_file import first_bytes, named, not_an_image, opened
 from crnn_jax.data.pixels import (
     MAX_PIXELS,
     Pixels,
@@ -331,9 +331,7 @@ def _reader(file: io.BufferedIOBase) -> type[ImageFile.ImageFile]:
     for magic, reader in _READERS.items():
         if start.startswith(magic) and (magic != b"RIFF" or start[8:12] == b"WEBP"):
             return reader
-    raise ImageError(
-        f"not an image (it begins with {start[:8]!r}): use PNG, JPEG, WebP, BMP, TIFF or GIF"
-    )
+    raise not_an_image(start)
 
 
 def _exif_orientation(image: Image.Image) -> int:
