@@ -10,6 +10,7 @@ from small import small_config, write_words
 
 from crnn_jax import models, train
 from crnn_jax.auditing import before_training
+from crnn_jax.charset import build_charset
 from crnn_jax.data.pipeline import train_batches
 from crnn_jax.data.training_set import open_training_set
 from crnn_jax.errors import UserError
@@ -37,6 +38,25 @@ def test_labels_and_splits_are_looked_at_before_every_run(tmp_path, caplog):
         assert told in caplog.text
     assert "groups" not in caplog.text
     assert "both sets" not in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("train_on", "known", "told"),
+    [
+        ("tsv:{0}", False, True),
+        ("0.5*synth:clean + 0.5*tsv:{0}", False, False),
+        ("tsv:{0}", True, False),
+    ],
+)
+def test_few_images_to_begin_with_are_told(tmp_path, caplog, train_on, known, told):
+    write_words(tmp_path, ["one", "two", "three"])
+    knobs = {"data.train": train_on.format(tmp_path), "data.eval": "", "batch_size": 4}
+    config = small_config(**knobs)
+    caplog.set_level(logging.WARNING, logger="crnn_jax")
+    open_training_set(
+        config, preprocess_of(config), build_charset(config.charset) if known else None
+    )
+    assert ("3 images to learn to read from nothing" in caplog.text) == told
 
 
 def test_policies_widen(tmp_path, caplog):
