@@ -1,8 +1,7 @@
-"""Training: the one loop."""
+"""Training: a run from its config to its summary."""
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import functools
 import itertools
@@ -20,7 +19,6 @@ from crnn_jax import (
     control,
     durations,
     finetune,
-    flops,
     models,
     optim,
     parallel,
@@ -37,18 +35,15 @@ from crnn_jax.checkpoint import has_checkpoint
 from crnn_jax.data.feeds import Feed
 from crnn_jax.data.pipeline import train_batches
 from crnn_jax.data.training_set import TrainingSet, open_training_set
+from crnn_jax.loop import Loop, Run
 from crnn_jax.parallel import ALONE, Axis, Layout
 from crnn_jax.progress import Progress
-from crnn_jax.recognizer import Recognizer, network_of, preprocess_of
+from crnn_jax.recognizer import network_of, preprocess_of
 from crnn_jax.signals import StopSignal
 from crnn_jax.step import TrainState, create_train_state, fold, report, train_step
 from crnn_jax.validation import validate
 
 _LOG = logging.getLogger("crnn_jax")
-
-# Calls of the step that the host is ahead: enough that the device never waits. With more, a signal
-# to stop and the rate that is shown would lag behind by all of them.
-_MOST_UNDER_WAY = 2
 
 
 def build(
@@ -176,142 +171,56 @@ def train_and_evaluate(
                 replicas.Group(config, workdir, data, layout, origin.lineage if origin else ())
             )
         )
-        step, states = group.newest(create, shapes)
+        newest = functools.partial(group.newest, create, shapes)
+        step, states = newest()
         if config.data.audit and not step and processes.is_main():
             before_training.look_at_images(config, data.charset, data.preprocess, workdir)
         if origin and not step:  # another process may have begun it meanwhile
             origin.read(config, data, folders)
-        state = group.place(states)
         if step:
             _LOG.info("resuming %s at step %d of %d", workdir, step, total)
-        each = config.steps_per_dispatch
-        step_fn = compile_train_step(model, tx, config, data.feed, layout)
-        assets = layout.replicate(data.assets)
-        batches = loaded_batches(data, config, step, total, layout)
-        group.start(step)
+        run = Run(
+            config=config,
+            workdir=workdir,
+            data=data,
+            layout=layout,
+            model=model,
+            learning_rate_fn=learning_rate_fn,
+            step_fn=compile_train_step(model, tx, config, data.feed, layout),
+            batches=lambda start: loaded_batches(data, config, start, total, layout),
+            newest=newest,
+            compilations=compilations,
+            total=total,
+            eval_every=eval_every,
+            save_every=save_every,
+        )
         progress = stack.enter_context(contextlib.closing(Progress(
             step, total, lambda at: data.images_before(at) * len(group), layout.peak(model.dtype)
         )))  # fmt: skip
-        work = _Work(config, model, data)
-        trace = stack.enter_context(contextlib.closing(
-            startup.Trace(workdir / "profile", step + 10 * each, config.profile)
-        ))  # fmt: skip
+        trace = stack.enter_context(contextlib.closing(startup.Trace(
+            workdir / "profile", step + 10 * config.steps_per_dispatch, config.profile
+        )))  # fmt: skip
         stop = stack.enter_context(StopSignal())
-        vote = parallel.Vote(layout)
-        here = layout.local()  # evaluation: every process reads its share on its own devices
-        stopping, early = False, control.exhausted(states[0], config)
-        pending: tuple[int, Any] | None = None  # metrics are fetched while the next step runs
-
-        def recognizer(state: TrainState) -> Recognizer:
-            variables = here.replicate(state.eval_variables())
-            return Recognizer(
-                model, variables, data.charset, data.preprocess, workdir.name, here.spread
-            )
-
-        def log_pending() -> list[int]:
-            """Writes the last log lines; returns which replicas left out too many updates."""
-            nonlocal pending
-            if pending is None:
-                return []
-            at, found = pending
-            pending, (sums, learning_rate) = None, jax.device_get(found)
-            pace = progress.pace()
-            loss, failing = group.log(at, sums, float(learning_rate), pace)
-            progress.show(at, loss, pace)
-            return failing
-
-        def is_evaluated(at: int) -> bool:
-            return bool(data.eval_sources) and (at % eval_every == 0 or at == total)
-
-        def evaluate_and_save(replace: bool = False) -> None:
-            """Evaluates where that is due, judges the run by it, and saves the state."""
-            nonlocal state, early, stopping
-            jax.block_until_ready(state.step)  # steps under way belong to the rate
-            with progress.paused():
-                states, scores = group.split(state), None
-                if is_evaluated(step) and not stopping:
-                    stopping = not group.evaluate(recognizer, states, lambda: bool(stop.requested))
-                    if not stopping:
-                        states, scores = group.judge(step, states)
-                        state, early = group.place(states), control.exhausted(states[0], config)
-                group.save(step, group.split(state), scores, replace)
-
-        under_way: collections.deque[Any] = collections.deque()  # sums of calls not waited for
-        if is_evaluated(step) and step and not group.has_evaluation(step):
-            evaluate_and_save(replace=True)  # what a signal had cut short
-        if step < total and not early:
-            group.forget_end()
-        first_step = step + each
-        while step < total and not stopping and not early:
-            step += each
-            with jax.transfer_guard("disallow"):
-                with progress.waiting():
-                    batch = next(batches)
-                state, sums = step_fn(state, batch, assets)
-                under_way.append(sums)
-                if len(under_way) > _MOST_UNDER_WAY:
-                    jax.block_until_ready(under_way.popleft())
-                failing = log_pending()
-            if step == first_step:
-                jax.block_until_ready(sums)
-                _LOG.info(
-                    "first step done after %.1f s; %d programs compiled or read so far, in %.1f s",
-                    progress.first_step(step), compilations.programs, compilations.seconds,
-                )  # fmt: skip
-            progress.update(each, work(batch))
-            trace.after(step, sums)
-            if step % config.log_every_steps == 0 or step == total:
-                # The rate is computed before the next step, behind which it would have to wait.
-                pending = step, (sums, learning_rate_fn(step - 1))
-            stopping = vote(bool(stop.requested))
-            if is_evaluated(step) or step % save_every == 0 or step == total or stopping:
-                failing += log_pending()  # a line that belongs to a checkpoint is on disk before it
-                if not failing:
-                    evaluate_and_save()
-            if failing:
-                pending = None
-                broken = group.split(state)
-                good, states = group.newest(create, shapes)
-                if any(int(broken[r].rollbacks) for r in failing):
-                    _LOG.error(control.report(step, good, config))
-                    return group.place(states), None
-                _LOG.warning(control.warning(step, good, config))
-                for r in failing:
-                    states[r] = control.roll_back(states[r])
-                step, state = good, group.place(states)
-                batches = loaded_batches(data, config, step, total, layout)
-                progress.rewind(step)
-                group.start(step)
-        if stopping and not early and (step < total or not group.is_evaluated):
+        loop = Loop(run, group, step, states, progress, trace, stop)
+        loop.train()
+        if loop.failed:
+            return loop.state, None
+        if loop.stopping and not loop.early and (loop.step < total or not group.is_evaluated):
             _LOG.warning(
                 "stopped by %s at step %d of %d; saving, the same command goes on",
-                stop.requested or "a signal to another process", step, total,
+                stop.requested or "a signal to another process", loop.step, total,
             )  # fmt: skip
-            return state, None
-        states = group.split(state)
+            return loop.state, None
+        states = group.split(loop.state)
         if data.eval_sources and not group.is_evaluated:  # all was done before this call
-            group.evaluate(recognizer, states)
-        if early:
-            _LOG.info(control.early_end(step, config))
+            group.evaluate(loop.recognizer, states)
+        if loop.early:
+            _LOG.info(control.early_end(loop.step, config))
         _LOG.info(
             "%d programs compiled or read, in %.1f s", compilations.programs, compilations.seconds
         )
-        summary = group.finish(step, states)
+        summary = group.finish(loop.step, states)
         if config.init_from:
             for folder in folders:
                 finetune.finish(config, data, folder)
-        return state, summary
-
-
-class _Work:
-    """The floating-point operations of training on an image, by padded width."""
-
-    def __init__(self, config: ConfigDict, model: models.CRNN, data: TrainingSet):
-        self._needed = flops.peak(jax.devices()[0], model.dtype) is not None
-        self._widest = data.preprocess.widest
-        self._count = functools.cache(functools.partial(flops.per_image, config, model))
-
-    def __call__(self, batch: types.Batch | None) -> float:
-        if not self._needed:
-            return 0.0
-        return self._count(self._widest if batch is None else batch.images.shape[-2])
+        return loop.state, summary
