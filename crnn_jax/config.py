@@ -165,16 +165,22 @@ def set_knob(config: ConfigDict, key: str, value: Any) -> None:
 def parse_arg(arg: str, **defaults: Any) -> types.SimpleNamespace:
     """Parses the string after `NAME:` into typed options.
 
-    `parse_arg("smoke,width=96", smoke=False, width=100)` gives smoke=True, width=96.
+    `parse_arg("smoke,width=96", smoke=False, width=100)` gives smoke=True, width=96. A SPEC may
+    have options of its own, but for those of the config's names: `data=tsv:a::limit=5,name=b`.
 
     Raises:
       UserError: for an unknown option or a value of the wrong type.
     """
     options = dict(defaults)
+    last = ""  # the option before
     for item in filter(None, arg.split(",")):
         key, has_value, text = item.partition("=")
+        if key not in defaults and "::" in str(options.get(last)):
+            options[last] += f",{item}"
+            continue
         if key not in defaults:
             raise unknown_name("option of this config", key, defaults)
+        last = key
         kind = type(defaults[key])
         options[key] = _parse(f"option {key}", text if has_value else "true", kind)
     return types.SimpleNamespace(**options)

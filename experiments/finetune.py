@@ -5,8 +5,9 @@
 
 `model` is a run's workdir, a bundle or the name of a shipped model; network, image size and old
 characters are taken from it.
-`data` is a SPEC, without commas and `split=`: 90 % of its rows train, the others validate. Anything
-else goes into `--config.data.train` and `--config.data.eval`, and `rows=N` says how many there are.
+`data` is a SPEC, without `split=` and `rows=`: 90 % of its rows train, the others validate.
+Anything else goes into `--config.data.train` and `--config.data.eval`, and `rows=N` says how many
+there are.
 `replay=0.3` is the share of rendered text in every batch, against forgetting; it and the
 rates, the length and what is frozen come from the number of rows (`crnn_jax.recipes`) unless given.
 """

@@ -62,6 +62,8 @@ def test_parse_arg_gives_options_the_type_of_their_default() -> None:
     assert type(options.rate) is float
     assert vars(config_lib.parse_arg("", **defaults)) == defaults
     assert vars(config_lib.parse_arg("smoke=false", **defaults)) == defaults
+    spec = config_lib.parse_arg("data=tsv:a::limit=5,name=b,width=7", **defaults)
+    assert (spec.data, spec.width) == ("tsv:a::limit=5,name=b", 7)
 
 
 @pytest.mark.parametrize(
