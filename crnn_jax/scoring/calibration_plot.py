@@ -77,13 +77,15 @@ def _risk_coverage(axes: Axes, report: CalibrationReport) -> None:
     best = np.maximum(0, k - (rows - wrong)) / k
     axes.plot(k / rows, best, color="0.6", linewidth=1, linestyle=":", label="best order")
     for number, check in enumerate(report.thresholds):
-        for name, found, marker in (
-            ("plain", check.plain, "o"), ("guaranteed", check.guaranteed, "s"),
+        rate = f"{100 * check.chosen.error_rate:.6g} %"
+        for name, found, marker, size in (  # where both are one point, one is around the other
+            ("plain", check.plain, "o", 5), ("guaranteed", check.guaranteed, "s", 9),
         ):  # fmt: skip
             if found.accepted:
                 axes.plot(
-                    found.coverage, found.error_rate, marker, color=f"C{number + 2}", markersize=6,
-                    label=f"{name} threshold for {100 * check.chosen.error_rate:.6g} %",
+                    found.coverage, found.error_rate, marker, color=f"C{number + 2}",
+                    markersize=size, fillstyle="full" if name == "plain" else "none",
+                    clip_on=False, label=f"{name} threshold for {rate}",
                 )  # fmt: skip
     axes.set(
         xlim=(0, 1), ylim=(0, None), xlabel="share of readings accepted",

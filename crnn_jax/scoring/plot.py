@@ -66,6 +66,6 @@ def _label(axes: Axes, names: Sequence[str], what: str, turned: bool = False) ->
         range(len(names)), names, rotation=45 if turned else 0, ha="right" if turned else "center"
     )
     axes.set_xlim(-0.6, len(names) - 0.4)
-    axes.set_ylim(0, 1)
+    axes.set_ylim(-0.02, 1.02)  # points at the ends are seen whole
     axes.set_xlabel(what)
     axes.grid(axis="y", alpha=0.3)
