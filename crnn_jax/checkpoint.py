@@ -40,6 +40,11 @@ def has_checkpoint(workdir: str | pathlib.Path) -> bool:
     return folder.is_dir() and any(path.name.isdigit() for path in folder.iterdir())
 
 
+def newest_kept(keep: int) -> int:
+    """Returns how many of the newest checkpoints of a run with `config.keep_checkpoints` stay."""
+    return max(keep, 2)
+
+
 class Checkpointer:
     """Saves and restores whole states in `workdir/checkpoints`.
 
@@ -53,7 +58,7 @@ class Checkpointer:
         self._folder = folder
         policy = checkpoint_managers.AnyPreservationPolicy(
             [
-                checkpoint_managers.LatestN(max(keep, 2)),
+                checkpoint_managers.LatestN(newest_kept(keep)),
                 checkpoint_managers.BestN(
                     get_metric_fn=lambda metrics: metrics[_SCORE],
                     n=1,

@@ -74,12 +74,14 @@ def load_run(workdir: pathlib.Path, average: int = 1) -> tuple[Recognizer, Any, 
                 f"python -m crnn_jax.main --config=NAME --workdir={workdir}"
             )
         network, shapes = train.abstract_state(config, charset)
-        steps = saved.steps()[-average:] if average > 1 else [step]
-        if len(steps) < average:
+        # Beyond those that are kept as the newest is the best one, of long ago perhaps.
+        newest = saved.steps()[-checkpoint.newest_kept(config.keep_checkpoints) :]
+        if len(newest) < average:
             raise UserError(
-                f"{workdir}: {average} checkpoints are to be averaged, and there are "
-                f"{len(steps)}; keep more of them with config.keep_checkpoints"
+                f"{workdir}: {average} checkpoints are to be averaged, and the newest that are "
+                f"kept are {len(newest)}; keep more of them with config.keep_checkpoints"
             )
+        steps = newest[-average:] if average > 1 else [step]
         states = [checkpoint.restore_state(saved, step, shapes) for step in steps]
     finally:
         saved.close()

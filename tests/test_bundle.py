@@ -560,5 +560,11 @@ def test_the_newest_checkpoints_can_be_averaged(smoke_run, tmp_path):
     means = jax.tree.map(lambda a, b: (a + b) / 2, *two)
     jax.tree.map(np.testing.assert_allclose, found.variables, means)
     assert not found.metrics
-    with pytest.raises(UserError, match=r"3 checkpoints are to be averaged, and there are 2"):
-        bundle_of_run(smoke_run, average=3)
+    older = tmp_path / "older"
+    shutil.copytree(smoke_run, older)
+    shutil.copytree(older / "checkpoints" / "2", older / "checkpoints" / "1")  # as a best one stays
+    for run in (smoke_run, older):
+        with pytest.raises(
+            UserError, match=r"3 checkpoints .*, and the newest that are kept are 2"
+        ):
+            bundle_of_run(run, average=3)
