@@ -228,11 +228,7 @@ def _metrics(folder: pathlib.Path, step: int) -> dict[str, Any]:
     """Returns the scores of the checkpoint itself: summary.json has those of the last one."""
     from crnn_jax import metric_lines
 
-    try:
-        lines = metric_lines.read(folder)
-    except OSError:
-        return {}
-    for line in reversed(lines):
+    for line in reversed(metric_lines.read(folder)):
         if line["step"] == step and "eval" in line:
             scores = {
                 name: {key: found[key] for key in _SCORES if key in found}

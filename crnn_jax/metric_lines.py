@@ -14,10 +14,13 @@ METRICS_FILE = "metrics.jsonl"
 def read(folder: pathlib.Path) -> list[dict[str, Any]]:
     """Returns the lines of a run's folder in order, of training and of evaluations.
 
-    Raises:
-      OSError: the file is missing, or cannot be read.
+    None where nothing was written yet; raises OSError for a file that cannot be read.
     """
-    return parse((folder / METRICS_FILE).read_text("utf-8", errors="replace").splitlines())
+    try:
+        text = (folder / METRICS_FILE).read_text("utf-8", errors="replace")
+    except FileNotFoundError:
+        return []
+    return parse(text.splitlines())
 
 
 def parse(texts: Iterable[str]) -> list[dict[str, Any]]:

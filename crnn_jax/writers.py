@@ -195,10 +195,9 @@ def cut_metrics(folder: pathlib.Path, step: int) -> list[dict[str, Any]]:
     Returns:
       The lines that are left.
     """
-    if not (folder / METRICS_FILE).is_file():
-        return []
     kept = [line for line in metric_lines.read(folder) if line["step"] <= step]
-    files.write_text(folder / METRICS_FILE, "".join(json.dumps(line) + "\n" for line in kept))
+    if (folder / METRICS_FILE).is_file():
+        files.write_text(folder / METRICS_FILE, "".join(json.dumps(line) + "\n" for line in kept))
     return kept
 
 

@@ -15,7 +15,6 @@ from crnn_jax.charset import Charset
 from crnn_jax.data.training_set import SKIPPED_FILE
 from crnn_jax.errors import UserError
 from crnn_jax.load_run import load_run
-from crnn_jax.metric_lines import METRICS_FILE
 from crnn_jax.recognizer import Recognizer, default_protocol
 
 
@@ -130,7 +129,7 @@ def load(path: pathlib.Path) -> Run:
     folders = workdir.replica_folders(path, count)
     folder, several = folders[0], count > 1
     recognizer, config, best = load_run(folder)
-    lines = metric_lines.read(folder) if (folder / METRICS_FILE).is_file() else []
+    lines = metric_lines.read(folder)
     return Run(
         path=folder,
         config=config,
