@@ -79,7 +79,7 @@ def default_config() -> ConfigDict:
     config.model.auxiliary = 0.0  # weight of a second CTC loss, on the frames before the recurrence
     config.model.dtype = "auto"  # of the computation: float32 | bfloat16 | auto: as the device can
 
-    config.loss = "mean_per_sample"  # CTC nats divided by rows, or mean_per_character
+    config.loss = "mean_per_sample"  # how CTC nats are averaged, see ctc.loss.loss_and_weight
     config.optimizer = ConfigDict()
     config.optimizer.name = "adamw"  # see crnn_jax.optim.OPTIMIZERS
     config.optimizer.learning_rate = 1e-3  # peak

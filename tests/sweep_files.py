@@ -13,7 +13,7 @@ More about it.
 from crnn_jax import cli
 
 def get_config(arg=""):
-    return cli.load_experiment("quickstart:smoke")
+    return cli.load_experiment("quickstart:smoke", {knobs})
 
 def sweep(add):
     {body}
@@ -29,10 +29,13 @@ FIGURES = {
 }
 
 
-def write_experiment(folder: pathlib.Path, body: str = TWO_CELLS) -> str:
+def write_experiment(
+    folder: pathlib.Path, body: str = TWO_CELLS, knobs: Sequence[tuple[str, str]] = ()
+) -> str:
     """Writes an experiment with a sweep and returns its path."""
     path = folder / "mine.py"
-    path.write_text(EXPERIMENT.replace("{body}", body), encoding="utf-8")
+    text = EXPERIMENT.replace("{body}", body).replace("{knobs}", repr(list(knobs)))
+    path.write_text(text, encoding="utf-8")
     return str(path)
 
 

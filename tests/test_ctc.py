@@ -200,6 +200,9 @@ def test_normalisations():
     assert (total, rows) == (6, 2)
     total, characters = loss_and_weight(losses, feasible, lengths, "mean_per_character")
     assert (total, characters) == (6, 4)
+    total, rows = loss_and_weight(losses, feasible, lengths, "mean_of_means")
+    assert total == pytest.approx(2 / 3 + 4)
+    assert rows == 2
     with pytest.raises(UserError, match=r"mean_per_char'.*did you mean 'mean_per_character'"):
         loss_and_weight(losses, feasible, lengths, "mean_per_char")
 

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -21,6 +22,14 @@ from crnn_jax import sweep
 _ROOT = pathlib.Path(__file__).parent.parent
 SIX = 'add.grid({"model.hidden": (8, 12, 16), "model.recurrence": ("lstm", "gru")})'
 NEEDS = "; add.resources(minutes=10, cpus=1, memory_gb=2)"
+# Long enough to be stopped on the way, and that runs differ in what they read.
+LONGER = [
+    ("total_steps", "1200"),
+    ("eval_every_steps", "600"),
+    ("checkpoint_every_steps", "600"),
+    ("log_every_steps", "100"),
+    ("optimizer.learning_rate", "0.01"),
+]
 _NAMES = ("parameters", "megaflops", "plain", "difference")  # columns that no clock decides
 
 pytestmark = pytest.mark.slow
@@ -76,7 +85,7 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, pathlib.Path]:
     with filelock.FileLock(f"{folder}.lock"):
         if not folder.exists():
             folder.mkdir()
-            _run_and_kill(write_experiment(folder, SIX + NEEDS), folder / "out")
+            _run_and_kill(write_experiment(folder, SIX + NEEDS, LONGER), folder / "out")
     return str(folder / "mine.py"), folder / "out"
 
 
@@ -101,7 +110,9 @@ def test_a_killed_sweep_goes_on(local):
     ]
     assert "Does it matter?" in (out / "table.md").read_text()
     assert (out / "table.png").stat().st_size > 5000
-    assert len(readings_of(out)) == 6
+    readings = readings_of(out)
+    assert len(readings) == 6
+    assert len({tuple(rows) for rows in readings.values()}) == 6  # no two runs read alike
 
 
 def test_a_run_that_fails_is_told_and_the_rest_goes_on(tmp_path, capfd):
@@ -126,7 +137,7 @@ def test_a_dry_run_says_what_it_takes(tmp_path, run_command):
 
 
 def test_slurm_gives_the_table_of_this_machine(local, slurm_conf, tmp_path):
-    """Six cells; the launcher is killed, and a job is told that its time is over."""
+    """Six cells; the launcher is killed, and a job that trains is told that its time is over."""
     path, here = local
     out = tmp_path / "out"
     arguments = (f"--config={path}", f"--workdir={out}", "--launcher=slurm")
@@ -136,19 +147,31 @@ def test_slurm_gives_the_table_of_this_machine(local, slurm_conf, tmp_path):
         return subprocess.run(command, env=environment, capture_output=True, text=True).stdout
 
     killed = start(*arguments, SLURM_CONF=slurm_conf)
-    running = ("squeue", "--noheader", "--states=RUNNING", "--format=%i")
-    # One that trains: submitit's handler is in place, and so is ours.
-    until(lambda: any(out.glob("*/seed_0/config.json")) and slurm(*running).split())
+
+    def training() -> list[pathlib.Path]:
+        logs = out.glob("*/seed_0/log.txt")
+        return [log for log in logs if "first step done" in log.read_text()]
+
+    until(lambda: bool(training()))
     os.kill(killed.pid, signal.SIGKILL)
     killed.wait()
-    job = slurm(*running).split()[0]
+    log = training()[0]
+    name = log.parent.parent.name.replace("_", " ") + ", seed 0"
+    job = json.loads((out / "slurm" / "jobs.json").read_text())[name]
     slurm("scancel", "--signal=USR2", job)
     # It is queued again by itself; SLURM begins it after two minutes.
     until(lambda: "Restarts=1" in slurm("scontrol", "show", "job", job), 60)
     again = start(*arguments, SLURM_CONF=slurm_conf)
     assert again.wait(600) == 0
     assert len(list((out / "slurm").glob("*submission.sh"))) == 1  # nothing was submitted twice
+    assert re.search("stopped by .* at step", log.read_text())
+    assert re.search("resuming .* at step [1-9]", log.read_text())
     assert table_of(out) == table_of(here)
+    # Another number of threads sums in another order.
     for name, losses in losses_of(here).items():
         assert losses_of(out)[name] == pytest.approx(losses, rel=1e-3), name
-    assert readings_of(out).keys() == readings_of(here).keys()
+    for name, rows in readings_of(here).items():
+        found = readings_of(out)[name]
+        assert [text for text, _ in found] == [text for text, _ in rows], name
+        expected = [confidence for _, confidence in rows]
+        assert [c for _, c in found] == pytest.approx(expected, abs=0.01), name

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from crnn_jax import types
 from crnn_jax.errors import UserError, unknown_name
 
-NORMALISATIONS = ("mean_per_sample", "mean_per_character")
+NORMALISATIONS = ("mean_per_sample", "mean_per_character", "mean_of_means")
 
 
 def frames_needed(labels: types.Labels, label_lengths: types.LabelLengths) -> types.FrameCounts:
@@ -74,8 +74,11 @@ def loss_and_weight(
     """Returns (sum of losses, what to divide it by), to be summed over devices before dividing.
 
     Normalisations:
-      mean_per_sample: nats per row.
-      mean_per_character: nats per character of the feasible labels.
+      mean_per_sample: nats per row; long labels weigh more.
+      mean_per_character: nats per character of all feasible labels; of a batch, the same but for
+        a factor.
+      mean_of_means: nats per character of each label, averaged over rows; labels of any length
+        weigh the same. What PyTorch's `CTCLoss` calls `mean`.
 
     Raises:
       UserError: for another name.
@@ -84,6 +87,9 @@ def loss_and_weight(
         weight = jnp.sum(feasible, dtype=jnp.float32)
     elif normalisation == "mean_per_character":
         weight = jnp.sum(jnp.where(feasible, label_lengths, 0), dtype=jnp.float32)
+    elif normalisation == "mean_of_means":
+        losses = losses / jnp.maximum(label_lengths, 1)
+        weight = jnp.sum(feasible, dtype=jnp.float32)
     else:
         raise unknown_name("loss normalisation", normalisation, NORMALISATIONS)
     return jnp.sum(losses), weight

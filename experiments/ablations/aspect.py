@@ -1,6 +1,6 @@
 """Squash words to one width, or keep their aspect?
 
-python -m crnn_jax.sweep --config=ablations/aspect --workdir=runs/aspect
+python -m crnn_jax.sweep --config=ablations/aspect:real=DIR --workdir=runs/aspect
 
 9 runs in 27 minutes of one core. Keeping the aspect is worth twelve points, half of which width
 alone brings (experiments/README.md).

@@ -1,9 +1,10 @@
 """What does it cost to tell more characters apart?
 
-python -m crnn_jax.sweep --config=ablations/charset --workdir=runs/charset
+python -m crnn_jax.sweep --config=ablations/charset:real=DIR --workdir=runs/charset
 
-12 runs in 55 minutes on one core, busy with other work, too. Ten points after 25,000 images for
-capitals apart from small letters, two more for punctuation, 27 for the letters of western Europe.
+12 runs: 57 minutes of training on one core, busy with other work, too. Ten points after 25,000
+images for capitals apart from small letters, no more that could be shown for punctuation, 27 for
+the letters of western Europe (experiments/README.md).
 """
 
 from ml_collections import ConfigDict

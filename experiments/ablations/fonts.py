@@ -1,6 +1,6 @@
 """How many faces should text be drawn with?
 
-python -m crnn_jax.sweep --config=ablations/fonts --workdir=runs/fonts
+python -m crnn_jax.sweep --config=ablations/fonts:real=DIR --workdir=runs/fonts
 
 12 runs in 22 minutes of one core. 584 faces read 4.6 points [2.2, 7.0] more photographs than 16;
 scenes alone are too hard to begin with (experiments/README.md).

@@ -1,10 +1,10 @@
 """AdamW, or the paper's ADADELTA?
 
-python -m crnn_jax.sweep --config=ablations/optimizer --workdir=runs/optimizer
+python -m crnn_jax.sweep --config=ablations/optimizer:real=DIR --workdir=runs/optimizer
 
-21 runs in 84 minutes of one core, busy with other work, too. ADADELTA is four points ahead of AdamW
-after 25,000 images, and no longer after 75,000; half of AdamW's rate costs eleven points, twice its
-rate nothing (experiments/README.md).
+21 runs: 84 minutes of training on one core, busy with other work, too. ADADELTA is four points
+ahead of AdamW after 25,000 images, and no longer after 75,000; half of AdamW's rate costs eleven
+points, twice its rate nothing (experiments/README.md).
 """
 
 from ml_collections import ConfigDict

@@ -1,6 +1,6 @@
 """Does bfloat16 cost accuracy?
 
-python -m crnn_jax.sweep --config=ablations/precision --workdir=runs/precision
+python -m crnn_jax.sweep --config=ablations/precision:real=DIR --workdir=runs/precision
 
 6 runs in 12 minutes of one core. It costs nothing that three seeds could show
 (experiments/README.md).

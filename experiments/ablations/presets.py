@@ -1,10 +1,10 @@
 """Which rendered text teaches most about other text?
 
-python -m crnn_jax.sweep --config=ablations/presets --workdir=runs/presets
+python -m crnn_jax.sweep --config=ablations/presets:real=DIR --workdir=runs/presets
 
-24 runs in 95 minutes on one core, busy with other work, too. Half clean words, half scenes read
-eight points more than clean words alone, ten more than scenes alone, and four more than words that
-Pillow has drawn (experiments/README.md).
+24 runs: 96 minutes of training on one core, busy with other work, too. Half clean words, half
+scenes read eight points more than clean words alone, ten more than scenes alone, and four more than
+words that Pillow has drawn (experiments/README.md).
 """
 
 from ml_collections import ConfigDict

@@ -1,6 +1,6 @@
 """What is the recurrence worth, in one direction and in both?
 
-python -m crnn_jax.sweep --config=ablations/recurrence --workdir=runs/recurrence
+python -m crnn_jax.sweep --config=ablations/recurrence:real=DIR --workdir=runs/recurrence
 
 18 runs in about 35 minutes of one core. GRUs in both directions read most; both directions are
 worth five points over one with LSTMs, and one brings nothing over none (experiments/README.md).

@@ -1,10 +1,10 @@
 """Which effects of rendered scenes teach, and which only cost?
 
-python -m crnn_jax.sweep --config=ablations/rendering --workdir=runs/rendering
+python -m crnn_jax.sweep --config=ablations/rendering:real=DIR --workdir=runs/rendering
 
 36 runs in 87 minutes of one core, busy with other work, too. Without calm images 4.8 points [1.9,
-7.9] are lost; blur is learnt later than 25,000 images, and the other groups are within the error
-(experiments/README.md).
+7.9] are lost; blur may be learnt later than 25,000 images, and the other groups are within the
+error (experiments/README.md).
 """
 
 from ml_collections import ConfigDict

@@ -1,9 +1,9 @@
 """How many pixels does a word need?
 
-python -m crnn_jax.sweep --config=ablations/size --workdir=runs/size
+python -m crnn_jax.sweep --config=ablations/size:real=DIR --workdir=runs/size
 
-18 runs in 113 minutes of one core, busy with other work, too. 160 pixels of width read five points
-more than the paper's 100, 64 sixteen fewer; 48 pixels of height no more than 32
+18 runs: 113 minutes of training on one core, busy with other work, too. 160 pixels of width read
+five points more than the paper's 100, 64 sixteen fewer; 48 pixels of height no more than 32
 (experiments/README.md).
 """
 
