@@ -63,7 +63,6 @@ class Table:
 
     baseline: str  # the cell that the others are compared with
     question: str
-    experiment: str
     protocol: str
     sets: dict[str, int]  # to the images compared
     lines: tuple[Line, ...]
@@ -113,8 +112,7 @@ def collect(sweep: Sweep, baseline: str = "") -> Table | None:
     base = by_cell.pop(baseline)
     lines = [_line(base, [], scores, costs)] if base else []
     lines += [_line(runs, base, scores, costs) for runs in by_cell.values() if runs]
-    question, experiment = sweep.question, sweep.experiment
-    return Table(baseline, question, experiment, protocol, sets, tuple(lines), missing, damaged)
+    return Table(baseline, sweep.question, protocol, sets, tuple(lines), missing, damaged)
 
 
 def scores_of(run: Run, protocol: str) -> dict[str, RowScores]:

@@ -2,8 +2,8 @@
 
 python -m crnn_jax.sweep --config=ablations/loss:real=DIR --workdir=runs/loss
 
-12 runs in 23 minutes of one core. Divided by its own characters, as in PyTorch, a word teaches seven
-points less than as it is; a second loss changes nothing (experiments/README.md).
+12 runs in 23 minutes of one core. Divided by its own characters, as in PyTorch, a word teaches
+seven points less than as it is; a second loss changes nothing (experiments/README.md).
 """
 
 from ml_collections import ConfigDict
