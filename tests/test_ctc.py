@@ -251,7 +251,7 @@ def test_string_probability_of_reduced_precision():
 # PyTorch
 
 
-def torch_losses(torch, logits, frames, labels, lengths, blank):
+def torch_losses(torch, logits, frames, labels, lengths, blank, reduction="none"):
     x = torch.tensor(np.asarray(logits), requires_grad=True)
     losses = torch.nn.functional.ctc_loss(
         x.log_softmax(-1).transpose(0, 1),
@@ -259,7 +259,7 @@ def torch_losses(torch, logits, frames, labels, lengths, blank):
         torch.tensor(np.asarray(frames), dtype=torch.long),
         torch.tensor(np.asarray(lengths), dtype=torch.long),
         blank=blank,
-        reduction="none",
+        reduction=reduction,
         zero_infinity=True,
     )
     losses.sum().backward()
@@ -290,6 +290,17 @@ def test_parity_with_torch(blank):
         expected_gradient,
         atol=2e-5,
     )
+
+
+@pytest.mark.torch
+def test_the_mean_of_means_is_the_mean_of_torch():
+    torch = pytest.importorskip("torch")
+    logits, frames = random_logits(8, 3, T, K), jnp.asarray([T] * 3)
+    labels, lengths = pad([(1,), (1, 2, 3), (2, 1)])
+    losses, feasible = loss(logits, frames, labels, lengths)
+    total, weight = loss_and_weight(losses, feasible, lengths, "mean_of_means")
+    expected, _ = torch_losses(torch, logits, frames, labels, lengths, 0, reduction="mean")
+    np.testing.assert_allclose(total / weight, expected, rtol=1e-5)
 
 
 @pytest.mark.torch
