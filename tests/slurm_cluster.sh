@@ -5,7 +5,7 @@
 #   bash tests/slurm_cluster.sh start DIR   # prints the SLURM_CONF that sbatch and squeue need
 #   bash tests/slurm_cluster.sh stop DIR
 #
-# DIR holds its state and logs. Two jobs of one core run at a time, whatever the machine has.
+# DIR holds its state and logs. Two jobs run at a time, on one core, whatever the machine has.
 set -euo pipefail
 action=${1:?start or stop}
 dir=${2:?give a folder for the state}
@@ -57,7 +57,11 @@ export SLURM_CONF=$dir/slurm.conf
 munged --force --key-file="$dir/munge.key" --socket="$dir/munge.socket" \
   --pid-file="$dir/munged.pid" --log-file="$dir/munged.log" --seed-file="$dir/munge.seed"
 slurmctld -c
-slurmd
+# Jobs see one core, the first that this shell may use: with more they would add up in another order
+# than runs that have one each.
+cores=$(taskset -cp $$)
+cores=${cores##*: }
+taskset -c "${cores%%[,-]*}" slurmd
 for _ in $(seq 30); do
   if sinfo --noheader --format=%T 2> /dev/null | grep -q idle; then
     echo "$SLURM_CONF"

@@ -24,9 +24,9 @@ SIX = 'add.grid({"model.hidden": (8, 12, 16), "model.recurrence": ("lstm", "gru"
 NEEDS = "; add.resources(minutes=10, cpus=1, memory_gb=2)"
 # Long enough to be stopped on the way, and that runs differ in what they read.
 LONGER = [
-    ("total_steps", "1200"),
-    ("eval_every_steps", "600"),
-    ("checkpoint_every_steps", "600"),
+    ("total_steps", "800"),
+    ("eval_every_steps", "400"),
+    ("checkpoint_every_steps", "400"),
     ("log_every_steps", "100"),
     ("optimizer.learning_rate", "0.01"),
 ]
@@ -36,7 +36,11 @@ pytestmark = pytest.mark.slow
 
 
 def start(*arguments: str, **environment: str) -> subprocess.Popen:
+    """Starts the command on two cores at most, so that of two runs each has one."""
     command = [sys.executable, "-m", "crnn_jax.sweep", *arguments]
+    if hasattr(os, "sched_getaffinity"):
+        cores = sorted(os.sched_getaffinity(0))[:2]
+        command = ["taskset", "-c", ",".join(map(str, cores)), *command]  # which becomes it
     return subprocess.Popen(
         command, cwd=_ROOT, env={**os.environ, **environment}, start_new_session=True
     )
@@ -167,11 +171,5 @@ def test_slurm_gives_the_table_of_this_machine(local, slurm_conf, tmp_path):
     assert re.search("stopped by .* at step", log.read_text())
     assert re.search("resuming .* at step [1-9]", log.read_text())
     assert table_of(out) == table_of(here)
-    # Another number of threads sums in another order.
-    for name, losses in losses_of(here).items():
-        assert losses_of(out)[name] == pytest.approx(losses, rel=1e-3), name
-    for name, rows in readings_of(here).items():
-        found = readings_of(out)[name]
-        assert [text for text, _ in found] == [text for text, _ in rows], name
-        expected = [confidence for _, confidence in rows]
-        assert [c for _, c in found] == pytest.approx(expected, abs=0.01), name
+    assert losses_of(out) == losses_of(here)
+    assert readings_of(out) == readings_of(here)
