@@ -221,6 +221,34 @@ def test_augmentation_moves_and_darkens_within_the_real_width():
     assert (out[:, :, 60:80].mean(axis=(1, 2, 3)) > out[:, :, :20].mean(axis=(1, 2, 3)) + 80).all()
 
 
+def box(count):
+    """Dark boxes on white, a tenth of the height away from every border."""
+    batch = gradient(count, 96, 80)
+    images = np.zeros_like(batch.images)
+    images[:, :, :80] = 255
+    images[:, 3:29, 3:77] = 0
+    return batch._replace(images=images)
+
+
+def test_margins_of_presets_leave_pictures_their_size():
+    knobs = settings()
+    knobs.update(margin_x=(0.05, 0.15), margin_y=(0.05, 0.15))
+    draws = Draws.from_keys(jax.random.split(jax.random.key(1), 200))
+    dark = np.asarray(augment(box(200), draws, knobs).images) < 128
+    heights = dark[:, :, 40, 0].sum(axis=1)
+    assert heights.mean() == pytest.approx(26, abs=1.0)
+    assert 23 <= heights.min() < 25 < 27 < heights.max() <= 29
+    assert not dark[:, [0, -1]][:, :, :80].any(), "letters are not cut"
+
+
+def test_bent_pictures_are_seen_whole():
+    knobs = settings(arc_share=1.0, arc=(60.0, 120.0), wave_share=1.0)
+    draws = Draws.from_keys(jax.random.split(jax.random.key(1), 16))
+    dark = np.asarray(augment(box(16), draws, knobs).images) < 128
+    assert dark[:, 4:28, 4:76].any(axis=(1, 2, 3)).all()
+    assert not dark[:, [0, -1]][:, :, :80].any()
+
+
 def test_loaded_rows_are_augmented_in_the_step(words):
     data = opened(config_of(f"tsv:{words}/labels.tsv", **{"data__augment": "scene"}))
     loaded = next(train.loaded_batches(data, config_of(f"tsv:{words}/labels.tsv"), 0, 1, ALONE))

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, UInt8
+from ml_collections import FrozenConfigDict
 
 from crnn_jax import types
 from crnn_jax.synth.draws import Draws
@@ -15,12 +16,16 @@ from crnn_jax.synth.renderer import ROWS
 from crnn_jax.synth.staging import settle
 from crnn_jax.synth.warp import Canvas, fit_frame, locate
 
+_INWARDS = 0.05  # heights of a picture that its borders move into it, at most
+_POINTS = 9  # along the upper and the lower border, which arcs and waves bend
+
 
 def augment(batch: types.Batch, draws: Draws, knobs: Any) -> types.Batch:
     """Returns a batch whose images are seen from elsewhere, in other light, by other cameras.
 
-    Labels and real widths stay. What the knobs say of texts, faces and ink has no effect; the
-    margins move the borders of the picture, below 0 into it.
+    Labels and real widths stay. What the knobs say of texts, faces and ink has no effect. Margins
+    are drawn around text, and a picture has its own: its borders move outwards by half the width
+    of the knob's range at most, and inwards as far, but not into the letters.
 
     Args:
       batch: loaded images; rows of width 0 stay as they are.
@@ -30,6 +35,8 @@ def augment(batch: types.Batch, draws: Draws, knobs: Any) -> types.Batch:
     count = len(batch.widths)
     missing = -count % ROWS
     draws = draws.calming(knobs.calm_share)
+    margins = {name: _around(knobs[name]) for name in ("margin_x", "margin_y")}
+    knobs = FrozenConfigDict(knobs.to_dict() | margins)
     padded, draws = jax.tree.map(
         lambda x: jnp.concatenate([x, x[:1].repeat(missing, 0)]), (batch, draws)
     )
@@ -39,17 +46,23 @@ def augment(batch: types.Batch, draws: Draws, knobs: Any) -> types.Batch:
     return batch._replace(images=jnp.where(real[:, None, :, None], images, jnp.uint8(0)))
 
 
+def _around(margin: tuple[float, float]) -> tuple[float, float]:
+    """Returns a range of margins as wide about 0, but not far into the picture."""
+    half = (margin[1] - margin[0]) / 2
+    return -min(half, _INWARDS), half
+
+
 def _augment(images: UInt8[Any, "B H W C"], widths: Any, draws: Draws, knobs: Any) -> Array:
     height, width, channels = images.shape[1:]
     canvas = Canvas(height, width, channels)
     widths = jnp.maximum(widths, 1)
     aspect = widths / jnp.float32(height)  # lengths are in heights of the picture
-    zero, one = jnp.zeros_like(aspect), jnp.ones_like(aspect)
+    along, across = jnp.meshgrid(jnp.linspace(0.0, 1.0, _POINTS), jnp.array([0.0, 1.0]))
     points = (
-        jnp.stack([zero, zero, aspect, aspect], axis=1),
-        jnp.stack([zero, one, zero, one], axis=1),
+        aspect[:, None] * along.reshape(1, -1),
+        jnp.tile(across.reshape(1, -1), (len(aspect), 1)),
     )
-    extents = jnp.stack([aspect, one], axis=1)
+    extents = jnp.stack([aspect, jnp.ones_like(aspect)], axis=1)
     frame = fit_frame(points, extents, extents / 2, widths, draws, knobs, canvas, widths)
     frame = jax.tree.map(settle, frame)
     u, v = (settle(place) for place in locate(frame, draws, knobs, canvas))

@@ -1,0 +1,29 @@
+"""What is it worth to change images that there are few of?
+
+python -m crnn_jax.sweep --config=ablations/augment:real=DIR --workdir=runs/augment
+
+PENDING
+"""
+
+from ml_collections import ConfigDict
+
+from crnn_jax import cli
+
+
+def get_config(arg: str = "") -> ConfigDict:
+    """Returns the config of `short` on five thousand words from files, with its options."""
+    config = cli.load_experiment(f"short:{arg}")
+    config.data.train = "tfds:rendered_words/train::limit=5000"
+    return config
+
+
+def sweep(add) -> None:
+    """Effects on loaded images, by their preset, and as many words as are seen at all."""
+    add("as they are")
+    for name in ("clean", "document", "scene"):
+        add(f"as in {name}", {"data.augment": name})
+    add("five times as many words", {"data.train": "tfds:rendered_words/train::limit=25000"})
+    for name in ("", "document"):
+        cell = f"as in {name}" if name else "as they are"
+        add(f"{cell}, three times as long", {"data.augment": name, "total_examples": 75_000})
+    add.seeds(3)
