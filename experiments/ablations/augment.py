@@ -2,7 +2,9 @@
 
 python -m crnn_jax.sweep --config=ablations/augment:real=DIR --workdir=runs/augment
 
-PENDING
+21 runs: 52 minutes of training, one or two at a time on two cores. Of five thousand words, mild
+changes are worth 2.7 points [1.4, 4.2] at once, those of documents 5.7 [3.6, 7.7] after three times
+as long; those of scenes are too hard to begin with (experiments/README.md).
 """
 
 from ml_collections import ConfigDict
