@@ -175,11 +175,11 @@ def parse_arg(arg: str, **defaults: Any) -> types.SimpleNamespace:
     last = ""  # the option before
     for item in filter(None, arg.split(",")):
         key, has_value, text = item.partition("=")
-        if key not in defaults and "::" in str(options.get(last)):
+        if key not in defaults:
+            if "::" not in str(options.get(last)):
+                raise unknown_name("option of this config", key, defaults)
             options[last] += f",{item}"
             continue
-        if key not in defaults:
-            raise unknown_name("option of this config", key, defaults)
         last = key
         kind = type(defaults[key])
         options[key] = _parse(f"option {key}", text if has_value else "true", kind)

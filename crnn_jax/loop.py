@@ -89,11 +89,8 @@ class Loop:
         stop: StopSignal,
     ):
         self.step, self.state = step, group.place(states)
-        self.stopping, self.early, self.failed = (
-            False,
-            control.exhausted(states[0], run.config),
-            False,
-        )
+        self.stopping, self.failed = False, False
+        self.early = control.exhausted(states[0], run.config)
         self._run, self._group = run, group
         self._progress, self._trace, self._stop = progress, trace, stop
         self._first_step = step + run.config.steps_per_dispatch
@@ -102,9 +99,7 @@ class Loop:
         self._work = _Work(run.config, run.model, run.data)
         self._vote = parallel.Vote(run.layout)
         self._here = run.layout.local()  # every process evaluates its share on its own devices
-        self._under_way: collections.deque[Any] = (
-            collections.deque()
-        )  # sums of calls not waited for
+        self._under_way: collections.deque[Any] = collections.deque()  # calls not waited for
         self._pending: tuple[int, Any] | None = None  # metrics are fetched while the next step runs
         group.start(step)
 

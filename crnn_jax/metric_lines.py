@@ -14,7 +14,7 @@ METRICS_FILE = "metrics.jsonl"
 def read(folder: pathlib.Path) -> list[dict[str, Any]]:
     """Returns the lines of a run's folder in order, of training and of evaluations.
 
-    None where nothing was written yet; raises OSError for a file that cannot be read.
+    There are none where nothing was written yet. Raises OSError for a file that cannot be read.
     """
     try:
         text = (folder / METRICS_FILE).read_text("utf-8", errors="replace")

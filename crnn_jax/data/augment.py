@@ -25,7 +25,7 @@ def augment(batch: types.Batch, draws: Draws, knobs: Any) -> types.Batch:
 
     Labels and real widths stay. What the knobs say of texts, faces and ink has no effect. Margins
     are drawn around text, and a picture has its own: its borders move outwards by half the width
-    of the knob's range at most, and inwards as far, but not into the letters.
+    of the knob's range at most, and inwards as far, but by no more than a twentieth of its height.
 
     Args:
       batch: loaded images; rows of width 0 stay as they are.

@@ -78,13 +78,14 @@ def _risk_coverage(axes: Axes, report: CalibrationReport) -> None:
     axes.plot(k / rows, best, color="0.6", linewidth=1, linestyle=":", label="best order")
     for number, check in enumerate(report.thresholds):
         rate = f"{100 * check.chosen.error_rate:.6g} %"
-        for name, found, marker, size in (  # where both are one point, one is around the other
-            ("plain", check.plain, "o", 5), ("guaranteed", check.guaranteed, "s", 9),
+        for name, found, marker, size, fill in (  # of one point, one is around the other
+            ("plain", check.plain, "o", 5, "full"),
+            ("guaranteed", check.guaranteed, "s", 9, "none"),
         ):  # fmt: skip
             if found.accepted:
                 axes.plot(
                     found.coverage, found.error_rate, marker, color=f"C{number + 2}",
-                    markersize=size, fillstyle="full" if name == "plain" else "none",
+                    markersize=size, fillstyle=fill,
                     clip_on=False, label=f"{name} threshold for {rate}",
                 )  # fmt: skip
     axes.set(

@@ -108,6 +108,8 @@ def warn_of_unwritable(
 
     Those that hold, as the protocol compares them, a character of no class of its charset.
     """
+    if not models:  # there may be many labels to go through
+        return
     texts = [
         [metrics.apply_protocol(source.label(i), protocol) for i in range(len(source))]
         for source in sources
