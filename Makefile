@@ -65,9 +65,10 @@ fonts: $(VENV)/.ready
 			sed "s/$$/$(TAB)$$tag/"; done > build/fonts.txt
 	$(ATLAS) --fonts=build/fonts.txt --charset=latin94+space --out=build/fonts.npz
 
+# Afresh each time: pages of an earlier build are not looked at again, whatever their docstrings say.
 docs: $(VENV)/.ready
 	$(BIN)/python -m pip install --quiet $(CONSTRAINTS) --editable '.[docs]'
-	$(BIN)/python -m sphinx -W --keep-going --quiet -b html docs build/docs
+	$(BIN)/python -m sphinx --fresh-env -W --keep-going --quiet -b html docs build/docs
 	@echo "build/docs/index.html"
 
 dist: $(VENV)/.ready-dev

@@ -74,11 +74,12 @@ def loss_and_weight(
     """Returns (sum of losses, what to divide it by), to be summed over devices before dividing.
 
     Normalisations:
-      mean_per_sample: nats per row; long labels weigh more.
-      mean_per_character: nats per character of all feasible labels; of a batch, the same but for
-        a factor.
-      mean_of_means: nats per character of each label, averaged over rows; labels of any length
-        weigh the same. What PyTorch's `CTCLoss` calls `mean`.
+
+    - mean_per_sample: nats per row; long labels weigh more.
+    - mean_per_character: nats per character of all feasible labels; of a batch, the same but for
+      a factor.
+    - mean_of_means: nats per character of each label, averaged over rows; labels of any length
+      weigh the same. What PyTorch's `CTCLoss` calls `mean`.
 
     Raises:
       UserError: for another name.
