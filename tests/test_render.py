@@ -220,6 +220,14 @@ def test_a_lone_dot_is_not_blown_up():
     assert drawn.reshape(2, -1).mean(axis=1).max() < 0.25
 
 
+def test_spaced_texts_are_wider_by_their_gaps():
+    face = "STIXGeneral-Italic"
+    apart = knobs(spaced_share=1.0, spaced=(1.0, 1.0))
+    frames = [lay(["HHH"], settings, face=face)[2] for settings in (knobs(), apart)]
+    em = [float(frame.widths[0] * frame.step[0, 0]) for frame in frames]
+    assert em[1] - em[0] == pytest.approx(2.0, abs=0.1)
+
+
 def test_characters_that_overlap_are_both_drawn():
     """The f of an italic face reaches over its neighbours; nothing of it is cut off."""
     name = "STIXGeneral-Italic"

@@ -53,6 +53,12 @@ def plain_knobs() -> ConfigDict:
     synth.baseline_jitter = 0.0  # of single characters, standard deviation, em
     synth.size_jitter = 0.0  # of single characters, standard deviation of the logarithm
     synth.tilt_jitter = 0.0  # rotation of single characters, standard deviation, degrees
+    synth.dancing_share = 0.0  # characters of sizes, heights and angles of their own
+    synth.dancing = (0.3, 1.0)  # strength; 1 is 12 % of the size, 0.06 em and 7 degrees
+    synth.initial_share = 0.0  # words whose first character is larger, as beside small capitals
+    synth.initial = (1.15, 1.6)  # times the others
+    synth.spaced_share = 0.0  # characters far apart
+    synth.spaced = (0.4, 1.5)  # extra space between them, em, in place of `tracking`
     synth.mixed_faces_share = 0.0  # every character from a face of its own
     synth.slant_share = 0.0  # sheared text
     synth.slant = (-15.0, 25.0)  # degrees
@@ -84,6 +90,7 @@ def plain_knobs() -> ConfigDict:
     synth.shadow_share = 0.0  # cast by the characters
     synth.shadow = (0.3, 0.9)  # opacity
     synth.shadow_offset = (0.5, 2.5)  # how far it falls, px
+    synth.solid_share = 0.0  # of the shadows: the side of a solid letter, not a copy
     synth.glow_share = 0.0  # light or dark around the characters
     synth.glow = (0.05, 0.15)  # reach, em
     synth.bevel_share = 0.0  # raised or sunk edges
@@ -150,11 +157,12 @@ def comments() -> dict[str, str]:
 
 
 # What a knob may be, by its name; shares are checked as such, the others are free.
-_POSITIVE = ("stretch", "lowres", "jpeg", "gamma", "motion", "defocus", "blur")
+_POSITIVE = ("stretch", "initial", "lowres", "jpeg", "gamma", "motion", "defocus", "blur")
 _NOT_NEGATIVE = (
     "words", "random", "numbers", "prices", "dates", "codes", "patterns", "temper", "lower",
     "title", "upper", "mixed", "spacing_jitter", "baseline_jitter", "size_jitter", "tilt_jitter",
-    "wave", "perspective", "elastic", "contrast", "saturation", "gradient", "outline", "shadow",
+    "dancing", "wave", "perspective", "elastic", "contrast", "saturation", "gradient", "outline",
+    "shadow",
     "shadow_offset", "glow", "bevel", "texture", "ink_texture", "neighbours", "beside", "rolling",
     "strokes", "stains", "occlusion", "light", "shade", "noise", "shot", "speckle", "salt",
     "tone",

@@ -17,6 +17,7 @@ from crnn_jax.synth.assets import Faces
 from crnn_jax.synth.atlas import EM, KERNING_UNITS
 from crnn_jax.synth.beside import Beside, choose
 from crnn_jax.synth.draws import Draws
+from crnn_jax.synth.lettering import jitter, letter
 from crnn_jax.synth.staging import settle
 from crnn_jax.synth.warp import Canvas, Frame, fit_frame, sometimes
 
@@ -78,12 +79,6 @@ def strokes(draws: Draws, knobs: Any) -> tuple[Float[Array, " B"], Float[Array, 
     return draws.between("weight", knobs.weight), outline
 
 
-def _jitter(draws: Draws, name: str, deviation: float, columns: int) -> Any:
-    if not deviation:
-        return jnp.zeros((draws.seeds.shape[0], columns))
-    return deviation * draws.normal(name, columns)
-
-
 def lay_out(
     atlas: Faces,
     glyphs: Int[Array, "B L"],
@@ -112,9 +107,7 @@ def lay_out(
     ink = settle(atlas.ink[entry])
     has_ink = used & (ink[..., 2] > ink[..., 0])
 
-    size = jnp.exp(_jitter(draws, "size", knobs.size_jitter, columns))
-    y = _jitter(draws, "baseline", knobs.baseline_jitter, columns)
-    angle = jnp.deg2rad(_jitter(draws, "tilt", knobs.tilt_jitter, columns))
+    size, y, angle = letter(has_ink, atlas.lines[faces[:, 0]][:, 1], draws, knobs)
     x = settle(_pens(atlas, faces, glyphs, entry, size, draws, knobs))
     grown = jnp.maximum(sum(strokes(draws, knobs)), 0.0)[:, None]
     left, top = x + size * ink[..., 0] - grown, y + size * ink[..., 1] - grown
@@ -175,8 +168,11 @@ def _pens(atlas, faces, glyphs, entry, size, draws, knobs) -> Float[Array, "B L"
     kern = atlas.kerning[pairs].astype(jnp.float32) / KERNING_UNITS
     same = faces[:, :-1] == faces[:, 1:]
     advance = atlas.advance[entry] * size
-    gaps = draws.between("tracking", knobs.tracking)[:, None]
-    gaps = gaps + _jitter(draws, "spacing", knobs.spacing_jitter, glyphs.shape[1])
+    gaps = draws.between("tracking", knobs.tracking)
+    if knobs.spaced_share:
+        wide = draws.between("spaced", knobs.spaced)
+        gaps = jnp.where(draws.chosen("spaced", knobs.spaced_share), wide, gaps)
+    gaps = gaps[:, None] + jitter(draws, "spacing", knobs.spacing_jitter, glyphs.shape[1])
     # Characters may touch, but never swap places.
     moved = jnp.maximum(advance + gaps, 0.5 * advance)[:, :-1] + jnp.where(same, kern, 0.0)
     # A sum over all characters before; a product compiles sooner than a scan.

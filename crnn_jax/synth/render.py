@@ -18,6 +18,7 @@ from crnn_jax.synth.beside import look
 from crnn_jax.synth.contrast import survive
 from crnn_jax.synth.draws import Draws
 from crnn_jax.synth.layout import Glyphs, strokes
+from crnn_jax.synth.lettering import angles_differ, sizes_differ
 from crnn_jax.synth.staging import settle, staged
 from crnn_jax.synth.warp import Canvas, sometimes
 
@@ -99,9 +100,10 @@ def glyph_distance(field, glyphs, slot, u, v, knobs) -> tuple[Array, Array, Arra
     scale: Array | float = EM
     tilt: Array | float = 0.0
     x, y = _take(glyphs.x, slot), _take(glyphs.y, entry)
-    if knobs.size_jitter or knobs.tilt_jitter:
+    turned = angles_differ(knobs)
+    if turned or sizes_differ(knobs):
         scale = settle(_take(glyphs.scale, slot))
-    if knobs.tilt_jitter:
+    if turned:
         tilt = settle(_take(glyphs.tilt, slot))
         x, y = x + tilt * v, y - tilt * u
     size = _take(glyphs.size, entry)
@@ -122,7 +124,7 @@ def glyph_distance(field, glyphs, slot, u, v, knobs) -> tuple[Array, Array, Arra
     flat = length < 4.0
     slope_x = jnp.where(flat, math.sqrt(0.5), slope_x / jnp.maximum(length, 1.0))
     slope_y = jnp.where(flat, math.sqrt(0.5), slope_y / jnp.maximum(length, 1.0))
-    if knobs.tilt_jitter:
+    if turned:
         unit = tilt / scale
         slope_x, slope_y = slope_x - unit * slope_y, slope_y + unit * slope_x
     em = (value * (1 / 255) - 0.5) * (2 * SPREAD) / scale
@@ -179,7 +181,7 @@ def paint(
     picture = colour_ground
     if knobs.shadow_share:
         opacity = sometimes(draws, "shadow", knobs.shadow_share, knobs.shadow)[:, None, None]
-        shade = opacity * _shifted(fill, draws, knobs, canvas)
+        shade = opacity * _cast(fill, draws, knobs, canvas)
         tone = jnp.where(draws.chance("shadow tone", 0.85), 0.0, 1.0)[:, None, None]
         # A shadow in the colour of the ink would write the text twice.
         tone = jnp.where(jnp.abs(tone - ink_tone) < 2 * half, (ground_tone + tone) / 2, tone)
@@ -273,18 +275,31 @@ def _reflected(offset: Array, zoom: Array, pixels: int, size: int) -> Array:
     return jnp.where(turned < size, turned, 2 * size - 1 - turned)
 
 
-def _shifted(fill: Array, draws: Draws, knobs: Any, canvas: Canvas) -> Array:
-    """Returns the coverage moved by the shadow's offset, to half pixels."""
-    far = math.ceil(knobs.shadow_offset[1] * canvas.height / 32) + 1
+def _cast(fill: Array, draws: Draws, knobs: Any, canvas: Canvas) -> Array:
+    """Returns the coverage of the shadow: a copy, or the side of a solid letter."""
     distance = draws.between("shadow offset", knobs.shadow_offset) * (canvas.height / 32)
     angle = draws.uniform("shadow angle", 0.0, 2 * math.pi)
     x, y = distance * jnp.cos(angle), distance * jnp.sin(angle)
+    far = math.ceil(knobs.shadow_offset[1] * canvas.height / 32) + 1
+    if not knobs.solid_share:
+        return _moved(fill, x, y, far)
+    # What a letter covers on its way to the end: a quarter of it, then what is gone by at half.
+    solid = draws.chosen("solid", knobs.solid_share)
+    way = fill
+    for part in (0.25, 0.5):
+        way = jnp.maximum(way, _moved(way, part * x, part * y, far))
+    shift = jnp.where(solid, 0.25, 1.0)
+    return _moved(jnp.where(solid[:, None, None], way, fill), shift * x, shift * y, far)
+
+
+def _moved(fill: Array, x: Array, y: Array, far: int) -> Array:
+    """Returns coverage moved by (B,) pixels, at most `far`, rounded."""
+    batch, height, width = fill.shape
     padded = jnp.pad(fill, ((0, 0), (far, far), (far, far)))
-    rows = jnp.arange(canvas.height)[None, :] + far - jnp.round(y).astype(jnp.int32)[:, None]
-    columns = jnp.arange(canvas.width)[None, :] + far - jnp.round(x).astype(jnp.int32)[:, None]
-    batch, high, wide = padded.shape
-    rows = rows + (jnp.arange(batch, dtype=jnp.int32) * high)[:, None]
-    flat = settle(rows * wide)[:, :, None] + settle(columns)[:, None, :]
+    rows = jnp.arange(height)[None, :] + far - jnp.round(y).astype(jnp.int32)[:, None]
+    columns = jnp.arange(width)[None, :] + far - jnp.round(x).astype(jnp.int32)[:, None]
+    rows = rows + (jnp.arange(batch, dtype=jnp.int32) * (height + 2 * far))[:, None]
+    flat = settle(rows * (width + 2 * far))[:, :, None] + settle(columns)[:, None, :]
     return staged(rows[0, 0] >= 0, _take, padded, flat)
 
 
