@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from crnn_jax.charset import Charset
     from crnn_jax.data.sources import Source
     from crnn_jax.decode import Decoder
+    from crnn_jax.decode.language import Weighted
 
 OWN_WORDS = "each image's own"
 _LEXICON, _BEAM, _GREEDY = "lexicon", "beam", "greedy"
@@ -57,14 +58,7 @@ def add_options(parser: argparse.ArgumentParser, several: bool = False) -> None:
     )
     lines = "texts are words of the lexicon, single spaces between, punctuation behind them"
     add("--lines", lines, action="store_true")
-    model = "language model for the beam search: english, an ARPA file, or a text to count"
-    add("--lm", model, metavar="english|FILE", default="")
-    order = "at most so many characters go together; default: all of ARPA files, else 6"
-    add("--lm_order", order, type=cli.positive_int)
-    weight = "of the language model; default: 1, of english 0.5"
-    add("--lm_weight", weight, type=float, metavar="W")
-    add("--lm_bonus", "nats for every character; default: 0", type=float, metavar="NATS")
-    add("--lm_tuned", "takes both from what crnn_jax.decode.tune wrote", **file)
+    add_lm_options(parser)
     add(
         "--pattern",
         "only texts that match: a regular expression, or a name such as date_iso",
@@ -75,6 +69,20 @@ def add_options(parser: argparse.ArgumentParser, several: bool = False) -> None:
     add("--block", "these characters are not read", metavar="CHARS", default="")
     kept = "texts kept from frame to frame; default: 16, with --lexicon or --pattern 64"
     add("--beam_width", kept, type=cli.positive_int)
+
+
+def add_lm_options(parser: argparse.ArgumentParser) -> None:
+    """Adds those of a language model."""
+    add = parser.add_argument
+    model = "language model for the beam search: english, an ARPA file, or a text to count"
+    add("--lm", help=model, metavar="english|FILE", default="")
+    order = "at most so many characters go together; default: all of ARPA files, else 6"
+    add("--lm_order", help=order, type=cli.positive_int)
+    weight = "of the language model; default: 1, of english 0.5"
+    add("--lm_weight", help=weight, type=float, metavar="W")
+    add("--lm_bonus", help="nats for every character; default: 0", type=float, metavar="NATS")
+    tuned = "takes both from what crnn_jax.decode.tune wrote"
+    add("--lm_tuned", help=tuned, metavar="FILE", default="")
 
 
 def given(args: argparse.Namespace) -> bool:
@@ -138,7 +146,7 @@ def check_options(args: argparse.Namespace) -> None:
     Raises:
       UserError: an unknown one, some that do not go together, a file that is not there.
     """
-    from crnn_jax.decode import DECODERS, lm
+    from crnn_jax.decode import DECODERS
 
     name = decoder_name(args)
     if name not in DECODERS:
@@ -154,6 +162,14 @@ def check_options(args: argparse.Namespace) -> None:
         raise UserError("--escape leads out of a lexicon in a beam search: add --lexicon=FILE")
     if args.lines and not (args.lexicon and name == _BEAM):
         raise UserError("--lines are of the words of a lexicon: add --lexicon=FILE")
+    check_lm_options(args)
+    _check_file("lexicon", args.lexicon)
+
+
+def check_lm_options(args: argparse.Namespace) -> None:
+    """Checks the options of a language model; raises a UserError as `check_options` does."""
+    from crnn_jax.decode import lm
+
     if not args.lm and (args.lm_order or args.lm_tuned or args.lm_weight is not None):
         raise UserError(
             "--lm_order, --lm_weight and --lm_tuned are of a language model: add --lm=FILE or "
@@ -168,10 +184,12 @@ def check_options(args: argparse.Namespace) -> None:
         raise UserError("--lm_tuned brings the weight and the bonus: leave the other options out")
     if args.lm:
         lm.check_exists(args.lm)
-    for option in ("lexicon", "lm_tuned"):
-        path = getattr(args, option)
-        if path and not os.path.isfile(path):  # pathlib raises for a path that is too long
-            raise UserError(f"--{option}={path} is no file; check the path")
+    _check_file("lm_tuned", args.lm_tuned)
+
+
+def _check_file(option: str, path: str) -> None:
+    if path and not os.path.isfile(path):  # pathlib raises for a path that is too long
+        raise UserError(f"--{option}={path} is no file; check the path")
 
 
 def build_decoder(args: argparse.Namespace, charset: Charset) -> Decoder:
@@ -198,19 +216,17 @@ def build_decoder(args: argparse.Namespace, charset: Charset) -> Decoder:
 
 def _beam(args: argparse.Namespace, charset: Charset) -> Decoder:
     """Returns the beam search with all that is to be added to a text's probability."""
-    from crnn_jax.decode import lm
     from crnn_jax.decode.automaton import CONSTRAINED
     from crnn_jax.decode.beam import Beam, BeamOptions
     from crnn_jax.decode.language import Bonus, Both, LanguageModel
     from crnn_jax.decode.pattern import compile_pattern
     from crnn_jax.decode.trie import Trie
 
-    weight, bonus = _weights(args)
     parts: list[LanguageModel] = []
     if args.lm:
-        parts.append(lm.weighted(args.lm, charset, weight, bonus, args.lm_order))
-    elif bonus:
-        parts.append(Bonus(bonus))
+        parts.append(build_lm(args, charset))
+    elif args.lm_bonus:
+        parts.append(Bonus(args.lm_bonus))
     if args.pattern:
         parts.append(compile_pattern(args.pattern, charset))
     if args.lexicon:
@@ -225,6 +241,13 @@ def _beam(args: argparse.Namespace, charset: Charset) -> Decoder:
         few = min(options.nbest, args.beam_width)
         options = dataclasses.replace(options, width=args.beam_width, nbest=few)
     return Beam(options, model)
+
+
+def build_lm(args: argparse.Namespace, charset: Charset) -> Weighted:
+    """Returns the language model that checked options ask for; raises a UserError as `lm.load`."""
+    from crnn_jax.decode import lm
+
+    return lm.weighted(args.lm, charset, *_weights(args), args.lm_order)
 
 
 def _weights(args: argparse.Namespace) -> tuple[float, float]:

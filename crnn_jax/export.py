@@ -6,7 +6,7 @@ import pathlib
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from crnn_jax import cli, files
+from crnn_jax import cli, decoder_options, files
 from crnn_jax.errors import UserError, unknown_name
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _EXAMPLE = """example:
   python -m crnn_jax.export --model=runs/mine --to=onnx --out=mine.onnx --with-runtime
   python mine_reader.py word.png        needs numpy, Pillow and onnxruntime alone
+  python -m crnn_jax.export --model=small-94 --to=onnx --out=x.onnx --with-runtime --lm=english
   python -m crnn_jax.export --model=tiny-latin --to=onnx --out=tiny8.onnx --int8
   python -m crnn_jax.export --model=mine.crnn --to=stablehlo --out=mine.stablehlo"""
 
@@ -65,11 +66,17 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         action="store_true",
         help="puts a reader beside the ONNX file that needs neither JAX nor this package",
     )
+    decoder_options.add_lm_options(parser)
     args = parser.parse_args(argv)
     if args.to not in FORMATS:
         raise unknown_name("format", args.to, FORMATS)
-    if args.to != "onnx" and (args.int8 or args.with_runtime):
-        raise UserError("--int8 and --with-runtime belong to --to=onnx")
+    if args.to != "onnx" and (args.int8 or args.with_runtime or args.lm):
+        raise UserError("--int8, --with-runtime and --lm belong to --to=onnx")
+    decoder_options.check_lm_options(args)
+    if args.lm_bonus and not args.lm:
+        raise UserError(
+            "--lm_bonus is written with a language model: add --lm=english or --lm=FILE"
+        )
     cli.check_output(args.out)
     if args.to == "onnx":
         try:
@@ -91,6 +98,8 @@ def _export_onnx(
     from crnn_jax.exporting.onnx_model import to_onnx
     from crnn_jax.exporting.onnx_run import open_session, runner
 
+    # Counted first: what cannot be is told before images are read.
+    language = decoder_options.build_lm(args, bundle.charset) if args.lm else None
     model = to_onnx(recognizer)
     yield _checked(args, recognizer, runner(open_session(model)), images)
     metadata.attach(model, bundle)
@@ -117,6 +126,14 @@ def _export_onnx(
             needed = "numpy, Pillow, onnxruntime and python-bidi"
         found = "" if path.suffix == ".onnx" else f" --model={path}"  # what it looks for by itself
         yield f"{reader}: python {reader}{found} IMAGE; needs {needed} alone"
+    if language is not None:
+        from crnn_jax import runtime
+        from crnn_jax.exporting.language import pack
+
+        beside = path.with_name(runtime.lm_name(path.name))
+        files.write_bytes(beside, pack(pathlib.Path(args.lm).name, language, bundle.charset))
+        size = beside.stat().st_size / 1e6
+        yield f"{beside}: {size:.1f} MB, language model; the reader takes it as --lm={beside}"
 
 
 def _export_stablehlo(

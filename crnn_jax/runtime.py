@@ -28,13 +28,15 @@ import sys
 import threading
 import unicodedata
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image, ImageOps
 
 FORMAT = 1  # of the metadata
+LM_FORMAT = 1  # of a language model's file
 PREFIX = "crnn_jax."  # of their names
 MAX_PIXELS, MAX_SIDE = 64_000_000, 1_000_000
 DECODERS = ("greedy", "beam", "lexicon")
@@ -42,6 +44,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
 _MOST_INPUT = 2**22  # pixels of an image as a network is given it
 _STRIP = 1 << 20  # pixels of an image that are converted together
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
+_MOST_LM = 2**28  # bytes of a language model
 _TINY = 1e-300
 _NEGLIGIBLE = 1e-9  # of a sum of probabilities
 _RESCALED = 4  # frames after which probabilities are made large again
@@ -606,6 +609,105 @@ def _places(p: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
     return seen, blank + char.sum(axis=1)
 
 
+class LanguageModel:
+    """How likely characters are after others: what the beam search adds to what it sees.
+
+    Attributes:
+      name: of the model.
+      classes: of the charset that it was exported for.
+      first: state of the empty text.
+    """
+
+    def __init__(self, arrays: Mapping[str, np.ndarray]):
+        about = json.loads(str(arrays["about"]))
+        if about["format"] != LM_FORMAT:
+            raise ReadError(
+                f"a language model of format {about['format']!r:.20}, and this reader knows "
+                f"{LM_FORMAT}: take the reader that came with it"
+            )
+        self.name, self.classes = str(about["name"]), tuple(about["classes"])
+        self._weight, self._bonus = float(about["weight"]), float(about["bonus"])
+        self._columns, self.first = arrays["columns"].astype(np.int64), int(arrays["first"])
+        self._width = int(self._columns.max()) + 2  # the end of a text is the last column
+        counts, entries = arrays["counts"].astype(np.int64), arrays["entries"].astype(np.int64)
+        self._shorter = arrays["shorter"].astype(np.int64)
+        self._back_off = arrays["back_off"].astype(np.float64)
+        self._log_probs = arrays["log_probs"].astype(np.float64)
+        self._following = arrays["following"].astype(np.int64)
+        states = np.arange(len(counts))
+        self._keys = np.repeat(states, counts) * self._width + entries
+        # A search goes to ever shorter histories, and the empty one knows every character.
+        sound = (
+            len(self._columns) == len(self.classes) + 1
+            and len(self._shorter) == len(self._back_off) == len(counts)
+            and len(entries) == len(self._log_probs) == len(self._following)
+            and bool((self._columns >= 0).all())
+            and bool((np.diff(self._keys) > 0).all() and (entries < self._width).all())
+            and counts[0] == self._width
+            and bool((self._shorter[1:] < states[1:]).all() and (self._shorter >= 0).all())
+            and bool((self._following >= 0).all() and (self._following < len(counts)).all())
+            and 0 <= self.first < len(counts)
+            and bool(np.isfinite(self._log_probs).all() and np.isfinite(self._back_off).all())
+            and 0 <= self._weight < 1e3
+            and abs(self._bonus) < 1e3
+        )
+        if not sound:
+            raise ValueError("its tables do not fit together")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> LanguageModel:
+        """Opens what `python -m crnn_jax.export --lm=...` wrote.
+
+        Raises:
+          ReadError: it cannot be read.
+        """
+        try:
+            with zipfile.ZipFile(path) as archive:
+                if sum(member.file_size for member in archive.infolist()) > _MOST_LM:
+                    raise ValueError(f"more than {_MOST_LM >> 20} MB")
+            with np.load(path, allow_pickle=False) as arrays:
+                return cls(arrays)
+        except ReadError as error:
+            raise ReadError(f"{path}: {error}") from None
+        except OSError as error:
+            raise ReadError(f"{os.fspath(path)[:300]}: {error.strerror or error}") from None
+        except Exception as error:  # of damaged archives; they have no common class
+            raise ReadError(
+                f"{path}: no language model of crnn_jax ({_told(error)}): export it again"
+            ) from None
+
+    def score(self, states: Any, ids: Any) -> tuple[np.ndarray, np.ndarray]:
+        """Returns what classes add to a text's log-probability, and the states after them.
+
+        Args:
+          states: before the classes; shapes broadcast.
+          ids: classes; 0 is the end of the text, after which there is no state.
+        """
+        states, ids = np.broadcast_arrays(states, ids)
+        columns = np.where(ids == 0, self._width - 1, self._columns[ids]).reshape(-1)
+        current, total = states.reshape(-1).astype(np.int64), np.zeros(states.size)
+        following, open_ = np.zeros(states.size, np.int64), np.arange(states.size)
+        while len(open_):
+            keys = current[open_] * self._width + columns[open_]
+            at = np.minimum(np.searchsorted(self._keys, keys), len(self._keys) - 1)
+            found = self._keys[at] == keys
+            total[open_[found]] += self._log_probs[at[found]]
+            following[open_[found]] = self._following[at[found]]
+            open_ = open_[~found]
+            total[open_] += self._back_off[current[open_]]
+            current[open_] = self._shorter[current[open_]]
+        total = self._weight * total + np.where(ids.reshape(-1) == 0, 0.0, self._bonus)
+        return total.reshape(states.shape), following.reshape(states.shape)
+
+    def string_score(self, ids: Sequence[int]) -> float:
+        """Returns what the model adds to the log-probability of a text, its end included."""
+        total, state = 0.0, self.first
+        for id_ in (*ids, 0):
+            score, following = self.score(state, id_)
+            total, state = total + float(score), int(following)
+        return total
+
+
 # --- CTC ------------------------------------------------------------------------------------------
 
 
@@ -624,7 +726,12 @@ def greedy(p: np.ndarray) -> tuple[int, ...]:
 
 
 def beam(
-    p: np.ndarray, width: int = 16, nbest: int = 4, prune: float = 1e-4, top: int = 8
+    p: np.ndarray,
+    width: int = 16,
+    nbest: int = 4,
+    prune: float = 1e-4,
+    top: int = 8,
+    model: LanguageModel | None = None,
 ) -> list[tuple[int, ...]]:
     """Returns the strings that a prefix beam search finds, the best path among them.
 
@@ -632,27 +739,46 @@ def beam(
       p: (T, K), posteriors.
       width: strings kept from frame to frame.
       nbest: strings returned, at most, besides the best path.
-      prune: classes below this share of a frame's best one are not considered there.
+      prune: classes, the blank too, below this share of a frame's best one are left out there.
       top: characters considered per frame, at most.
+      model: whose score is added to the log-probabilities of strings.
     """
     kept: dict[tuple[int, ...], tuple[float, float]] = {(): (1.0, 0.0)}  # ends in blank, in char
-    for frame in p:
+    states: dict[tuple[int, ...], int] = {(): model.first if model else 0}
+    for frame in np.where(p >= prune * p.max(axis=1, keepdims=True), p, 0.0):
         order = np.argsort(-frame[1:], kind="stable")[:top] + 1
-        chars = [(int(c), float(frame[c])) for c in order if frame[c] >= prune * frame.max()]
+        order = order[frame[order] > 0]
+        chars = list(zip(order.tolist(), frame[order].tolist(), strict=True))
+        added: Any = np.ones((len(kept), len(order)))
+        if model is not None and chars:
+            score, following = model.score(
+                np.array([states[string] for string in kept])[:, None], order[None, :]
+            )
+            added = np.exp(np.minimum(score, 500.0))
+            states = {
+                (*string, c): state
+                for string, row in zip(kept, following.tolist(), strict=True)
+                for c, state in zip(order.tolist(), row, strict=True)
+            } | {string: states[string] for string in kept}
         after: dict[tuple[int, ...], list[float]] = {}
-        for string, (blank, char) in kept.items():
+        for (string, (blank, char)), factors in zip(kept.items(), added.tolist(), strict=True):
             own = after.setdefault(string, [0.0, 0.0])
             own[0] += (blank + char) * float(frame[0])
             if string:
                 own[1] += char * float(frame[string[-1]])
-            for c, emitted in chars:
+            for (c, emitted), factor in zip(chars, factors, strict=True):
                 entered = blank if string and string[-1] == c else blank + char
-                after.setdefault((*string, c), [0.0, 0.0])[1] += entered * emitted
+                after.setdefault((*string, c), [0.0, 0.0])[1] += entered * emitted * factor
         ranked = sorted(after.items(), key=lambda item: -sum(item[1]))[:width]
         scale = sum(ranked[0][1]) or 1.0
         kept = {string: (b / scale, c / scale) for string, (b, c) in ranked}
-    found = list(kept)[:nbest]
-    best = greedy(p)
+    found = list(kept)
+    if model is not None:
+        ends, _ = model.score(np.array([states[string] for string in found]), 0)
+        with np.errstate(divide="ignore"):
+            totals = np.log([sum(kept[string]) for string in found]) + ends
+        found = [found[i] for i in np.argsort(-totals, kind="stable")]
+    found, best = found[:nbest], greedy(p)
     return found if best in found else [*found, best]
 
 
@@ -883,6 +1009,7 @@ class Reader:
         decoder: str | None = None,
         lexicon: Lexicon | Sequence[str] | None = None,
         characters: bool = True,
+        lm: LanguageModel | None = None,
     ) -> list[Reading]:
         """Reads images: paths, encoded bytes, arrays or Pillow images, see `load_image`.
 
@@ -890,9 +1017,10 @@ class Reader:
           images: what to read.
           batch_size: most images per step.
           decoder: one of DECODERS; "lexicon" reads the best of the words of `lexicon`. None: that,
-            where there are words, else "greedy".
+            where there are words, "beam" where there is a language model, else "greedy".
           lexicon: words, for the decoder "lexicon".
           characters: whether to look at the characters, which takes longer than greedy decoding.
+          lm: language model, for the decoder "beam".
 
         Raises:
           ReadError: for the first image that cannot be read, or an option that cannot be.
@@ -902,7 +1030,7 @@ class Reader:
         if isinstance(images, str | bytes | bytearray) or not isinstance(images, Sequence):
             raise ReadError("read takes a list of images: put the one into brackets, as in [IMAGE]")
         if decoder is None:
-            decoder = "greedy" if lexicon is None else "lexicon"
+            decoder = "lexicon" if lexicon is not None else "greedy" if lm is None else "beam"
         if decoder not in DECODERS:
             raise ReadError(f"unknown decoder {decoder!r}: valid: {', '.join(DECODERS)}")
         known: Lexicon | None = None
@@ -912,6 +1040,8 @@ class Reader:
             known = lexicon if isinstance(lexicon, Lexicon) else Lexicon(lexicon, self.charset)
         elif lexicon is not None:
             raise ReadError(f"decoder {decoder!r} uses no lexicon: leave one of them out")
+        if lm is not None:
+            self._check_lm(lm, decoder)
         pixels, sizes = [], []
         for number, image in enumerate(images):
             try:
@@ -927,15 +1057,26 @@ class Reader:
             for row, logits in zip(rows, self.logits([pixels[i] for i in rows]), strict=True):
                 width = pixels[row].shape[1]
                 readings[row] = self._reading(
-                    logits, decoder, known, sizes[row] / width, width, characters
+                    logits, decoder, known, lm, sizes[row] / width, width, characters
                 )
         return [readings[i] for i in range(len(images))]
+
+    def _check_lm(self, lm: LanguageModel, decoder: str) -> None:
+        """Raises a ReadError where a language model is of no use."""
+        if decoder != "beam":
+            raise ReadError(f"decoder {decoder!r} uses no language model: leave one of them out")
+        if lm.classes != self.charset.classes:
+            raise ReadError(
+                f"language model {lm.name!r} was exported for other characters: export it with "
+                "this model"
+            )
 
     def _reading(
         self,
         logits: np.ndarray,
         decoder: str,
         lexicon: Lexicon | None,
+        lm: LanguageModel | None,
         scale: float,
         width: int,
         characters: bool,
@@ -945,10 +1086,12 @@ class Reader:
         if lexicon is not None:
             found = [(ids, text) for ids, text, _ in lexicon.best(p, count=5)]
         else:
-            strings = [greedy(p)] if decoder == "greedy" else beam(p)
+            strings = [greedy(p)] if decoder == "greedy" else beam(p, model=lm)
             if len(strings) > 1:
-                order = np.argsort(-log_probabilities(p, strings), kind="stable")[:4]
-                strings = [strings[i] for i in order]
+                ranks = log_probabilities(p, strings)
+                if lm is not None:
+                    ranks = ranks + [lm.string_score(ids) for ids in strings]
+                strings = [strings[i] for i in np.argsort(-ranks, kind="stable")[:4]]
             found = [(ids, self.charset.decode(ids)) for ids in strings]
         if not found:
             return Reading("", 0.0)
@@ -986,7 +1129,8 @@ class Reader:
 
 _EXAMPLE = """example:
   python %(prog)s word.png photos/
-  python %(prog)s --lexicon=words.txt --format=json photos/"""
+  python %(prog)s --lexicon=words.txt --format=json photos/
+  python %(prog)s --lm=model_lm.npz photos/"""
 
 
 def _find(paths: Sequence[str]) -> Iterator[pathlib.Path]:
@@ -1012,6 +1156,11 @@ def _find(paths: Sequence[str]) -> Iterator[pathlib.Path]:
 def reader_name(model: str) -> str:
     """Returns the name, which Python can import, of the reader beside a model's file."""
     return re.sub(r"\W|^(?=\d)", "_", f"{pathlib.PurePath(model).stem}_reader") + ".py"
+
+
+def lm_name(model: str) -> str:
+    """Returns the name of the language model beside a model's file."""
+    return f"{pathlib.PurePath(model).stem}_lm.npz"
 
 
 def _default_model() -> pathlib.Path:
@@ -1078,25 +1227,37 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("paths", nargs="+", metavar="PATH", help="image or folder")
     parser.add_argument("--model", help="ONNX file; default: the only one beside this file")
     parser.add_argument(
-        "--decoder", choices=DECODERS, help="default: lexicon where there is one, else greedy"
+        "--decoder", choices=DECODERS, help="default: what --lexicon or --lm need, else greedy"
     )
     parser.add_argument("--lexicon", help="text file with a word per line")
+    parser.add_argument("--lm", help="language model that was exported with the model (..._lm.npz)")
     parser.add_argument("--format", default="text", choices=("text", "tsv", "json"))
     parser.add_argument("--threads", type=int, help="for one reading; default: all cores")
     return parser.parse_args(argv)
 
 
-def _open(args: argparse.Namespace) -> tuple[list[pathlib.Path], Reader, Lexicon | None]:
-    """Returns all that arguments name; raises ReadError or OSError."""
+def _open(args: argparse.Namespace) -> tuple[list[pathlib.Path], Reader, dict[str, Any]]:
+    """Returns the images, the model, and what it is to read with.
+
+    Raises:
+      ReadError, OSError: something of it cannot be used.
+    """
     if args.decoder == "lexicon" and args.lexicon is None:
         raise ReadError("--decoder=lexicon needs --lexicon=FILE, a word per line")
     if args.decoder not in (None, "lexicon") and args.lexicon is not None:
         raise ReadError(f"--decoder={args.decoder} uses no lexicon: leave one of them out")
     if args.lexicon == "":
         raise ReadError("--lexicon names no file: give one with a word per line, or leave it out")
+    if args.lm is not None and (args.lexicon is not None or args.decoder not in (None, "beam")):
+        raise ReadError(
+            "--lm is for the beam search: leave it, or --lexicon and other decoders, out"
+        )
     paths = list(_find(args.paths))
     reader = Reader.load(args.model or _default_model(), args.threads)
-    lexicon = None
+    found: dict[str, Any] = {"decoder": args.decoder}
+    if args.lm is not None:
+        found["lm"] = LanguageModel.load(args.lm)
+        reader._check_lm(found["lm"], "beam")
     if args.lexicon is not None:
         try:
             words = listed_words(pathlib.Path(args.lexicon).read_text(encoding="utf-8-sig"))
@@ -1105,23 +1266,18 @@ def _open(args: argparse.Namespace) -> tuple[list[pathlib.Path], Reader, Lexicon
             raise ReadError(
                 f"--lexicon={args.lexicon}: {why}: give a text file with a word per line"
             ) from None
-        lexicon = Lexicon(words, reader.charset)
-    return paths, reader, lexicon
+        found["lexicon"] = Lexicon(words, reader.charset)
+    return paths, reader, found
 
 
 def _print_all(
-    args: argparse.Namespace, paths: Sequence[pathlib.Path], reader: Reader, lexicon: Lexicon | None
+    args: argparse.Namespace, paths: Sequence[pathlib.Path], reader: Reader, way: dict[str, Any]
 ) -> int:
     """Prints readings as they come; returns the exit code. Raises OSError for what cannot."""
     failed = 0
     for path in paths:
         try:
-            (reading,) = reader.read(
-                [path],
-                decoder=args.decoder,
-                lexicon=lexicon,
-                characters=args.format == "json",
-            )
+            (reading,) = reader.read([path], characters=args.format == "json", **way)
         except ReadError as error:
             failed += 1
             told = str(error).removeprefix("image 0: ")
