@@ -8,9 +8,10 @@ import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from crnn_jax import calibration_file, cli, files, model_card, shipped
+from crnn_jax import calibration_file, cli, files, mixing, model_card, shipped
 from crnn_jax import config as config_lib
 from crnn_jax.bundle_file import UNKNOWN, Ancestor, Bundle, load_bundle, save_bundle
+from crnn_jax.calibration_file import Calibration
 from crnn_jax.data.spec import parse_mixture
 from crnn_jax.errors import UserError, printable
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 _EXAMPLE = """example:
   python -m crnn_jax.bundle --run=runs/mine --out=mine.crnn --licence=CC0-1.0 --card=card.md
   python -m crnn_jax.bundle --show=mine.crnn
+What fine-tuning has forgotten comes back with some of the weights that it began with:
+  python -m crnn_jax.bundle --run=runs/mine --mix=small-94 --share=0.25 --out=mine.crnn
 Results are those of the weights in the file, so a bundle for others is made twice:
   python -m crnn_jax.bundle --run=runs/mine --out=mine.crnn --bf16
   python -m crnn_jax.evaluate --model=mine.crnn --data=tsv:test --out=results.json
@@ -127,6 +130,8 @@ def show(model: str | pathlib.Path) -> str:
             f"images of {ancestor.train or 'unknown sets'}; licence {ancestor.licence}"
         )
         lines += [f"            {key} {value}" for key, value in ancestor.fingerprints.items()]
+    if mixed := bundle.metrics.get("mix"):
+        lines.append(f"mixed     with {mixed['share']:.0%} of the weights of {mixed['with']}")
     for name, scores in bundle.metrics.get("eval", {}).items():
         told = ", ".join(f"{key} {value}" for key, value in scores.items())
         lines.append(f"metrics   {name}: {told}")
@@ -178,6 +183,17 @@ def main(argv: Sequence[str]) -> int:
         help="the mean of the weights of the N newest checkpoints, instead of the best one",
     )
     parser.add_argument(
+        "--mix", metavar="MODEL", help="another model of the same network, which gives some weights"
+    )
+    parser.add_argument(
+        "--share", type=float, metavar="0..1", help="of MODEL's weights in the mean of both"
+    )
+    parser.add_argument(
+        "--calibration",
+        metavar="FILE.json",
+        help="of this model, as calibrate --out wrote it; default: that of the run",
+    )
+    parser.add_argument(
         "--show", metavar="FILE.crnn", help="prints what is inside a bundle or a shipped model"
     )
     args = parser.parse_args(argv)
@@ -192,8 +208,15 @@ def main(argv: Sequence[str]) -> int:
             f"--run={args.run}: a shipped model is a bundle already, --show={args.run} prints it; "
             "give the workdir of a run"
         )
+    if (args.mix is None) != (args.share is None):
+        raise UserError("--mix=MODEL and --share=0..1 belong together: give both or neither")
     card = _read_card(args.card) if args.card else ""
     bundle = bundle_of_run(args.run, args.licence, args.name, "", args.average)
+    if args.mix:
+        bundle = mixing.mix(bundle, open_model(args.mix), args.share)
+    if args.calibration:
+        found = Calibration.from_report(args.calibration, bundle.name, bundle.variables)
+        bundle = dataclasses.replace(bundle, calibration=found)
     scores = model_card.read_scores(args.results, bundle.name) if args.results else []
     speed = model_card.read_speed(args.speed) if args.speed else None
     measured: dict[str, Any] = {"tests": [score.to_json() for score in scores]} if scores else {}

@@ -29,6 +29,7 @@ FORMAT = 1
 UNKNOWN = "unknown"  # licence of a model for which none was given
 
 _MODEL, _CONFIG, _CARD = "model.json", "config.json", "README.md"
+_MIX = {"with": str, "share": float}  # kinds of what tells of it
 _MOST_LICENCE = 200  # characters
 
 
@@ -89,7 +90,8 @@ class Bundle:
       variables: params and batch_stats, float32.
       lineage: trainings that led to it, oldest first; the last one is its own.
       metrics: evaluation of these weights: {"step": ..., "eval": {SET: {"count": ..., ...}}}, and
-        what `crnn_jax.model_card` adds: {"tests": [...], "speed": {...}}.
+        what `crnn_jax.model_card` adds: {"tests": [...], "speed": {...}}; of weights that are
+        mixed with another model's {"mix": {"with": NAME, "share": ...}}.
       card: Markdown that describes the model; empty when there is none.
       calibration: what its confidences are calibrated with; None when they are not.
     """
@@ -252,6 +254,8 @@ def _load_metrics(metrics: dict[str, Any]) -> dict[str, Any]:
     """Returns the metrics of a bundle; raises UserError where they are not by set and by name."""
     sets, tests = metrics.get("eval", {}), metrics.get("tests", [])
     by_name = isinstance(sets, dict) and all(isinstance(found, dict) for found in sets.values())
+    mixed = metrics.get("mix", {"with": "", "share": 0.0})
+    by_name &= isinstance(mixed, dict) and {k: type(v) for k, v in mixed.items()} == _MIX
     if not by_name or not isinstance(tests, list):
         raise UserError(f"metrics in {_MODEL} are none: {metrics!r:.80}; bundle the run anew")
     return metrics
