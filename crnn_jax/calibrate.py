@@ -218,7 +218,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--data", "a set to fit on", action="append", required=True, metavar="SPEC")
     several = {"action": "append", "default": []}
     add("--check", "a set to check on; default: half of --data", metavar="SPEC", **several)
-    add("--protocol", "36, 62, 94, exact or fold; default: the model's", default="")
+    parser.add_protocol()
     wanted = "of accepted readings, at most; may be repeated; default: 0.01, 0.02 and 0.05"
     add("--error_rate", wanted, type=_share, metavar="SHARE", **several)
     certain = "how often a guaranteed threshold may fail its error rate"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 DONE, FAILED, MISTAKE = 0, 1, 2  # exit codes
 
+PROTOCOLS = "36, 62, 94, exact or fold"  # those of `crnn_jax.metrics`, which is slow to import
 _MOST_TOLD = 200  # characters of another's message
 _PACKAGE = pathlib.Path(__file__).parent
 
@@ -36,6 +37,10 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Raises instead of printing usage and exiting."""
         raise UserError(f"{message} (see {self.prog} --help)")
+
+    def add_protocol(self) -> None:
+        """Adds how texts are compared."""
+        self.add_argument("--protocol", default="", help=f"{PROTOCOLS}; default: the model's")
 
     def parse_args(  # type: ignore[override]  # typeshed has overloads; here args are given
         self, args: Sequence[str], namespace: Any = None

@@ -240,7 +240,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--data", "a set", action="append", required=True, metavar="SPEC")
     add("--against", "readings to test against, on the same rows", **file)
     options.add_options(parser, several=True)
-    add("--protocol", "36, 62, 94, exact or fold; default: the model's", default="")
+    parser.add_protocol()
     add("--batch_size", "most images per step", type=cli.positive_int, default=64)
     squeezed = "squeezes lines wider than those of training, instead of reading them in windows"
     add("--squeeze", squeezed, action="store_true")
@@ -273,9 +273,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     if args.model and args.readings:
         raise UserError("--model and --readings are both given: to compare them, use --against")
     if args.readings and not args.protocol:
-        raise UserError(
-            "--readings has no protocol of its own: add --protocol=36, 62, 94, exact or fold"
-        )
+        raise UserError(f"--readings has no protocol of its own: add --protocol={cli.PROTOCOLS}")
 
     from crnn_jax import metrics
     from crnn_jax.scoring import systems as systems_lib

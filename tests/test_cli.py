@@ -347,3 +347,9 @@ def test_a_pipe_is_no_place_for_a_file(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(UserError, match="is a device or a pipe; give the name of a file"):
         cli.check_output(str(tmp_path / "pipe"))
+
+
+def test_protocols_are_those_that_there_are():
+    from crnn_jax import metrics
+
+    assert cli.PROTOCOLS.replace(" or ", ", ").split(", ") == list(metrics.PROTOCOLS)

@@ -231,7 +231,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--width", "texts that the search keeps", type=cli.positive_int, default=16)
     add("--alphas", "weights of the grid, as in 0,0.5,1", type=_numbers, default=())
     add("--bonuses", "bonuses of the grid, as in --bonuses=-1,0,1", type=_numbers, default=())
-    add("--protocol", "36, 62, 94, exact or fold; default: the model's", default="")
+    parser.add_protocol()
     add("--batch_size", "most images per step", type=cli.positive_int, default=64)
     add("--tune_on_test", "takes a public test set for validation", action="store_true")
     add("--out", "writes the weights", metavar="FILE.json")
