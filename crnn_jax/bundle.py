@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from crnn_jax import calibration_file, cli, files, mixing, model_card, shipped
 from crnn_jax import config as config_lib
-from crnn_jax.bundle_file import UNKNOWN, Ancestor, Bundle, load_bundle, save_bundle
+from crnn_jax.bundle_file import UNKNOWN, Ancestor, Bundle, load_bundle, rounded, save_bundle
 from crnn_jax.calibration_file import Calibration
 from crnn_jax.data.spec import parse_mixture
 from crnn_jax.errors import UserError, printable
@@ -191,7 +191,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--calibration",
         metavar="FILE.json",
-        help="of this model, as calibrate --out wrote it; default: that of the run",
+        help="of these very weights, as calibrate --out wrote it; default: that of the run, where "
+        "its weights are taken as they are",
     )
     parser.add_argument(
         "--show", metavar="FILE.crnn", help="prints what is inside a bundle or a shipped model"
@@ -212,10 +213,12 @@ def main(argv: Sequence[str]) -> int:
         raise UserError("--mix=MODEL and --share=0..1 belong together: give both or neither")
     card = _read_card(args.card) if args.card else ""
     bundle = bundle_of_run(args.run, args.licence, args.name, "", args.average)
-    if args.mix:
+    if args.mix is not None:
         bundle = mixing.mix(bundle, open_model(args.mix), args.share)
-    if args.calibration:
-        found = Calibration.from_report(args.calibration, bundle.name, bundle.variables)
+    if args.bf16:
+        bundle = rounded(bundle)
+    if args.calibration is not None:
+        found = Calibration.from_report(args.calibration, bundle.variables)
         bundle = dataclasses.replace(bundle, calibration=found)
     scores = model_card.read_scores(args.results, bundle.name) if args.results else []
     speed = model_card.read_speed(args.speed) if args.speed else None

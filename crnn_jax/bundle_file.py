@@ -173,6 +173,18 @@ class Bundle:
         )
 
 
+def rounded(bundle: Bundle) -> Bundle:
+    """Returns a bundle with the weights that `save_bundle` keeps of it with `bf16`."""
+    import jax
+    import jax.numpy as jnp
+
+    def kept(array: Any) -> np.ndarray:
+        array = np.asarray(array)
+        return array.astype(jnp.bfloat16).astype(np.float32) if array.ndim > 1 else array
+
+    return dataclasses.replace(bundle, variables=jax.tree.map(kept, bundle.variables))
+
+
 def save_bundle(path: str | pathlib.Path, bundle: Bundle, bf16: bool = False) -> int:
     """Writes a bundle, whole or not at all, and returns its size in bytes.
 

@@ -43,6 +43,7 @@ def main(argv: Sequence[str]) -> int:
     """Runs the command line; returns the exit code."""
     args = _parse(argv)
 
+    from crnn_jax.calibration_file import Calibration, fingerprint
     from crnn_jax.data import leaks
     from crnn_jax.data.spec import parse_spec
     from crnn_jax.recognizer import Recognizer
@@ -69,16 +70,14 @@ def main(argv: Sequence[str]) -> int:
         args.batch_size,
     )
     print(report_text(report))
+    weights = fingerprint(model.variables)
     if args.out:
-        files.write_json(args.out, report.to_json())
+        files.write_json(args.out, report.to_json() | {"weights": weights})
     if args.plot:
         from crnn_jax.scoring.calibration_plot import save_calibration_plot
 
         save_calibration_plot(args.plot, report)
     if pathlib.Path(args.model).is_dir():
-        from crnn_jax.calibration_file import Calibration, fingerprint
-
-        weights = fingerprint(model.variables)
         found = report.temperature, weights, report.protocol, report.fitted, report.checked
         print(f"\nwritten: {Calibration(*found).save(args.model)}")
     return cli.DONE
@@ -243,7 +242,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     if shipped.find(args.model).is_file() and not args.out:
         raise UserError(
             f"--model={args.model}: a bundle is not changed; calibrate the run it was made of, and "
-            "bundle that again, or add --out=FILE.json for the report alone"
+            "bundle that again, or add --out=FILE.json, and bundle it with --calibration=FILE.json"
         )
     if args.protocol:
         from crnn_jax import metrics

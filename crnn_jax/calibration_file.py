@@ -96,26 +96,25 @@ class Calibration:
         )
 
     @classmethod
-    def from_report(cls, path: str, model: str, variables: Any) -> Calibration:
+    def from_report(cls, path: str, variables: Any) -> Calibration:
         """Returns the calibration in a report that `crnn_jax.calibrate --out` wrote.
 
         Args:
           path: of the report.
-          model: its name, which is to be that in the report.
-          variables: the weights that were calibrated.
+          variables: the weights that it is to be for.
 
         Raises:
-          UserError: for another file, or a report on another model.
+          UserError: for another file, or a report on other weights.
         """
-        report = files.read_json(path)
-        if report.get("model") != model:
-            raise UserError(
-                f"{path}: the calibration of {report.get('model')!r:.60}, and the bundle is of "
-                f"{model!r}: calibrate that, and not another"
-            )
-        names = {field.name for field in dataclasses.fields(cls)}
+        report, names = files.read_json(path), {field.name for field in dataclasses.fields(cls)}
         found = {key: value for key, value in report.items() if key in names}
-        return cls.from_json(found | {"weights": fingerprint(variables)}, path)
+        calibration = cls.from_json(found, path)
+        if not calibration.is_for(variables):
+            raise UserError(
+                f"{path}: the calibration of other weights, those of {report.get('model')!r:.60}: "
+                "calibrate the very model, written with the same options"
+            )
+        return calibration
 
     def save(self, folder: str | os.PathLike[str]) -> pathlib.Path:
         """Writes the file into a model's folder, whole or not at all; returns its path.

@@ -71,10 +71,12 @@ def add_options(parser: argparse.ArgumentParser, several: bool = False) -> None:
     add("--beam_width", kept, type=cli.positive_int)
 
 
-def add_lm_options(parser: argparse.ArgumentParser) -> None:
+def add_lm_options(
+    parser: argparse.ArgumentParser, about: str = "language model for the beam search"
+) -> None:
     """Adds those of a language model."""
     add = parser.add_argument
-    model = "language model for the beam search: english, an ARPA file, or a text to count"
+    model = f"{about}: english, an ARPA file, or a text to count"
     add("--lm", help=model, metavar="english|FILE", default="")
     order = "at most so many characters go together; default: all of ARPA files, else 6"
     add("--lm_order", help=order, type=cli.positive_int)

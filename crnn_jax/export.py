@@ -34,11 +34,16 @@ def main(argv: Sequence[str]) -> int:
     bundle = open_model(args.model)
     recognizer = bundle.recognizer()
 
+    language = _language_model(args, bundle) if args.lm else b""
+
     from crnn_jax.exporting.parity import parity_images
 
     images = parity_images(recognizer, args.data)
-    export = _export_onnx if args.to == "onnx" else _export_stablehlo
-    for line in export(args, bundle, recognizer, images):
+    if args.to == "onnx":
+        lines = _export_onnx(args, bundle, recognizer, images, language)
+    else:
+        lines = _export_stablehlo(args, bundle, recognizer, images)
+    for line in lines:
         print(line, flush=True)
     return cli.DONE
 
@@ -66,7 +71,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         action="store_true",
         help="puts a reader beside the ONNX file that needs neither JAX nor this package",
     )
-    decoder_options.add_lm_options(parser)
+    about = "language model, which is written beside the ONNX file as NAME_lm.npz"
+    decoder_options.add_lm_options(parser, about)
     args = parser.parse_args(argv)
     if args.to not in FORMATS:
         raise unknown_name("format", args.to, FORMATS)
@@ -90,16 +96,35 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     return args
 
 
+def _language_model(args: argparse.Namespace, bundle: Bundle) -> bytes:
+    """Returns the language model as the reader opens it; raises a UserError where it would not."""
+    from crnn_jax import runtime
+    from crnn_jax.exporting.language import pack
+
+    model = decoder_options.build_lm(args, bundle.charset)
+    content = pack(pathlib.Path(args.lm).name, model, bundle.charset)
+    try:
+        runtime.LanguageModel.parse(content)
+    except runtime.ReadError as error:
+        raise UserError(
+            f"--lm={args.lm}: the reader would refuse it ({error}); give a lower --lm_order, "
+            "--lm_weight or --lm_bonus"
+        ) from None
+    return content
+
+
 def _export_onnx(
-    args: argparse.Namespace, bundle: Bundle, recognizer: Recognizer, images: list[Any]
+    args: argparse.Namespace,
+    bundle: Bundle,
+    recognizer: Recognizer,
+    images: list[Any],
+    language: bytes,
 ) -> Iterator[str]:
-    """Writes the ONNX file, and yields what is to be told."""
+    """Writes the ONNX file and what goes with it, and yields what is to be told."""
     from crnn_jax.exporting import metadata
     from crnn_jax.exporting.onnx_model import to_onnx
     from crnn_jax.exporting.onnx_run import open_session, runner
 
-    # Counted first: what cannot be is told before images are read.
-    language = decoder_options.build_lm(args, bundle.charset) if args.lm else None
     model = to_onnx(recognizer)
     yield _checked(args, recognizer, runner(open_session(model)), images)
     metadata.attach(model, bundle)
@@ -126,13 +151,12 @@ def _export_onnx(
             needed = "numpy, Pillow, onnxruntime and python-bidi"
         found = "" if path.suffix == ".onnx" else f" --model={path}"  # what it looks for by itself
         yield f"{reader}: python {reader}{found} IMAGE; needs {needed} alone"
-    if language is not None:
+    if language:
         from crnn_jax import runtime
-        from crnn_jax.exporting.language import pack
 
         beside = path.with_name(runtime.lm_name(path.name))
-        files.write_bytes(beside, pack(pathlib.Path(args.lm).name, language, bundle.charset))
-        size = beside.stat().st_size / 1e6
+        files.write_bytes(beside, language)
+        size = len(language) / 1e6
         yield f"{beside}: {size:.1f} MB, language model; the reader takes it as --lm={beside}"
 
 

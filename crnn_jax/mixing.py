@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from crnn_jax import bundle_zip
+from crnn_jax import bundle_zip, surgery
 from crnn_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -33,6 +33,12 @@ def mix(own: Bundle, other: Bundle, share: float) -> Bundle:
         raise UserError(
             f"{own.name} and {other.name} know other characters: weights of models that read the "
             "same ones can be mixed, as of a model and of one that went on from it without new ones"
+        )
+    knobs = (*surgery.NETWORK_KNOBS, *surgery.INPUT_KNOBS)
+    if wrong := surgery.differing_knobs(other.config, own.config, knobs):
+        raise UserError(
+            f"{own.name} and {other.name} are other networks, or see images otherwise: "
+            f"{other.name} has {', '.join(wrong)}"
         )
     mine, theirs = (bundle_zip.flatten(model.variables) for model in (own, other))
     if wrong := [

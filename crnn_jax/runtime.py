@@ -45,6 +45,9 @@ _MOST_INPUT = 2**22  # pixels of an image as a network is given it
 _STRIP = 1 << 20  # pixels of an image that are converted together
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 _MOST_LM = 2**28  # bytes of a language model
+_LM_TABLES = (
+    "columns", "counts", "entries", "log_probs", "following", "shorter", "back_off",
+)  # fmt: skip
 _TINY = 1e-300
 _NEGLIGIBLE = 1e-9  # of a sum of probabilities
 _RESCALED = 4  # frames after which probabilities are made large again
@@ -638,10 +641,11 @@ class LanguageModel:
         self._keys = np.repeat(states, counts) * self._width + entries
         # A search goes to ever shorter histories, and the empty one knows every character.
         sound = (
-            len(self._columns) == len(self.classes) + 1
+            all(arrays[name].ndim == 1 for name in _LM_TABLES)
+            and len(self._columns) == len(self.classes) + 1
             and len(self._shorter) == len(self._back_off) == len(counts)
             and len(entries) == len(self._log_probs) == len(self._following)
-            and bool((self._columns >= 0).all())
+            and bool((self._columns >= 0).all() and (entries >= 0).all())
             and bool((np.diff(self._keys) > 0).all() and (entries < self._width).all())
             and counts[0] == self._width
             and bool((self._shorter[1:] < states[1:]).all() and (self._shorter >= 0).all())
@@ -661,19 +665,29 @@ class LanguageModel:
         Raises:
           ReadError: it cannot be read.
         """
+        if not os.path.isfile(path):
+            raise ReadError(f"{os.fspath(path)[:300]}: no such language model")
         try:
-            with zipfile.ZipFile(path) as archive:
-                if sum(member.file_size for member in archive.infolist()) > _MOST_LM:
-                    raise ValueError(f"more than {_MOST_LM >> 20} MB")
-            with np.load(path, allow_pickle=False) as arrays:
-                return cls(arrays)
+            return cls.parse(pathlib.Path(path).read_bytes())
         except ReadError as error:
             raise ReadError(f"{path}: {error}") from None
         except OSError as error:
-            raise ReadError(f"{os.fspath(path)[:300]}: {error.strerror or error}") from None
+            raise ReadError(f"{path}: {error.strerror or error}") from None
+
+    @classmethod
+    def parse(cls, content: bytes) -> LanguageModel:
+        """Opens the content of such a file; raises a ReadError as `load` does."""
+        try:
+            with zipfile.ZipFile(io.BytesIO(content)) as archive:
+                if sum(member.file_size for member in archive.infolist()) > _MOST_LM:
+                    raise ValueError(f"more than {_MOST_LM >> 20} MB")
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                return cls({name: arrays[name] for name in arrays.files})
+        except ReadError:
+            raise
         except Exception as error:  # of damaged archives; they have no common class
             raise ReadError(
-                f"{path}: no language model of crnn_jax ({_told(error)}): export it again"
+                f"no language model of crnn_jax ({_told(error)}): export it again"
             ) from None
 
     def score(self, states: Any, ids: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -754,7 +768,7 @@ def beam(
             score, following = model.score(
                 np.array([states[string] for string in kept])[:, None], order[None, :]
             )
-            added = np.exp(np.minimum(score, 500.0))
+            added = np.exp(np.clip(score, -500.0, 500.0))  # not 0, and not infinite
             states = {
                 (*string, c): state
                 for string, row in zip(kept, following.tolist(), strict=True)
@@ -770,6 +784,7 @@ def beam(
                 entered = blank if string and string[-1] == c else blank + char
                 after.setdefault((*string, c), [0.0, 0.0])[1] += entered * emitted * factor
         ranked = sorted(after.items(), key=lambda item: -sum(item[1]))[:width]
+        ranked = [item for item in ranked if sum(item[1])] or ranked[:1]
         scale = sum(ranked[0][1]) or 1.0
         kept = {string: (b / scale, c / scale) for string, (b, c) in ranked}
     found = list(kept)
@@ -1063,6 +1078,8 @@ class Reader:
 
     def _check_lm(self, lm: LanguageModel, decoder: str) -> None:
         """Raises a ReadError where a language model is of no use."""
+        if not isinstance(lm, LanguageModel):
+            raise ReadError("lm= takes what LanguageModel.load(...) returns, as of model_lm.npz")
         if decoder != "beam":
             raise ReadError(f"decoder {decoder!r} uses no language model: leave one of them out")
         if lm.classes != self.charset.classes:
@@ -1251,6 +1268,10 @@ def _open(args: argparse.Namespace) -> tuple[list[pathlib.Path], Reader, dict[st
     if args.lm is not None and (args.lexicon is not None or args.decoder not in (None, "beam")):
         raise ReadError(
             "--lm is for the beam search: leave it, or --lexicon and other decoders, out"
+        )
+    if args.lm == "":
+        raise ReadError(
+            "--lm names no file: give what export wrote beside the model, or leave it out"
         )
     paths = list(_find(args.paths))
     reader = Reader.load(args.model or _default_model(), args.threads)

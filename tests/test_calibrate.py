@@ -72,7 +72,7 @@ def test_a_run_gets_its_calibration(run, recognizer, words, run_command, tmp_pat
     assert any("no --check: each half of --data" in line for line in lines)
     assert f"written: {run / CALIBRATION_FILE}" in lines
 
-    assert Calibration.from_report(str(out), run.name, recognizer.variables) == found
+    assert Calibration.from_report(str(out), recognizer.variables) == found
     report = json.loads(out.read_text("utf-8"))
     assert report["temperature"] == pytest.approx(found.temperature)
     assert report["before"]["rows"] == 40

@@ -12,6 +12,7 @@ import pytest
 from crnn_jax import bundle as bundle_lib
 from crnn_jax.bundle_file import Ancestor, load_bundle, save_bundle
 from crnn_jax.bundle_zip import flatten
+from crnn_jax.calibration_file import fingerprint
 from crnn_jax.charset import build_charset
 from crnn_jax.errors import UserError
 from crnn_jax.mixing import mix
@@ -55,6 +56,10 @@ def test_models_that_are_not_alike_are_refused(own, other) -> None:
             mix(own, other, share)
     with pytest.raises(UserError, match="own and other know other characters"):
         mix(own, dataclasses.replace(other, charset=build_charset("digits")), 0.5)
+    config = other.config.copy_and_resolve_references()
+    config.data.max_width += 32
+    with pytest.raises(UserError, match=r"other has config\.data\.max_width="):
+        mix(own, dataclasses.replace(other, config=config), 0.5)
     variables = jax.tree.map(lambda x: x[:-1], other.variables)
     with pytest.raises(UserError, match=r"own and other are other networks, .* is not alike"):
         mix(own, dataclasses.replace(other, variables=variables), 0.5)
@@ -72,17 +77,22 @@ def test_command_mixes_and_calibrates(run_command, smoke_run, other, tmp_path) -
     told = run_command(bundle_lib.main, f"--show={out}").out
     assert "mixed     with 25% of the weights of other" in told
 
-    name, figures = load_bundle(out).name, {
+    half = *arguments, "--bf16"
+    assert run_command(bundle_lib.main, *half).code == 0
+    figures = {
         "sets": ["a"], "rows": 10, "accuracy": 0.5, "ece_before": 0.2, "ece_after": 0.1,
         "log_loss_before": 0.7, "log_loss_after": 0.6,
     }  # fmt: skip
-    report = {"model": name, "temperature": 1.5, "protocol": "36", "fitted": figures,
-              "checked": figures, "thresholds": []}  # fmt: skip
+    weights = fingerprint(load_bundle(out).recognizer().variables)
+    report = {"model": "mixed", "temperature": 1.5, "protocol": "36", "fitted": figures,
+              "checked": figures, "thresholds": [], "weights": weights}  # fmt: skip
     path = tmp_path / "report.json"
     path.write_text(json.dumps(report))
-    done = run_command(bundle_lib.main, *arguments, f"--calibration={path}")
+    done = run_command(bundle_lib.main, *half, f"--calibration={path}")
     assert done.code == 0, done.err
     assert load_bundle(out).recognizer().temperature == 1.5
+    others = *half[:3], "--share=0.3", "--bf16", f"--calibration={path}"
+    assert "the calibration of other weights" in run_command(bundle_lib.main, *others).err[0]
 
 
 def test_mistakes(mistake, smoke_run, tmp_path) -> None:
@@ -92,8 +102,5 @@ def test_mistakes(mistake, smoke_run, tmp_path) -> None:
     line = mistake(bundle_lib.main, *arguments, "--mix=small-94", "--share=0.5")
     assert "know other characters" in line
     path = tmp_path / "report.json"
-    path.write_text('{"model": "another"}')
-    line = mistake(bundle_lib.main, *arguments, f"--calibration={path}")
-    assert "the calibration of 'another', and the bundle is of" in line
     path.write_text(json.dumps({"model": smoke_run.name}))
     assert "damaged" in mistake(bundle_lib.main, *arguments, f"--calibration={path}")

@@ -220,6 +220,31 @@ def test_a_lone_dot_is_not_blown_up():
     assert drawn.reshape(2, -1).mean(axis=1).max() < 0.25
 
 
+def test_initials_and_dancing_letters_are_drawn_so():
+    def letters(text, settings):
+        """Returns the boxes (rows, columns) of the letters that are drawn, from left to right."""
+        drawn, _ = ink([text], settings)
+        boxes = ndimage.find_objects(ndimage.label(drawn[0] > 0.5, np.ones((3, 3)))[0])
+        return sorted(boxes, key=lambda box: box[1].start)
+
+    def heights(text, settings):
+        found = [box[0].stop - box[0].start for box in letters(text, settings)]
+        assert len(found) == len(text.replace(" ", ""))
+        return np.array(found) / found[-1]
+
+    apart = {"tracking": (0.2, 0.2)}
+    large = knobs(initial_share=1.0, initial=(1.5, 1.5), **apart)
+    np.testing.assert_allclose(heights("HHH", knobs(**apart)), 1, atol=0.05)
+    np.testing.assert_allclose(heights("HHH", large), [1.5, 1, 1], atol=0.1)
+    np.testing.assert_allclose(heights("H H", large), 1, atol=0.05)  # both begin a word
+    straight, turned = (
+        [box[1].stop - box[1].start for box in letters("IIIIII", settings)]
+        for settings in (knobs(**apart), knobs(dancing_share=1.0, dancing=(1.0, 1.0), **apart))
+    )
+    assert np.ptp(straight) <= 1
+    assert np.ptp(turned) > 1  # an upright stroke that is turned is wider
+
+
 def test_spaced_texts_are_wider_by_their_gaps():
     face = "STIXGeneral-Italic"
     apart = knobs(spaced_share=1.0, spaced=(1.0, 1.0))

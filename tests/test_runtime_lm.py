@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 import json
 import math
 import pathlib
+import sys
 import zipfile
 
 import jax.numpy as jnp
@@ -89,6 +91,23 @@ def test_search_finds_what_the_package_finds(seed, text_file, tmp_path) -> None:
     assert max(ranks) == pytest.approx(float(theirs.score[0, 0]), abs=1e-3)
 
 
+def test_what_no_path_can_spell_is_not_read_whatever_the_model_wants(text_file, tmp_path) -> None:
+    """Between doubled characters there must be a blank, and none is likely here."""
+    charset = build_charset("alnum36")
+    text_file = tmp_path / "doubled.txt"
+    text_file.write_text("abba\n" * 9)
+    model = lm.weighted(text_file, charset, 20.0, order=4)
+    ours = loaded(packed(model, charset), tmp_path)
+    a, b = (int(charset.encode(c)[0]) for c in "ab")
+    logits = np.full((1, 4, charset.num_classes), -30.0, np.float32)
+    logits[0, range(4), [a, b, b, a]] = 0.0
+    logits[..., 0] = -10.0  # below the search's 1e-4
+    theirs = nbest(jnp.asarray(logits), jnp.array([4]), model=model)
+    found = runtime.beam(runtime.posteriors(logits[0], 1.0), model=ours)
+    assert (a, b, b, a) not in found
+    assert tuple(theirs.ids[0, 0, : theirs.lengths[0, 0]].tolist()) == (a, b, a)
+
+
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory, text_file) -> pathlib.Path:
     pytest.importorskip("onnxruntime")
@@ -137,7 +156,20 @@ def test_command_line_takes_it(exported, tmp_path, capsys) -> None:
         assert runtime.main([*argv, other]) == 2
         assert "--lm is for the beam search" in capsys.readouterr().err
     assert runtime.main([argv[0], "--lm=nothing.npz", argv[2]]) == 2
-    assert "nothing.npz: No such file or directory" in capsys.readouterr().err
+    assert "nothing.npz: no such language model" in capsys.readouterr().err
+    assert runtime.main([argv[0], "--lm=", argv[2]]) == 2
+    assert "--lm names no file" in capsys.readouterr().err
+
+
+def test_a_path_is_no_language_model(exported) -> None:
+    path = exported.with_name("word_reader.py")  # its types are not checked, as those of a copy
+    spec = importlib.util.spec_from_file_location("word_reader", path)
+    copy = importlib.util.module_from_spec(spec)
+    sys.modules["word_reader"] = copy  # where its dataclasses look for their types
+    spec.loader.exec_module(copy)
+    reader = copy.Reader.load(exported, threads=1)
+    with pytest.raises(copy.ReadError, match=r"lm= takes what LanguageModel\.load"):
+        reader.read(images(1), lm=str(exported.with_name("word_lm.npz")))
 
 
 def test_models_of_other_characters_are_refused(exported, text_file, tmp_path) -> None:
@@ -178,6 +210,8 @@ def test_damaged_files_are_one_line(text_file, tmp_path) -> None:
         ("back_off", lambda a: a * np.nan),
         ("counts", lambda a: a[:-1]),
         ("columns", lambda a: a - 100),
+        ("entries", lambda a: np.concatenate([[-1], a[:-1].astype(np.int32)])),
+        ("log_probs", lambda a: a[:, None]),
         ("about", lambda a: np.array(json.dumps(json.loads(str(a)) | {"weight": -1}))),
     ],
 )
@@ -212,6 +246,7 @@ def test_bombs_and_other_formats_are_refused(text_file, tmp_path, monkeypatch) -
     [
         (["--to=stablehlo", "--lm=english"], "--lm belong to --to=onnx"),
         (["--to=onnx", "--lm=no/such.arpa"], "is no file"),
+        (["--to=onnx", "--lm=english", "--lm_order=2", "--lm_weight=5000"], "lower --lm_order"),
         (["--to=onnx", "--lm_weight=1"], "add --lm=FILE or --lm=english"),
         (["--to=onnx", "--lm_bonus=1"], "add --lm=english or --lm=FILE"),
     ],

@@ -2,7 +2,8 @@
 
 Most entries of a row are those of a shorter history's row plus one number. The file holds what
 differs, and for every state which shorter one stands in for it: 3.4 MB of a table of 59 for
-`english`, order 6, and 95 characters. Nothing is rounded further than the table is.
+`english`, order 6, and 95 characters. What is read of the file is the table but for 2e-5 nats for
+every shorter history that it is looked up in.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ def plain_knobs() -> ConfigDict:
     synth.initial_share = 0.0  # words whose first character is larger, as beside small capitals
     synth.initial = (1.15, 1.6)  # times the others
     synth.spaced_share = 0.0  # characters far apart
-    synth.spaced = (0.4, 1.5)  # extra space between them, em, in place of `tracking`
+    synth.spaced = (0.4, 1.5)  # space between them instead of `tracking`, em; less in long texts
     synth.mixed_faces_share = 0.0  # every character from a face of its own
     synth.slant_share = 0.0  # sheared text
     synth.slant = (-15.0, 25.0)  # degrees

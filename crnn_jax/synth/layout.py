@@ -23,6 +23,7 @@ from crnn_jax.synth.warp import Canvas, Frame, fit_frame, sometimes
 
 _BINS = 256  # steps, for so many characters, of the table that finds the one at a place
 _BINNED = 128
+_MOST_SPACED = 6.0  # em between all characters of a text: longer ones would be too small to read
 _MIN_EXTENT = 0.5  # em: a lone dot or dash is not blown up to the height of the picture
 
 
@@ -108,7 +109,7 @@ def lay_out(
     has_ink = used & (ink[..., 2] > ink[..., 0])
 
     size, y, angle = letter(has_ink, atlas.lines[faces[:, 0]][:, 1], draws, knobs)
-    x = settle(_pens(atlas, faces, glyphs, entry, size, draws, knobs))
+    x = settle(_pens(atlas, faces, glyphs, lengths, entry, size, draws, knobs))
     grown = jnp.maximum(sum(strokes(draws, knobs)), 0.0)[:, None]
     left, top = x + size * ink[..., 0] - grown, y + size * ink[..., 1] - grown
     right, bottom = x + size * ink[..., 2] + grown, y + size * ink[..., 3] + grown
@@ -161,7 +162,7 @@ def lay_out(
     return laid, frame
 
 
-def _pens(atlas, faces, glyphs, entry, size, draws, knobs) -> Float[Array, "B L"]:
+def _pens(atlas, faces, glyphs, lengths, entry, size, draws, knobs) -> Float[Array, "B L"]:
     """Returns where the pen stands before each character."""
     count = atlas.covered.shape[1]
     pairs = entry[:, :-1] * count + glyphs[:, 1:]
@@ -170,7 +171,7 @@ def _pens(atlas, faces, glyphs, entry, size, draws, knobs) -> Float[Array, "B L"
     advance = atlas.advance[entry] * size
     gaps = draws.between("tracking", knobs.tracking)
     if knobs.spaced_share:
-        wide = draws.between("spaced", knobs.spaced)
+        wide = jnp.minimum(draws.between("spaced", knobs.spaced), _MOST_SPACED / lengths)
         gaps = jnp.where(draws.chosen("spaced", knobs.spaced_share), wide, gaps)
     gaps = gaps[:, None] + jitter(draws, "spacing", knobs.spacing_jitter, glyphs.shape[1])
     # Characters may touch, but never swap places.

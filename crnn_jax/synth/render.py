@@ -279,25 +279,27 @@ def _cast(fill: Array, draws: Draws, knobs: Any, canvas: Canvas) -> Array:
     """Returns the coverage of the shadow: a copy, or the side of a solid letter."""
     distance = draws.between("shadow offset", knobs.shadow_offset) * (canvas.height / 32)
     angle = draws.uniform("shadow angle", 0.0, 2 * math.pi)
-    x, y = distance * jnp.cos(angle), distance * jnp.sin(angle)
+    way = jnp.round(jnp.stack([distance * jnp.cos(angle), distance * jnp.sin(angle)]))
     far = math.ceil(knobs.shadow_offset[1] * canvas.height / 32) + 1
     if not knobs.solid_share:
-        return _moved(fill, x, y, far)
-    # What a letter covers on its way to the end: a quarter of it, then what is gone by at half.
+        return _moved(fill, way, far)
+    # What a letter covers as it goes there in three steps, each with all that was covered before.
     solid = draws.chosen("solid", knobs.solid_share)
-    way = fill
-    for part in (0.25, 0.5):
-        way = jnp.maximum(way, _moved(way, part * x, part * y, far))
-    shift = jnp.where(solid, 0.25, 1.0)
-    return _moved(jnp.where(solid[:, None, None], way, fill), shift * x, shift * y, far)
+    swept = fill
+    steps = jnp.round(way / 4), jnp.trunc(way / 2)
+    for step in steps:
+        swept = jnp.maximum(swept, _moved(swept, step, far))
+    last = jnp.where(solid, way - sum(steps), way)
+    return _moved(jnp.where(solid[:, None, None], swept, fill), last, far)
 
 
-def _moved(fill: Array, x: Array, y: Array, far: int) -> Array:
-    """Returns coverage moved by (B,) pixels, at most `far`, rounded."""
+def _moved(fill: Array, way: Float[Array, "2 B"], far: int) -> Array:
+    """Returns coverage moved by whole pixels along x and y, at most `far`."""
+    x, y = way.astype(jnp.int32)
     batch, height, width = fill.shape
     padded = jnp.pad(fill, ((0, 0), (far, far), (far, far)))
-    rows = jnp.arange(height)[None, :] + far - jnp.round(y).astype(jnp.int32)[:, None]
-    columns = jnp.arange(width)[None, :] + far - jnp.round(x).astype(jnp.int32)[:, None]
+    rows = jnp.arange(height)[None, :] + far - y[:, None]
+    columns = jnp.arange(width)[None, :] + far - x[:, None]
     rows = rows + (jnp.arange(batch, dtype=jnp.int32) * (height + 2 * far))[:, None]
     flat = settle(rows * (width + 2 * far))[:, :, None] + settle(columns)[:, None, :]
     return staged(rows[0, 0] >= 0, _take, padded, flat)
