@@ -15,6 +15,8 @@ from crnn_jax.errors import UserError
 if TYPE_CHECKING:
     from crnn_jax.bundle_file import Bundle
 
+_UNUSED = {"squash": ("data.min_width", "data.max_width"), "keep": ("data.width",)}
+
 
 def mix(own: Bundle, other: Bundle, share: float) -> Bundle:
     """Returns a model with some of another's weights, without scores and calibration.
@@ -34,7 +36,9 @@ def mix(own: Bundle, other: Bundle, share: float) -> Bundle:
             f"{own.name} and {other.name} know other characters: weights of models that read the "
             "same ones can be mixed, as of a model and of one that went on from it without new ones"
         )
-    knobs = (*surgery.NETWORK_KNOBS, *surgery.INPUT_KNOBS)
+    # Widths that such images do not have may differ.
+    unused = _UNUSED["squash" if own.config.data.fit == "squash" else "keep"]
+    knobs = [k for k in (*surgery.NETWORK_KNOBS, *surgery.INPUT_KNOBS) if k not in unused]
     if wrong := surgery.differing_knobs(other.config, own.config, knobs):
         raise UserError(
             f"{own.name} and {other.name} are other networks, or see images otherwise: "

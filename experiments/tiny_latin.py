@@ -5,7 +5,7 @@
 
 On rendered text alone, words in their own aspect, pieces of the words beside them. `images=N` is
 its length; on CPUs it can be trained in pieces, the same command goes on. One core (`taskset -c 0`)
-renders and learns 165 images/s (AMD EPYC). The card of `tiny-latin` says in which two runs it was
+renders and learns 165 images/s (AMD EPYC). The card of `tiny-latin` says in which runs it was
 trained.
 """
 

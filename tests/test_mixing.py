@@ -56,9 +56,14 @@ def test_models_that_are_not_alike_are_refused(own, other) -> None:
             mix(own, other, share)
     with pytest.raises(UserError, match="own and other know other characters"):
         mix(own, dataclasses.replace(other, charset=build_charset("digits")), 0.5)
+    used, unused = {"squash": ("width", "max_width"), "keep": ("max_width", "width")}[
+        own.config.data.fit
+    ]
     config = other.config.copy_and_resolve_references()
-    config.data.max_width += 32
-    with pytest.raises(UserError, match=r"other has config\.data\.max_width="):
+    config.data[unused] += 32
+    assert mix(own, dataclasses.replace(other, config=config), 0.5).name == "own"
+    config.data[used] += 32
+    with pytest.raises(UserError, match=rf"other has config\.data\.{used}="):
         mix(own, dataclasses.replace(other, config=config), 0.5)
     variables = jax.tree.map(lambda x: x[:-1], other.variables)
     with pytest.raises(UserError, match=r"own and other are other networks, .* is not alike"):
