@@ -7,7 +7,9 @@ more time for it (Wortsman et al., 2022, arXiv:2109.01903).
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from crnn_jax import bundle_zip, surgery
 from crnn_jax.errors import UserError
@@ -23,7 +25,8 @@ def mix(own: Bundle, other: Bundle, share: float) -> Bundle:
 
     Args:
       own: the model that stays what it is but for its weights.
-      other: of the same network and the same characters; its lineage is added.
+      other: of the same network; its lineage is added. It may know fewer characters: what `own`
+        knows besides stays as it is.
       share: of the other's weights and batch statistics in the mean, above 0 and below 1.
 
     Raises:
@@ -31,10 +34,11 @@ def mix(own: Bundle, other: Bundle, share: float) -> Bundle:
     """
     if not 0 < share < 1:
         raise UserError(f"a share of {share:g} of {other.name}'s weights: give one between 0 and 1")
-    if own.charset != other.charset:
+    missing = [c for c in other.charset.classes if c not in own.charset.classes]
+    if missing or own.charset.case != other.charset.case:
         raise UserError(
-            f"{own.name} and {other.name} know other characters: weights of models that read the "
-            "same ones can be mixed, as of a model and of one that went on from it without new ones"
+            f"{other.name} knows characters that {own.name} does not, or writes capitals otherwise "
+            f"({''.join(missing)[:20]!r}): give a model and the one that it went on from"
         )
     # Widths that such images do not have may differ.
     unused = _UNUSED["squash" if own.config.data.fit == "squash" else "keep"]
@@ -44,16 +48,10 @@ def mix(own: Bundle, other: Bundle, share: float) -> Bundle:
             f"{own.name} and {other.name} are other networks, or see images otherwise: "
             f"{other.name} has {', '.join(wrong)}"
         )
-    mine, theirs = (bundle_zip.flatten(model.variables) for model in (own, other))
-    if wrong := [
-        path
-        for path in {**mine, **theirs}
-        if path not in mine or path not in theirs or mine[path].shape != theirs[path].shape
-    ]:
-        raise UserError(
-            f"{own.name} and {other.name} are other networks, {wrong[0]} is not alike: weights of "
-            "one network can be mixed"
-        )
+    for model in (own, other):
+        model.recognizer()  # which is refused where its weights are not those of its config
+    mine = bundle_zip.flatten(own.variables)
+    theirs = bundle_zip.flatten(_for_charset(other, own))
     mixed = {path: (1 - share) * mine[path] + share * theirs[path] for path in mine}
     foreign = [ancestor for ancestor in other.lineage if ancestor not in own.lineage]
     return dataclasses.replace(
@@ -63,3 +61,14 @@ def mix(own: Bundle, other: Bundle, share: float) -> Bundle:
         metrics={"mix": {"with": other.name, "share": share}},
         calibration=None,
     )
+
+
+def _for_charset(other: Bundle, own: Bundle) -> dict[str, Any]:
+    """Returns the variables of a model for the characters of another, whose own rows fill in."""
+    ids = {char: i for i, char in enumerate(other.charset.classes, start=1)}
+    rows = np.array([0, *(ids.get(char, -1) for char in own.charset.classes)])
+    head = {}
+    for name, theirs in other.variables["params"]["classifier"].items():
+        mine = own.variables["params"]["classifier"][name]
+        head[name] = np.where(rows >= 0, np.asarray(theirs)[..., rows], mine)
+    return {**other.variables, "params": {**other.variables["params"], "classifier": head}}
