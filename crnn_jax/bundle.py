@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from crnn_jax import calibration_file, cli, files, mixing, model_card, shipped
+from crnn_jax import calibration_file, cli, files, model_card, shipped
 from crnn_jax import config as config_lib
 from crnn_jax.bundle_file import UNKNOWN, Ancestor, Bundle, load_bundle, rounded, save_bundle
 from crnn_jax.calibration_file import Calibration
@@ -214,6 +214,8 @@ def main(argv: Sequence[str]) -> int:
     card = _read_card(args.card) if args.card else ""
     bundle = bundle_of_run(args.run, args.licence, args.name, "", args.average)
     if args.mix is not None:
+        from crnn_jax import mixing
+
         bundle = mixing.mix(bundle, open_model(args.mix), args.share)
     if args.bf16:
         bundle = rounded(bundle)
