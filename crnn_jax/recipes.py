@@ -19,13 +19,14 @@ class _Tier(NamedTuple):
     replay: float  # share of rendered text in a batch
     ema: float
     stop_patience: int
+    augment: str  # preset for the labelled images
 
 
 _TIERS = (
-    _Tier(300, 32, 3e-4, "encoder=0.1", 40, 0.5, 0.98, 3),
-    _Tier(3_000, 32, 1e-3, "encoder=0.3", 20, 0.3, 0.99, 4),
-    _Tier(30_000, 64, 1e-3, "", 10, 0.2, 0.999, 5),
-    _Tier(float("inf"), 64, 1e-3, "", 5, 0.1, 0.999, 5),
+    _Tier(300, 32, 3e-4, "encoder=0.1", 40, 0.5, 0.98, 3, ""),
+    _Tier(3_000, 32, 1e-3, "encoder=0.3", 20, 0.3, 0.99, 4, ""),
+    _Tier(30_000, 64, 1e-3, "", 10, 0.2, 0.999, 5, "document"),
+    _Tier(float("inf"), 64, 1e-3, "", 5, 0.1, 0.999, 5, ""),
 )
 _FEWEST_EXAMPLES = 3_000  # the warm-up and the average need about a hundred steps
 
@@ -46,6 +47,8 @@ def recipe(rows: int, replay: float | None = None) -> dict[str, Any]:
       be the largest.
     - ema: readings of a network that sees few rows jump from step to step; the average of the last
       fifty to thousand steps does not.
+    - data.augment: some thousand rows are learnt by heart in ten passes unless they look otherwise
+      each time (docs/finetuning.md). Fewer were read no better for it, more were not tried.
     - stop_patience: few rows are learnt by heart early, and the best checkpoint is kept anyway.
       Evaluations are 20 in a run, so that there is something to be patient about.
 
@@ -78,6 +81,7 @@ def recipe(rows: int, replay: float | None = None) -> dict[str, Any]:
         "schedule": "cosine",
         "ema": tier.ema,
         "stop_patience": tier.stop_patience,
+        "data.augment": tier.augment,
     }
 
 

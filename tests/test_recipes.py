@@ -27,6 +27,11 @@ def test_a_recipe_is_a_valid_config(rows):
     assert 0 < recipes.replay_share(rows) < 1
 
 
+def test_thousands_of_rows_look_otherwise_each_time():
+    presets = [recipes.recipe(rows)["data.augment"] for rows in ROWS]
+    assert presets == ["", "", "", "", "document", "document", "", ""]
+
+
 def test_more_rows_free_more_and_replay_less():
     def freedom(rows: int) -> tuple[float, ...]:
         groups = parse_groups(recipes.recipe(rows)["optimizer.groups"])
