@@ -173,6 +173,11 @@ class Bundle:
         )
 
 
+def _halved(array: Any) -> bool:
+    """Returns whether an array is one of those that bfloat16 is for: no vector."""
+    return array.ndim > 1
+
+
 def rounded(bundle: Bundle) -> Bundle:
     """Returns a bundle with the weights that `save_bundle` keeps of it with `bf16`."""
     import jax
@@ -180,7 +185,7 @@ def rounded(bundle: Bundle) -> Bundle:
 
     def kept(array: Any) -> np.ndarray:
         array = np.asarray(array)
-        return array.astype(jnp.bfloat16).astype(np.float32) if array.ndim > 1 else array
+        return array.astype(jnp.bfloat16).astype(np.float32) if _halved(array) else array
 
     return dataclasses.replace(bundle, variables=jax.tree.map(kept, bundle.variables))
 
@@ -197,7 +202,7 @@ def save_bundle(path: str | pathlib.Path, bundle: Bundle, bf16: bool = False) ->
     from crnn_jax.recognizer import preprocess_of
 
     arrays = {
-        path: ("bfloat16" if bf16 and value.ndim > 1 else "float32", np.asarray(value))
+        path: ("bfloat16" if bf16 and _halved(value) else "float32", np.asarray(value))
         for path, value in bundle_zip.flatten(bundle.variables).items()
     }
     model = {

@@ -91,7 +91,7 @@ def test_search_finds_what_the_package_finds(seed, text_file, tmp_path) -> None:
     assert max(ranks) == pytest.approx(float(theirs.score[0, 0]), abs=1e-3)
 
 
-def test_what_no_path_can_spell_is_not_read_whatever_the_model_wants(text_file, tmp_path) -> None:
+def test_what_no_path_can_spell_is_not_read_whatever_the_model_wants(tmp_path) -> None:
     """Between doubled characters there must be a blank, and none is likely here."""
     charset = build_charset("alnum36")
     text_file = tmp_path / "doubled.txt"

@@ -162,10 +162,9 @@ _NOT_NEGATIVE = (
     "words", "random", "numbers", "prices", "dates", "codes", "patterns", "temper", "lower",
     "title", "upper", "mixed", "spacing_jitter", "baseline_jitter", "size_jitter", "tilt_jitter",
     "dancing", "wave", "perspective", "elastic", "contrast", "saturation", "gradient", "outline",
-    "shadow",
-    "shadow_offset", "glow", "bevel", "texture", "ink_texture", "neighbours", "beside", "rolling",
-    "strokes", "stains", "occlusion", "light", "shade", "noise", "shot", "speckle", "salt",
-    "tone",
+    "shadow", "shadow_offset", "glow", "bevel", "texture", "ink_texture", "neighbours", "beside",
+    "rolling", "strokes", "stains", "occlusion", "light", "shade", "noise", "shot", "speckle",
+    "salt", "tone",
 )  # fmt: skip
 _AT_MOST_ONE = (
     "contrast", "shadow", "texture", "ink_texture", "stains", "light", "shade", "salt", "lowres",

@@ -35,9 +35,9 @@ def angles_differ(knobs: Any) -> bool:
     return bool(knobs.tilt_jitter or knobs.dancing_share)
 
 
-def jitter(draws: Draws, name: str, deviation: Any, columns: int) -> Float[Array, "B L"]:
-    """Returns normal numbers per character; deviation is one number, or (B, 1)."""
-    if isinstance(deviation, float | int) and not deviation:
+def jitter(draws: Draws, name: str, deviation: float, columns: int) -> Float[Array, "B L"]:
+    """Returns normal numbers per character, of a standard deviation."""
+    if not deviation:
         return jnp.zeros((draws.seeds.shape[0], columns))
     return deviation * draws.normal(name, columns)
 
@@ -59,9 +59,9 @@ def letter(
     angle = jitter(draws, "tilt", knobs.tilt_jitter, columns)
     if knobs.dancing_share:
         lively = sometimes(draws, "dancing", knobs.dancing_share, knobs.dancing)[:, None]
-        size = size + jitter(draws, "dancing size", _DANCING_SIZE * lively, columns)
-        y = y + jitter(draws, "dancing baseline", _DANCING_BASELINE * lively, columns)
-        angle = angle + jitter(draws, "dancing tilt", _DANCING_TILT * lively, columns)
+        size = size + _DANCING_SIZE * lively * draws.normal("dancing size", columns)
+        y = y + _DANCING_BASELINE * lively * draws.normal("dancing baseline", columns)
+        angle = angle + _DANCING_TILT * lively * draws.normal("dancing tilt", columns)
     size = jnp.exp(size)
     if knobs.initial_share:
         before = jnp.pad(has_ink, ((0, 0), (1, 0)))[:, :-1]
