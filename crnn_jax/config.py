@@ -37,6 +37,7 @@ def default_config() -> ConfigDict:
 
     # What a run begins with, and what becomes of it.
     config.init_from = ""  # a trained model (run, bundle, shipped name) that it begins with
+    config.init_weights = "all"  # of it: all | alike: of its layers up to the first that differs
     config.init_charset = "union"  # its characters: union: kept, too | replace: the data's alone
     config.licence = ""  # of the model that comes out, as in CC0-1.0; goes into its bundle
 

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from ml_collections import ConfigDict
 
-from crnn_jax import bundle, bundle_file, compare, evaluate, files, processes, surgery
+from crnn_jax import bundle, bundle_file, compare, evaluate, files, growth, processes, surgery
 from crnn_jax.charset import Charset
 from crnn_jax.recognizer import Recognizer, default_protocol
 from crnn_jax.step import TrainState, begin_averages
@@ -37,8 +37,11 @@ class Origin:
         self._bundle = bundle.open_model(config.init_from)
         self.charset = self._bundle.charset
         self.lineage = [ancestor.to_json() for ancestor in self._bundle.lineage]
-        surgery.check_same_network(self._bundle.config, config)
-        shown = surgery.differing_knobs(self._bundle.config, config, surgery.INPUT_KNOBS)
+        self._config = config
+        if config.init_weights == "all":
+            surgery.check_same_network(self._bundle.config, config)
+        knobs = surgery.input_knobs(config.data.fit)
+        shown = surgery.differing_knobs(self._bundle.config, config, knobs)
         if shown:
             _LOG.warning(
                 "the model in config.init_from was trained on other input: %s there; what it has "
@@ -49,8 +52,15 @@ class Origin:
     def adapt(self, state: TrainState, charset: Charset) -> TrainState:
         """Returns a first state with the model's weights, for the charset of the run."""
         fresh = {"params": state.params, "batch_stats": state.batch_stats}
-        variables, report = surgery.adapt(self._bundle.variables, self.charset, charset, fresh)
-        _LOG.info("going on from %s; %s", self._bundle.name, report)
+        variables, known, name = self._bundle.variables, self.charset, self._bundle.name
+        if self._config.init_weights == "alike":
+            grown = growth.grow(variables, self._bundle.config, self._config, fresh)
+            _LOG.info("going on from %s; %s", name, grown)
+            variables = grown.variables
+            known = self.charset if grown.keeps_classifier else charset
+        variables, report = surgery.adapt(variables, known, charset, fresh)
+        if known is self.charset:
+            _LOG.info("going on from %s; %s", name, report)
         variables = jax.tree.map(jnp.asarray, variables)
         params, batch_stats = variables["params"], variables["batch_stats"]
         ema = begin_averages(params, batch_stats) if state.ema else {}

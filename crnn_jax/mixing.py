@@ -17,8 +17,6 @@ from crnn_jax.errors import UserError
 if TYPE_CHECKING:
     from crnn_jax.bundle_file import Bundle
 
-_UNUSED = {"squash": ("data.min_width", "data.max_width"), "keep": ("data.width",)}
-
 
 def mix(own: Bundle, other: Bundle, share: float) -> Bundle:
     """Returns a model with some of another's weights, without scores and calibration.
@@ -40,9 +38,7 @@ def mix(own: Bundle, other: Bundle, share: float) -> Bundle:
             f"{other.name} knows characters that {own.name} does not, or writes capitals otherwise "
             f"({''.join(missing)[:20]!r}): give a model and the one that it went on from"
         )
-    # Widths that such images do not have may differ.
-    unused = _UNUSED["squash" if own.config.data.fit == "squash" else "keep"]
-    knobs = [k for k in (*surgery.NETWORK_KNOBS, *surgery.INPUT_KNOBS) if k not in unused]
+    knobs = (*surgery.NETWORK_KNOBS, *surgery.input_knobs(own.config.data.fit))
     if wrong := surgery.differing_knobs(other.config, own.config, knobs):
         raise UserError(
             f"{own.name} and {other.name} are other networks, or see images otherwise: "

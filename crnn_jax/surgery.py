@@ -173,6 +173,12 @@ def differing_knobs(old: ConfigDict, new: ConfigDict, keys: Sequence[str]) -> li
     return [f"config.{key}={there[key]}" for key in keys if there[key] != here[key]]
 
 
+def input_knobs(fit: str) -> list[str]:
+    """Returns those of INPUT_KNOBS that play a part where `config.data.fit` is `fit`."""
+    unused = ("data.min_width", "data.max_width") if fit == "squash" else ("data.width",)
+    return [key for key in INPUT_KNOBS if key not in unused]
+
+
 def take_knobs(config: ConfigDict, old: ConfigDict) -> None:
     """Sets the knobs of network and input in a config, in place, to those of a trained network."""
     there = config_lib.flatten(old)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ml_collections import ConfigDict
 
-from crnn_jax import models, parallel, replicas, surgery
+from crnn_jax import growth, models, parallel, replicas, surgery
 from crnn_jax.config import flatten
 from crnn_jax.ctc.loss import NORMALISATIONS
 from crnn_jax.data.index import INFEASIBLE_POLICIES, UNKNOWN_POLICIES, WIDEN
@@ -29,6 +29,7 @@ CHOICES = {
     "loss": NORMALISATIONS,
     "optimizer.name": tuple(OPTIMIZERS),
     "init_charset": surgery.HOWS,
+    "init_weights": growth.WHICH,
     "parallel": parallel.MODES,
     "replica_axis": replicas.METHODS,
     "schedule": tuple(SCHEDULES),

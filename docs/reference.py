@@ -20,7 +20,7 @@ MODULES = {
         "decode.greedy", "decode.beam", "decode.lexicon", "decode.automaton", "decode.pattern",
         "decode.lm",
     ),
-    "Training": ("config", "train", "step", "optim", "recipes", "checkpoint"),
+    "Training": ("config", "train", "step", "optim", "recipes", "growth", "checkpoint"),
     "Models": ("models", "models.crnn", "models.encoders", "models.encoder_layers",
                "models.recurrent"),
     "CTC": ("ctc.loss", "ctc.align", "ctc.characters"),

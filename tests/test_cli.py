@@ -261,7 +261,7 @@ def test_overrides_are_taken_out_of_the_arguments_in_order() -> None:
 
 # What these two do with words is what `words` and `quickstart` do.
 LIKE_OTHERS = {"captcha", "receipts", "words", "crnn_paper", "paper36", "best94", "tiny_latin",
-               "small94", "short", "finetune"}  # fmt: skip
+               "small94", "medium94", "short", "finetune"}  # fmt: skip
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,12 @@ import json
 import re
 import shutil
 
+import jax
 import numpy as np
 import pytest
 from small import small_config, write_words
 
-from crnn_jax import bundle_file, cli, finetune, train
+from crnn_jax import bundle_file, cli, finetune, step, train
 from crnn_jax.charset import Charset
 from crnn_jax.data.training_set import open_training_set
 from crnn_jax.errors import UserError
@@ -144,6 +145,28 @@ def test_replicas_begin_with_the_same_weights(smoke_run, tmp_path):
 def test_what_cannot_be_gone_on_from_is_said(words, smoke_run, changes, message, tmp_path):
     with pytest.raises(UserError, match=message):
         train.train_and_evaluate(config_of(words, smoke_run, **changes), tmp_path)
+
+
+def test_a_run_of_another_network_may_begin_with_the_layers_that_are_alike(
+    words, smoke_run, tmp_path, caplog
+):
+    caplog.set_level("INFO", logger="crnn_jax")
+    config = config_of(words, smoke_run, init_weights="alike", **{"model.hidden": 8})
+    trained = Recognizer.load(smoke_run)
+    charset = Charset(tuple("0123456789Ab%€"), "keep")
+    model, tx, _ = train.build(config, charset.num_classes, warmup=0, total=1)
+    fresh = step.create_train_state(config, model, tx)
+    first = finetune.Origin(config).adapt(fresh, charset).params
+    jax.tree.map(
+        np.testing.assert_array_equal, first["encoder"], trained.variables["params"]["encoder"]
+    )
+    np.testing.assert_array_equal(
+        first["classifier"]["kernel"], fresh.params["classifier"]["kernel"]
+    )
+    assert "layers: 7 kept, new: recurrent_1, classifier" in caplog.text
+    assert "characters:" not in caplog.text  # the classifier is new
+    train.train_and_evaluate(config, tmp_path)
+    assert Recognizer.load(tmp_path).variables["params"]["classifier"]["kernel"].shape[0] == 16
 
 
 def test_the_experiment_takes_network_and_size_from_the_model(words, smoke_run, caplog):

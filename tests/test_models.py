@@ -25,6 +25,7 @@ GOLDEN = {
     ("resnet", "lstm", 2, 256, True, 256): 7_830_021,
     ("resnet29", "lstm", 2, 256, True, 256): 47_039_749,
     ("small", "lstm", 2, 160, True, 160): 2_257_221,
+    ("medium", "gru", 2, 256, True, 256): 4_089_893,
     ("tiny", "lstm", 1, 96, True, 256): 876_941,
     ("tiny", "gru", 1, 96, True, 256): 821_645,
     ("tiny", "lstm", 1, 96, False, 256): 762_413,
@@ -74,6 +75,7 @@ def test_every_encoder_and_recurrence_has_a_golden_count():
         ("resnet", 100, 25),
         ("resnet29", 100, 26),
         ("small", 100, 25),
+        ("medium", 100, 25),
         ("tiny", 100, 25),
     ],
 )

@@ -107,9 +107,14 @@ SMALL = (
     Conv(224, kernel=(4, 3), stride=(4, 1), padding=(0, 1), norm=True, bias=False),
 )
 
+# `small` with three more blocks where the image is smallest: twice its arithmetic. It goes on from
+# `small` with `config.init_weights=alike`.
+MEDIUM = (*SMALL[:-1], *(Residual(144),) * 3, SMALL[-1])
+
 ENCODERS: dict[str, tuple[Layer, ...]] = {
     "vgg": VGG,
     "vgg_port": VGG_PORT,
+    "medium": MEDIUM,
     "resnet": RESNET,
     "resnet29": RESNET29,
     "small": SMALL,
