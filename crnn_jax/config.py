@@ -69,7 +69,7 @@ def default_config() -> ConfigDict:
 
     config.model = ConfigDict()
     config.model.name = "crnn"  # see crnn_jax.models.MODELS
-    config.model.encoder = "vgg"  # vgg (the paper's) | vgg_port | resnet | resnet29 | small | tiny
+    config.model.encoder = "vgg"  # the paper's | vgg_port resnet resnet29 medium small tiny
     config.model.recurrence = "lstm"  # lstm | gru | none
     config.model.layers = 2  # recurrent layers, 0 to 3
     config.model.hidden = 256  # units per direction

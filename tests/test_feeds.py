@@ -166,6 +166,30 @@ def test_what_cannot_be_trained_on(spec, knobs, message):
         opened(config_of(spec, **knobs))
 
 
+def test_texts_and_faces_of_a_run_are_those_of_all_its_presets(tmp_path):
+    (tmp_path / "mine.txt").write_text("word\nother\n")
+    mine = {"synth__text_file": str(tmp_path / "mine.txt"), "synth__faces": "bold"}
+    config = config_of("0.5*synth:scene + 0.5*synth:plain", **mine, synth__blur="1:2")
+    scene, plain = (part.renderer.knobs for part in opened(config).feed.parts)
+    for knobs in (scene, plain):
+        assert (knobs.text_file, knobs.faces) == tuple(mine.values())
+    assert scene.blur == (1.0, 2.0)
+    assert plain.blur == presets.get_preset("plain").blur
+    assert opened(config_of("synth:plain", **mine)).feed.parts[0].renderer.knobs == plain
+
+
+@pytest.mark.parametrize(
+    ("knobs", "warned"),
+    [
+        ({"synth__patterns": "1", "synth__pattern": "[A-Z]{3}"}, True),
+        ({"synth__blur": "1:2"}, False),
+    ],
+)
+def test_validation_with_other_texts_than_those_of_the_run_is_said(knobs, warned, caplog):
+    opened(config_of("synth:scene", **knobs, data__eval="synth:scene::limit=4"))
+    assert ("has its own texts, whatever config.synth.pattern says" in caplog.text) == warned
+
+
 def test_rendered_text_has_no_epochs():
     config = config_of("synth:plain", total_epochs="2")
     with pytest.raises(UserError, match="rendered text has no epochs"):

@@ -10,7 +10,7 @@ import unicodedata
 from typing import Any
 
 import numpy as np
-from ml_collections import ConfigDict, FrozenConfigDict
+from ml_collections import FrozenConfigDict
 
 from crnn_jax import models
 from crnn_jax.charset import Charset
@@ -58,16 +58,11 @@ def _frames(config: Any) -> Any:
     return functools.partial(models.num_frames, config.model.encoder)
 
 
-def _knobs(config: Any, preset: str) -> ConfigDict:
-    """Returns the config's knobs for its own preset, and any other preset as it is."""
-    return config.synth if preset == config.synth.preset else presets.get_preset(preset)
-
-
 def augmentation(config: Any) -> FrozenConfigDict | None:
     """Returns the knobs of the effects on loaded images; None for none."""
     if not config.data.augment:
         return None
-    return FrozenConfigDict(_knobs(config, config.data.augment))
+    return FrozenConfigDict(presets.of_run(config.synth, config.data.augment))
 
 
 def rendered_rows(
@@ -93,7 +88,7 @@ def rendered_rows(
         preprocess.min_width,
     )
     renderer, assets = build_renderer(
-        _knobs(config, spec.location), charset, canvas, _frames(config)
+        presets.of_run(config.synth, spec.location), charset, canvas, _frames(config)
     )
     name = spec.name or spec.location
     return RenderedRows(name, renderer, rows, spec.seed, spec.limit), assets

@@ -24,6 +24,7 @@ from crnn_jax.errors import UserError
 from crnn_jax.keys import digest
 from crnn_jax.surgery import combine
 from crnn_jax.synth import presets
+from crnn_jax.synth.knobs import EVERYWHERE, TEXTS
 
 _LOG = logging.getLogger("crnn_jax")
 _LABEL_STEP = 8  # label columns are a multiple of it, so that few shapes are compiled
@@ -225,14 +226,29 @@ def _widened(charset: Charset, sources: Sequence[Source]) -> Charset:
 def _check_knobs_are_used(config: Any, specs: Sequence[Spec]) -> None:
     """Raises a UserError where knobs of rendered text were changed that nothing reads."""
     preset = config.synth.preset
-    used = config.data.augment == preset or any(
-        spec.kind == "synth" and spec.location == preset for spec in specs
-    )
-    if not used and config.synth != presets.get_preset(preset):
+    rendered = {spec.location for spec in specs if spec.kind == "synth"}
+    if preset in {config.data.augment, *rendered}:
+        return
+    changed = presets.changed(config.synth)
+    unused = [name for name in changed if not (rendered and name in EVERYWHERE)]
+    if unused:
         raise UserError(
             f"config.synth changes the preset {preset!r}, which neither config.data.train nor "
-            "config.data.augment uses: set config.synth.preset to the one that is meant"
+            f"config.data.augment uses ({', '.join(unused[:3])}): set config.synth.preset="
+            f"{next(iter(rendered), config.data.augment or 'NAME')}, or the one that is meant"
         )
+
+
+def _warn_of_other_texts(config: Any, specs: Sequence[Spec]) -> None:
+    """Says where what is written in validation is not what is written in training."""
+    own = [name for name in presets.changed(config.synth) if name in TEXTS]
+    for spec in specs if own else ():
+        if spec.kind == "synth":
+            _LOG.warning(
+                "config.data.eval: %s has its own texts, whatever config.synth.%s says: to judge "
+                "the run by yours, give a labelled set",
+                spec, own[0],
+            )  # fmt: skip
 
 
 def _shares(config: Any, mixture: Sequence[tuple[float | None, Spec]]) -> list[int]:
@@ -269,6 +285,7 @@ def _epoch(parts: Sequence[Any]) -> int | None:
 
 def _validation_sets(config: Any) -> list[tuple[Spec, Source]]:
     specs = parse_sets(config.data.eval, "config.data.eval")
+    _warn_of_other_texts(config, specs)
     evaluated = [(spec, open_source(spec)) for spec in specs]
     check_names([source for _, source in evaluated], "config.data.eval: ")
     return evaluated

@@ -15,6 +15,11 @@ from ml_collections import ConfigDict
 
 from crnn_jax.errors import UserError
 
+# What text is made of, whatever it looks like: a run that changes one of these for its preset
+# changes it for the others that it trains on, too.
+TEXTS = ("text_file", "patterns", "pattern")
+EVERYWHERE = ("atlas", "faces", "textures", *TEXTS)
+
 
 def plain_knobs() -> ConfigDict:
     """Returns all knobs, every effect off: upright black text on white."""

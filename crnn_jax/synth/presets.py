@@ -7,7 +7,7 @@ from collections.abc import Callable
 from ml_collections import ConfigDict
 
 from crnn_jax.errors import unknown_name
-from crnn_jax.synth.knobs import plain_knobs
+from crnn_jax.synth.knobs import EVERYWHERE, plain_knobs
 
 
 def _set(synth: ConfigDict, **values: object) -> ConfigDict:
@@ -113,7 +113,7 @@ def street() -> ConfigDict:
         contrast=(0.15, 0.8), outline_share=0.15, outline=(0.015, 0.07), hollow_share=0.1,
         shadow_share=0.45, shadow_offset=(0.5, 4.0), solid_share=0.5,
         bevel_share=0.4, bevel=(0.3, 1.0), gradient_share=0.35,
-        light_share=0.6, shade_share=0.25, neighbours_share=0.2,
+        light_share=0.6, shade_share=0.25, neighbours_share=0.2, beside_share=0.3,
         blur_share=0.6, blur=(0.4, 1.6), motion_share=0.12, motion=(1.5, 4.0),
         lowres_share=0.6, lowres=(0.25, 0.75), tone_share=0.45, tone=(0.4, 1.0),
         jpeg_share=0.6, jpeg=(20, 80),
@@ -170,3 +170,23 @@ def get_preset(name: str) -> ConfigDict:
     if name not in PRESETS:
         raise unknown_name("preset of rendered text", name, PRESETS)
     return _set(PRESETS[name](), preset=name)
+
+
+def changed(synth: ConfigDict) -> list[str]:
+    """Returns the knobs that are not as in the preset that they come from."""
+    usual = get_preset(synth.preset)
+    return [name for name, value in usual.items() if synth[name] != value]
+
+
+def of_run(synth: ConfigDict, name: str) -> ConfigDict:
+    """Returns the knobs of a preset in a run.
+
+    Args:
+      synth: `config.synth` of the run.
+      name: of the preset. That of `synth` has all its knobs, any other those that a run changes
+        for all of them (`knobs.EVERYWHERE`).
+    """
+    if name == synth.preset:
+        return synth
+    shared = {key: synth[key] for key in changed(synth) if key in EVERYWHERE}
+    return _set(get_preset(name), **shared)
