@@ -136,11 +136,13 @@ def calibrate(
 def halves(spec: Spec) -> tuple[Spec, Spec]:
     """Returns two SPECs, each of half of a set's groups: `split=` cut in the middle.
 
-    With `limit=` each half has half as many rows at most.
+    With `limit=` each half has half as many rows at most; of rendered text it is the set's size.
     """
     low, high = spec.split or (0.0, 100.0)
     middle = (low + high) / 2
-    limit = None if spec.limit is None else max(1, spec.limit // 2)
+    limit = spec.limit
+    if limit is not None and spec.kind != "synth":
+        limit = max(1, limit // 2)
     return (
         dataclasses.replace(spec, split=(low, middle), limit=limit),
         dataclasses.replace(spec, split=(middle, high), limit=limit),

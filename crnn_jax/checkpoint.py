@@ -8,9 +8,11 @@ complete checkpoint.
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import io
 import logging
+import os
 import pathlib
 import shutil
 import sys
@@ -23,7 +25,7 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
 from crnn_jax import processes
-from crnn_jax.errors import UserError
+from crnn_jax.errors import UnavailableError, UserError
 from crnn_jax.step import TrainState, begin_averages
 
 FOLDER = "checkpoints"
@@ -31,6 +33,12 @@ _LOG = logging.getLogger("crnn_jax")
 _SCORE = "score"
 _SPARE = 1.5  # what must be free before a checkpoint is begun, in times of its size
 _SETTLE = 0.5  # seconds for reads that are under way when one fails
+# In an error of Orbax or its storage: what says nothing about the checkpoint.
+_ELSEWHERE = (
+    "RESOURCE_EXHAUSTED", "out of memory",
+    *(os.strerror(n) for n in (errno.EIO, errno.ESTALE, errno.EMFILE, errno.ENFILE, errno.ENOMEM,
+                               errno.EACCES, errno.ETIMEDOUT)),
+)  # fmt: skip
 _MOST_REASON = 120  # characters of an error of Orbax, whose end is about its inner life
 
 
@@ -217,6 +225,7 @@ class Checkpointer:
 
         Raises:
           UserError: when the files cannot be read or hold another structure.
+          UnavailableError: when that says nothing about the checkpoint.
         """
         sharding = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
         target = jax.tree.map(
@@ -226,10 +235,23 @@ class Checkpointer:
             try:
                 return self._manager.restore(step, args=ocp.args.StandardRestore(target))
             except Exception as error:  # Orbax raises whatever its storage layers raise
-                reason = " ".join(str(error).split())[:_MOST_REASON]
+                told = " ".join(str(error).split())
+                elsewhere = isinstance(error, MemoryError) or any(s in told for s in _ELSEWHERE)
+                reason = told[:_MOST_REASON]
             # The reads of other arrays are still under way; each ends in a traceback of its own.
             time.sleep(_SETTLE)
             gc.collect()
+        if not (self._folder / str(step)).is_dir():
+            raise UnavailableError(
+                f"{self._folder / str(step)}: the checkpoint is gone, as where a run that is under "
+                "way has saved a better one; start the command again"
+            )
+        if elsewhere:
+            raise UnavailableError(
+                f"{self._folder / str(step)}: the checkpoint cannot be read now ({reason}...): "
+                "nothing was changed; free memory, or look after the disk, and start the same "
+                "command again"
+            )
         raise UserError(
             f"{self._folder / str(step)}: the checkpoint is damaged or of another network "
             f"({reason}...); delete that folder to go on from the one before, or start in another "
@@ -246,7 +268,7 @@ def restore_state(checkpoints: Checkpointer, step: int, shapes: TrainState) -> T
     try:
         return checkpoints.restore(step, shapes)
     except UserError as error:
-        if not shapes.ema:
+        if not shapes.ema or isinstance(error, UnavailableError):
             raise
         try:
             state = checkpoints.restore(step, shapes.replace(ema=shapes.ema["params"]))
@@ -269,6 +291,7 @@ def restore_newest(
 
     Raises:
       UserError: when there are checkpoints and none can be read, or no step is common to all.
+      UnavailableError: when one cannot be read for now; none is set aside for that.
     """
     while True:
         found = [checkpoints.steps() for checkpoints in checkpointers]
@@ -287,8 +310,8 @@ def restore_newest(
         for checkpoints in checkpointers:
             try:
                 states.append(restore_state(checkpoints, step, abstract_state))
-            except UserError:
-                if len(common) == 1:
+            except UserError as error:
+                if len(common) == 1 or isinstance(error, UnavailableError):
                     raise
                 checkpoints.set_aside(step)
                 break

@@ -25,6 +25,7 @@ def judge(state: TrainState, score: float | None, config: Any) -> TrainState:
     """
     if score is None:
         return state
+    score = float(jnp.float32(score))  # as the best one is kept: the same again is not better
     best, stale, rate = map(float, jax.device_get((state.best, state.stale, state.rate)))
     better = score > best
     stale = 0 if better else stale + 1
@@ -58,11 +59,12 @@ def warning(step: int, good: int, config: Any) -> str:
 
 def report(step: int, good: int, config: Any) -> str:
     """Says why a run was given up, and what to do."""
+    kept = f"the checkpoint of step {good} is good" if good else "there is no checkpoint yet"
     return (
         f"stopped at step {step}: the gradients of {config.most_skipped} steps in a row or more "
-        f"were not finite, again, after a roll-back; the checkpoint of step {good} is good. Start "
-        "in another --workdir with a lower config.optimizer.learning_rate, a longer warm-up or a "
-        "lower config.clip_norm"
+        f"were not finite, again, after a roll-back; {kept}. Start in another "
+        "--workdir with a lower config.optimizer.learning_rate, a longer warm-up or a lower "
+        "config.clip_norm"
     )
 
 

@@ -32,6 +32,10 @@ class ImageError(DataError):
     """An image cannot be read."""
 
 
+class UnavailableError(UserError):
+    """Something may be whole and cannot be had now: no memory, a disk or a network that fails."""
+
+
 def printable(text: str) -> str:
     """Returns a text as one line that a terminal shows and does not obey.
 

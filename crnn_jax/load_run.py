@@ -8,10 +8,10 @@ from typing import Any
 
 import jax
 
-from crnn_jax import calibration_file, ensembles, shipped
+from crnn_jax import calibration_file, ensembles, shipped, types
 from crnn_jax import config as config_lib
 from crnn_jax.charset import Charset
-from crnn_jax.errors import UserError
+from crnn_jax.errors import UnavailableError, UserError
 from crnn_jax.models.crnn import AUXILIARY
 from crnn_jax.recognizer import Recognizer, preprocess_of
 
@@ -53,7 +53,7 @@ def load_run(workdir: pathlib.Path, average: int = 1) -> tuple[Recognizer, Any, 
     Raises:
       UserError: when there is no such run or it cannot be read.
     """
-    from crnn_jax import checkpoint, train
+    from crnn_jax import train
     from crnn_jax.workdir import replica_folders
 
     if not (workdir / "config.json").is_file():
@@ -65,6 +65,28 @@ def load_run(workdir: pathlib.Path, average: int = 1) -> tuple[Recognizer, Any, 
             f"{replica_folders(workdir, config.replicas)[0]}"
         )
     charset = Charset.load(workdir / "charset.json")
+    network, shapes = train.abstract_state(config, charset)
+    try:
+        step, found = _read(workdir, config.keep_checkpoints, average, shapes)
+    except UnavailableError:  # a run that is under way may have saved a better one meanwhile
+        step, found = _read(workdir, config.keep_checkpoints, average, shapes)
+    variables = found[0]
+    if average > 1:
+        variables = jax.tree.map(lambda *arrays: sum(arrays) / len(arrays), *found)
+    temperature = calibration_file.temperature_of(workdir, variables)
+    network = network.clone(auxiliary=False)
+    recognizer = Recognizer(
+        network, variables, charset, preprocess_of(config), workdir.name, temperature=temperature
+    )
+    return recognizer, config, step
+
+
+def _read(
+    workdir: pathlib.Path, keep: int, average: int, shapes: Any
+) -> tuple[int, list[types.Variables]]:
+    """Returns a step and the weights of the best checkpoint, or of several of the newest."""
+    from crnn_jax import checkpoint
+
     saved = checkpoint.Checkpointer(workdir, read_only=True)
     try:
         step = saved.best_step()
@@ -73,9 +95,8 @@ def load_run(workdir: pathlib.Path, average: int = 1) -> tuple[Recognizer, Any, 
                 f"{workdir}: the run has no checkpoint yet; train it further with "
                 f"python -m crnn_jax.main --config=NAME --workdir={workdir}"
             )
-        network, shapes = train.abstract_state(config, charset)
         # Beyond those that are kept as the newest is the best one, of long ago perhaps.
-        newest = saved.steps()[-checkpoint.newest_kept(config.keep_checkpoints) :]
+        newest = saved.steps()[-checkpoint.newest_kept(keep) :]
         if len(newest) < average:
             raise UserError(
                 f"{workdir}: {average} checkpoints are to be averaged, and the newest that are "
@@ -86,15 +107,6 @@ def load_run(workdir: pathlib.Path, average: int = 1) -> tuple[Recognizer, Any, 
     finally:
         saved.close()
     found = [state.eval_variables() for state in states]
-    step, preprocess = steps[-1], preprocess_of(config)
     for variables in found:
         variables["params"].pop(AUXILIARY, None)
-    variables = found[0]
-    if average > 1:
-        variables = jax.tree.map(lambda *arrays: sum(arrays) / len(arrays), *found)
-    temperature = calibration_file.temperature_of(workdir, variables)
-    network = network.clone(auxiliary=False)
-    recognizer = Recognizer(
-        network, variables, charset, preprocess, workdir.name, temperature=temperature
-    )
-    return recognizer, config, step
+    return steps[-1], found

@@ -141,6 +141,7 @@ class Loop:
             if len(self._under_way) > _MOST_UNDER_WAY:
                 jax.block_until_ready(self._under_way.popleft())
             failing = self._log_pending()
+        self._progress.update(each, self._work(batch))
         if self.step == self._first_step:
             jax.block_until_ready(sums)
             _LOG.info(
@@ -148,7 +149,6 @@ class Loop:
                 self._progress.first_step(self.step),
                 run.compilations.programs, run.compilations.seconds,
             )  # fmt: skip
-        self._progress.update(each, self._work(batch))
         self._trace.after(self.step, sums)
         if self.step % run.config.log_every_steps == 0 or self.step == run.total:
             # The rate is computed before the next step, behind which it would have to wait.
@@ -178,6 +178,7 @@ class Loop:
         jax.block_until_ready(self.state.step)  # steps under way belong to the rate
         with self._progress.paused():
             states, scores = group.split(self.state), None
+            group.forget_evaluation()
             if self._run.is_evaluated(self.step) and not self.stopping:
                 self.stopping = not group.evaluate(
                     self.recognizer, states, lambda: bool(self._stop.requested)

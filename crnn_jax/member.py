@@ -31,7 +31,7 @@ class Member:
         path: pathlib.Path,
         config: ConfigDict,
         data: TrainingSet,
-        lineage: Sequence[dict[str, Any]] = (),
+        lineage: Sequence[dict[str, Any]] | None = (),
         name: str = "",
     ):
         """Opens the folder; raises a UserError when it holds another run."""

@@ -88,7 +88,7 @@ def over(function: Callable[[Any], Any], method: str) -> Callable[[Any], Any]:
 
 
 def _open_members(
-    config: ConfigDict, workdir: pathlib.Path, data: Any, lineage: Sequence[dict[str, Any]]
+    config: ConfigDict, workdir: pathlib.Path, data: Any, lineage: Sequence[dict[str, Any]] | None
 ) -> list[Member]:
     folders = replica_folders(workdir, config.replicas)
     if len(folders) == 1:
@@ -114,7 +114,7 @@ class Group:
         workdir: pathlib.Path,
         data: Any,
         layout: Layout,
-        lineage: Sequence[dict[str, Any]] = (),
+        lineage: Sequence[dict[str, Any]] | None = (),
     ):
         """Opens the folders, see `workdir.Workdir.prepare`.
 
@@ -187,9 +187,14 @@ class Group:
             for member, own in zip(self._members, states, strict=True)
         )
 
+    def forget_evaluation(self) -> None:
+        """Drops the last results, which are of another state from now on."""
+        for member in self._members:
+            member.results = None
+
     @property
     def is_evaluated(self) -> bool:
-        """Whether all have results of this call."""
+        """Whether all have results of the state that was saved last."""
         return all(member.results for member in self._members)
 
     def judge(

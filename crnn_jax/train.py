@@ -145,7 +145,8 @@ def train_and_evaluate(
     workdir = pathlib.Path(workdir)
     origin, known = None, None
     folders = workdir_lib.replica_folders(workdir, config.replicas)
-    if config.init_from and processes.agree(all(map(has_checkpoint, folders))):
+    begun = processes.agree(all(map(has_checkpoint, folders)))
+    if config.init_from and begun:
         known = Charset.load(workdir / workdir_lib.CHARSET_FILE)  # the model itself may be gone
     elif config.init_from:
         origin = finetune.Origin(config)
@@ -166,10 +167,9 @@ def train_and_evaluate(
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(workdir_lib.alone(workdir, *folders))
+        lineage = origin.lineage if origin else None if begun else ()
         group = stack.enter_context(
-            contextlib.closing(
-                replicas.Group(config, workdir, data, layout, origin.lineage if origin else ())
-            )
+            contextlib.closing(replicas.Group(config, workdir, data, layout, lineage))
         )
         newest = functools.partial(group.newest, create, shapes)
         step, states = newest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import pathlib
 import platform
 import subprocess
@@ -39,6 +40,7 @@ HELPERS = ("checkpoint_every_", "log_every_", "grid_images", "data.workers", "ev
 _FREE = (*HELPERS, "total_", "eval_every_", "protocol", "data.eval", "data.train", "charset",
          "init_from")  # fmt: skip
 
+_LOG = logging.getLogger("crnn_jax")
 _MOST_CHARACTERS = 8  # named in a message
 
 
@@ -107,7 +109,7 @@ class Workdir:
         self.path = pathlib.Path(path)
 
     def prepare(
-        self, config: ConfigDict, data: TrainingSet, lineage: Sequence[dict[str, Any]] = ()
+        self, config: ConfigDict, data: TrainingSet, lineage: Sequence[dict[str, Any]] | None = ()
     ) -> None:
         """Writes what the run is, or checks that it is the run that is already there.
 
@@ -116,7 +118,8 @@ class Workdir:
         Args:
           config: of the run.
           data: what it trains on.
-          lineage: trainings that led to the model it begins with, oldest first.
+          lineage: trainings that led to the model it begins with, oldest first; None where a
+            checkpoint takes its place.
 
         Raises:
           UserError: when the folder holds another run, or the same run's data has changed.
@@ -127,18 +130,20 @@ class Workdir:
             if not goes_on:
                 # config.json last: with it the folder counts as a run.
                 files.write_json(
-                    self.path / RUN_FILE, _provenance(data) | {"lineage": list(lineage)}
+                    self.path / RUN_FILE, _provenance(data) | {"lineage": list(lineage or ())}
                 )
                 data.charset.save(self.path / CHARSET_FILE)
                 files.write_text(self.path / CONFIG_FILE, config_lib.to_json(config))
         except OSError as error:
             raise _unwritable(self.path, error) from None
         if goes_on:
-            self._check(config, data)
+            self._check(config, data, lineage)
         data.write_skipped(self.path)
 
-    def _check(self, config: ConfigDict, data: TrainingSet) -> None:
-        began = config_lib.load(self.path / CONFIG_FILE)
+    def _check(
+        self, config: ConfigDict, data: TrainingSet, lineage: Sequence[dict[str, Any]] | None
+    ) -> None:
+        began, run = config_lib.load(self.path / CONFIG_FILE), self._run_file()
         changed = changed_knobs(began, config)
         advice = "go on with the same config, or start in another --workdir"
         if _loaded_weights(began) != _loaded_weights(config):
@@ -153,7 +158,18 @@ class Workdir:
             raise UserError(
                 f"{self.path} holds a run with another charset ({_difference(old, new)}); {advice}"
             )
-        before, now = self._fingerprints(), data.fingerprints()
+        if began.init_from != config.init_from:
+            if lineage is not None and run.get("lineage", []) != list(lineage):
+                raise UserError(
+                    f"{self.path} holds a run that began with {_model(began)} and has no "
+                    f"checkpoint yet, and config.init_from is {config.init_from!r}: {advice}"
+                )
+            if lineage is None:
+                _LOG.warning(
+                    "%s goes on from its checkpoint and began with %s: config.init_from=%s is not "
+                    "read", self.path, _model(began), config.init_from,
+                )  # fmt: skip
+        before, now = run["data"], data.fingerprints()
         there, here = (
             (next((name for name in sets if name.startswith("eval: ")), ""), _protocol(knobs, new))
             for sets, knobs in ((before, began), (now, config))
@@ -177,14 +193,27 @@ class Workdir:
                 f"{self.path}: the data has changed since the run began ({', '.join(names)}) and "
                 "it cannot go on exactly; restore the data, or start in another --workdir"
             )
+        if processes.is_main():
+            self._keep(began, config, run | {"data": before | now})
 
-    def _fingerprints(self) -> dict[str, str]:
-        """Returns the fingerprints with which the run began."""
+    def _keep(self, began: ConfigDict, config: ConfigDict, run: dict[str, Any]) -> None:
+        """Writes down what another call has changed: helping knobs, and more validation sets."""
+        for key, value in config_lib.flatten(config).items():
+            if key.startswith(HELPERS):
+                config_lib.set_knob(began, key, value)
+        try:
+            files.write_json(self.path / RUN_FILE, run)
+            files.write_text(self.path / CONFIG_FILE, config_lib.to_json(began))
+        except OSError as error:
+            raise _unwritable(self.path, error) from None
+
+    def _run_file(self) -> dict[str, Any]:
+        """Returns what the run began with: `lineage`, and fingerprints of its `data`."""
         path = self.path / RUN_FILE
         found = files.read_json(path)
         if not isinstance(found.get("data"), dict):
             raise UserError(f"{path}: damaged, it names no data; restore the file")
-        return found["data"]
+        return found
 
     def forget_end(self) -> None:
         """Removes `summary.json`, of a run that has ended and goes on."""
@@ -234,6 +263,10 @@ def _loaded_weights(config: ConfigDict) -> list[float] | None:
     mixture = parse_mixture(config.data.train)
     weights = [w for w, spec in mixture if w is not None and spec.kind not in ON_DEVICE]
     return [round(weight / sum(weights), 6) for weight in weights] or None
+
+
+def _model(config: ConfigDict) -> str:
+    return config.init_from or "no other model"
 
 
 def _protocol(config: ConfigDict, charset: Charset) -> str:

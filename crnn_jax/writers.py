@@ -53,12 +53,6 @@ class MetricWriter:
         self._events: Any = None
         self._before = self._open(start)
         self._began = time.perf_counter()
-        if active:
-            from tensorboardX import SummaryWriter
-
-            self._events = SummaryWriter(
-                str(workdir / "tensorboard"), purge_step=start + 1 if start else None
-            )
         self._blank: str = ""  # what was last said of empty readings
 
     @property
@@ -67,9 +61,14 @@ class MetricWriter:
         return self._before + time.perf_counter() - self._began
 
     def _open(self, step: int) -> float:
-        """Opens the lines up to a step, to append; returns the seconds of the run up to there."""
+        """Opens what is known up to a step, to append; returns the run's seconds up to there."""
         if not self._active:
             return 0.0
+        from tensorboardX import SummaryWriter
+
+        if self._events:
+            self._events.close()
+        self._events = SummaryWriter(str(self._workdir / "tensorboard"), purge_step=step + 1)
         lines = cut_metrics(self._workdir, step)
         self._file = open(self._workdir / METRICS_FILE, "a", encoding="utf-8")  # noqa: SIM115
         evaluated = any(line["step"] == step and "eval" in line for line in lines)

@@ -105,6 +105,10 @@ def test_groups_are_not_torn_and_halves_share_none(words) -> None:
         "tsv:x::split=10:20,limit=4",
         "tsv:x::split=20:30,limit=4",
     ]
+    rendered = parse_spec("synth:plain::limit=100")  # the size of the set, before its split
+    assert len(open_source(rendered)) == sum(
+        len(open_source(half)) for half in calibrate.halves(rendered)
+    )
 
 
 def test_rows_without_a_confidence_are_left_out_and_told(recognizer, words, tmp_path) -> None:

@@ -18,7 +18,7 @@ from small import small_config, train_command
 
 from crnn_jax import control, evaluate, replicas, train
 from crnn_jax.checkpoint import FOLDER, Checkpointer, restore_newest
-from crnn_jax.errors import UserError
+from crnn_jax.errors import UnavailableError, UserError
 from crnn_jax.evaluate import Result
 from crnn_jax.step import TrainState
 
@@ -61,6 +61,19 @@ def test_patience_ends_a_run():
     assert ends == [False, False, False, True]
     _, _, ends = after([0.2, 0.1, 0.1, 0.1])
     assert not any(ends)
+
+
+def test_the_same_score_again_is_not_better():
+    """The best is kept in float32, in which 0.7 is less than 0.7."""
+    assert float(np.float32(0.7)) < 0.7
+    _, _, ends = after([0.7, 0.7, 0.7, 0.7], stop_patience=2)
+    assert ends == [False, False, True, True]
+
+
+def test_a_report_names_no_checkpoint_where_there_is_none():
+    config = small_config()
+    assert "the checkpoint of step 4 is good" in control.report(9, 4, config)
+    assert "there is no checkpoint yet" in control.report(9, 0, config)
 
 
 @pytest.mark.slow
@@ -171,6 +184,33 @@ def test_a_signal_in_an_evaluation_loses_nothing(tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+def test_a_signal_in_the_last_step_leaves_no_summary_of_an_older_state(tmp_path, monkeypatch):
+    config = small_config(total_steps=4, **{**EVERY, "eval_every_steps": 2})
+    real = train.compile_train_step
+
+    def compile_train_step(*args):
+        step_fn = real(*args)
+
+        def step(state, *arguments):
+            with jax.transfer_guard("allow"):
+                if int(state.step) == 3:
+                    os.kill(os.getpid(), signal.SIGTERM)
+            return step_fn(state, *arguments)
+
+        return step
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "compile_train_step", compile_train_step)
+        state, summary = train.train_and_evaluate(config, tmp_path)
+    assert int(state.step) == 4
+    assert summary is None
+    _, summary = train.train_and_evaluate(config, tmp_path)
+    assert summary["step"] == 4
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines if '"eval"' in line] == [2, 4]
+
+
+@pytest.mark.slow
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, caplog):
     config = small_config(schedule="constant", total_steps=6, **EVERY)
     whole, _ = train.train_and_evaluate(config, tmp_path / "whole")
@@ -187,6 +227,40 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, caplog):
     assert any(record.message.endswith("at step 2 of 6") for record in caplog.records)
     jax.tree.map(np.testing.assert_array_equal, whole, again)
     assert len(list((tmp_path / "cut" / "damaged_checkpoints").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), ValueError("RESOURCE_EXHAUSTED: Out of memory"), OSError(5, "EIO")]
+)
+def test_what_cannot_be_read_for_now_is_not_set_aside(tmp_path, monkeypatch, error):
+    saved = Checkpointer(tmp_path)
+    state = bare_state()
+    for step in (2, 4):
+        saved.save(step, state)
+    saved.wait()
+
+    def restore(*args, **kwargs):
+        raise (
+            OSError(error.errno, os.strerror(error.errno)) if isinstance(error, OSError) else error
+        )
+
+    monkeypatch.setattr(saved._manager, "restore", restore)
+    with pytest.raises(UnavailableError, match=r"/4: the checkpoint cannot be read now .* nothing"):
+        restore_newest([saved], state)
+    assert saved.steps() == [2, 4]
+    monkeypatch.undo()
+    assert restore_newest([saved], state)[0] == 4
+    saved.close()
+
+
+def test_a_checkpoint_that_is_gone_is_not_called_damaged(tmp_path):
+    saved = Checkpointer(tmp_path)
+    saved.save(2, bare_state())
+    saved.wait()
+    shutil.rmtree(tmp_path / FOLDER / "2")
+    with pytest.raises(UnavailableError, match=r"/2: the checkpoint is gone, as where a run"):
+        saved.restore(2, bare_state())
+    saved.close()
 
 
 def test_when_every_checkpoint_is_damaged_the_run_says_so(tmp_path):

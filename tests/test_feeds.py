@@ -159,6 +159,7 @@ def test_a_bank_with_wildcards_is_refused(words, tmp_path):
         ("synth:plain", {"synth__blur": "1:2"}, "changes the preset 'scene', which neither"),
         ("bank:nowhere.npz", {}, "cannot be read"),
         ("synth:plain", {"charset": "from_data"}, "needs labels"),
+        ("0.5*synth:plain + 0.5*synth:plain", {}, "has 'plain' twice, and both would draw"),
     ],
 )
 def test_what_cannot_be_trained_on(spec, knobs, message):

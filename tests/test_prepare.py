@@ -19,7 +19,7 @@ from PIL import Image
 from source_files import labels, png, write_lmdb
 
 from crnn_jax.data import prepare as prepare_lib
-from crnn_jax.data import shard_plan, shards, tfds_rows
+from crnn_jax.data import shard_plan, shards, tfds_rows, tfds_source
 from crnn_jax.data.prepare import main, prepare
 from crnn_jax.data.sources import Source, open_source
 from crnn_jax.errors import DataError, ImageError, UserError
@@ -96,6 +96,26 @@ def test_a_damaged_shard_is_told_in_one_line(words, tmp_path):
     with pytest.raises(ImageError, match=r"split train: records cannot be read .* copy the set"):
         b"".join(map(damaged.image_bytes, range(len(WORDS))))
     with pytest.raises(DataError, match=r"split train: records cannot be read .* copy the set"):
+        open_source(done.spec).label(0)
+
+
+def test_a_label_that_is_not_utf8_is_told_in_one_line(words, tmp_path, monkeypatch):
+    done = prepare(words, "mine", data_dir=tmp_path)
+    read = tfds_source._TfdsSource.__dict__["_records"].func
+
+    class Latin:
+        def __init__(self, source):
+            self.records = read(source)
+
+        def __len__(self):
+            return len(self.records)
+
+        def __getitems__(self, rows):
+            changed = {"label": "w\xf6rt".encode("latin-1")}
+            return [record | changed for record in self.records.__getitems__(rows)]
+
+    monkeypatch.setattr(tfds_source._TfdsSource, "_records", property(Latin))
+    with pytest.raises(DataError, match=r"train: label of record 0 is not UTF-8 \(b'w\\xf6rt'\)"):
         open_source(done.spec).label(0)
 
 
@@ -243,8 +263,9 @@ def test_unreadable_images_are_left_out_and_named(words, tmp_path, run_command):
 def test_a_set_without_a_readable_image(words, tmp_path, mistake):
     for path in (tmp_path / "words").glob("*.png"):
         path.write_bytes(b"no image")
-    line = mistake(main, f"--data={words}", "--name=mine", f"--dir={tmp_path}")
-    assert "none of the 10 images can be read: not an image" in line
+    for processes in (1, 2):  # the second time all shards are there
+        argv = (f"--data={words}", "--name=mine", f"--dir={tmp_path}", f"--processes={processes}")
+        assert "none of the 10 images can be read: not an image" in mistake(main, *argv)
 
 
 def test_a_full_disk_is_told_and_the_run_goes_on(tmp_path, mistake):

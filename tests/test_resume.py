@@ -7,6 +7,7 @@ import operator
 import os
 import pathlib
 import random
+import shutil
 import signal
 import subprocess
 import time
@@ -17,10 +18,11 @@ import orbax.checkpoint as ocp
 import pytest
 from small import small_config, train_command
 
-from crnn_jax import cli, train
+from crnn_jax import bundle, cli, train
 from crnn_jax import config as config_lib
 from crnn_jax.charset import Charset
 from crnn_jax.checkpoint import FOLDER, Checkpointer, restore_newest, restore_state
+from crnn_jax.errors import UserError
 
 STEPS = 60
 OVERRIDES = {
@@ -203,3 +205,35 @@ def test_kill_9_at_three_moments(tmp_path):
         assert not saved(killed, STEPS)
     subprocess.run(command(killed), env=environment, check=True, capture_output=True)
     assert_same_run(whole, killed)
+
+
+def test_what_may_change_is_as_the_last_call_had_it(tmp_path):
+    """Helping knobs go into the bundle, and a validation set that is added stays the judge."""
+    begun = {"total_steps": 2, "data.eval": "", "checkpoint_every_percent": 50}
+    train.train_and_evaluate(small_config(**begun), tmp_path)
+    first = "synth:plain::limit=4,name=first"
+    more = {**begun, "total_steps": 4, "data.eval": first}
+    changes = {"licence": "CC0-1.0", "keep_checkpoints": 7, "checkpoint_every_steps": 3}
+    del more["checkpoint_every_percent"]
+    train.train_and_evaluate(small_config(**more, **changes), tmp_path)
+    kept = config_lib.load(tmp_path / "config.json")
+    assert (kept.licence, kept.keep_checkpoints, kept.checkpoint_every_steps) == ("CC0-1.0", 7, 3)
+    assert kept.checkpoint_every_percent is None
+    assert kept.total_steps == 2  # the run's own knobs are those that it began with
+    assert bundle.bundle_of_run(tmp_path).licence == "CC0-1.0"
+    other = {**more, "data.eval": "synth:plain::limit=4,name=other + " + first}
+    with pytest.raises(UserError, match=r"first validation set \(first by protocol"):
+        train.train_and_evaluate(small_config(**other, **changes), tmp_path)
+
+
+def test_a_run_goes_on_from_its_own_model(smoke_run, tmp_path, caplog):
+    plain = {"total_steps": 2, "data.eval": "", "checkpoint_every_steps": 2, "init_from": smoke_run}
+    train.train_and_evaluate(small_config(**plain), tmp_path)
+    caplog.clear()
+    other = small_config(**{**plain, "total_steps": 4, "init_from": "quickstart"})
+    train.train_and_evaluate(other, tmp_path)
+    assert "config.init_from=quickstart is not read" in caplog.text
+    shutil.rmtree(tmp_path / FOLDER)  # as of a run that was killed before its first checkpoint
+    other = small_config(**{**plain, "init_from": ""})
+    with pytest.raises(UserError, match=r"has no checkpoint yet, and config\.init_from is ''"):
+        train.train_and_evaluate(other, tmp_path)

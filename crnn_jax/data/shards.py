@@ -46,7 +46,7 @@ def write_shards(
     """
     for path in plan.working.glob(f"*{_TEMPORARY}"):
         path.unlink()  # of a run that was killed
-    if processes == 1 or len(numbers) == 1:
+    if processes == 1 or len(numbers) <= 1:
         for number in numbers:
             yield number, _write_shard(source, plan, number, count, lambda: False)
         return

@@ -162,11 +162,11 @@ class _TfdsSource:
             rows = range(start, min(start + _CHUNK, len(self)))
             with self._reading(DataError):
                 records = self._records.__getitems__(rows)
-            for record in records:
-                labels.append(record["label"].decode("utf-8"))
+            for i, record in zip(rows, records, strict=True):
+                labels.append(self._text(i, "label", record["label"]))
                 sizes.append(len(record["image"]))
                 if self._key_feature:
-                    keys.append(record[self._key_feature].decode("utf-8"))
+                    keys.append(self._text(i, self._key_feature, record[self._key_feature]))
         return labels, keys or self._numbers, np.array(sizes, np.int32)
 
     def __len__(self) -> int:
@@ -183,7 +183,16 @@ class _TfdsSource:
             return ()
         with self._reading(DataError):
             words = self._records[i]["lexicon"]
-        return tuple(word.decode("utf-8") for word in words)
+        return tuple(self._text(i, "lexicon", word) for word in words)
+
+    def _text(self, i: int, feature: str, content: bytes) -> str:
+        try:
+            return content.decode("utf-8")
+        except UnicodeDecodeError:
+            raise DataError(
+                f"{self._folder}, split {self._split}: {feature} of record {i:,} is not UTF-8 "
+                f"({content[:40]!r}): make the set anew, from labels that are"
+            ) from None
 
     def image_bytes(self, i: int) -> bytes:
         with self._reading(ImageError):

@@ -184,6 +184,7 @@ def open_training_set(
             continue
         parts.append(part)
         assets.append(arrays)
+    _check_draws(parts)
     data = TrainingSet(
         charset=charset,
         preprocess=preprocess,
@@ -249,6 +250,19 @@ def _warn_of_other_texts(config: Any, specs: Sequence[Spec]) -> None:
                 "the run by yours, give a labelled set",
                 spec, own[0],
             )  # fmt: skip
+
+
+def _check_draws(parts: Sequence[RenderedRows | BankRows]) -> None:
+    """Raises a UserError where two parts would draw the same rows: a name is what they draw by."""
+    seen = set()
+    for part in parts:
+        drawn = type(part), part.name, getattr(part, "seed", None)
+        if drawn in seen:
+            raise UserError(
+                f"config.data.train has {part.name!r} twice, and both would draw the same rows: "
+                "give one of them ::name=OTHER, or one the weight of both"
+            )
+        seen.add(drawn)
 
 
 def _shares(config: Any, mixture: Sequence[tuple[float | None, Spec]]) -> list[int]:

@@ -243,6 +243,8 @@ def tune(
     """
     from tqdm import tqdm
 
+    if not score_readings(labels, labels, protocol).compared.any():
+        raise UserError(f"no label of the set has a character under protocol {protocol}")
     alphas, bonuses = sorted({0.0, *alphas}), sorted({0.0, *bonuses})
     grid = list(itertools.starmap(Weights, itertools.product(alphas, bonuses)))
     with tqdm(desc="tuning", unit="search", total=len(grid) + 8, disable=None) as bar:
@@ -253,8 +255,6 @@ def tune(
             return found
 
         coarse = {weights: score(weights) for weights in grid}
-        if not coarse[NONE].compared.any():
-            raise UserError(f"no label of the set has a character under protocol {protocol}")
         best = Tuning(coarse, {}).trials[0].weights
         around = itertools.product(_around(best.alpha, alphas), _around(best.bonus, bonuses))
         new = [weights for weights in itertools.starmap(Weights, around) if weights not in coarse]
