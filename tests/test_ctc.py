@@ -319,3 +319,12 @@ def test_the_empty_label_is_masked_where_torch_counts_it():
     assert feasible.tolist() == [False] * 6
     found = log_probability(jnp.asarray(logits), frames, labels, lengths)
     np.testing.assert_allclose(-found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_no_device_rounds_the_products_of_the_loss():
+    """Accelerators multiply float32 in fewer bits unless they are told not to, here and there."""
+    labels, lengths = pad([[1, 2]])
+    text = gradient.lower(jnp.zeros((1, T, K)), jnp.array([T]), labels, lengths).as_text()
+    products = [line for line in text.splitlines() if "dot_general" in line]
+    assert len(products) >= 2  # forwards and backwards
+    assert all("precision = [HIGHEST, HIGHEST]" in line for line in products)

@@ -54,13 +54,15 @@ def ctc_loss(
     keep = (~padded & feasible[:, None])[:, :, None]
     logits = jnp.where(keep, logits.astype(jnp.float32), 0.0)
     label_pad = jnp.arange(labels.shape[1])[None, :] >= label_lengths[:, None]
-    losses = optax.ctc_loss(
-        logits,
-        padded.astype(jnp.float32),
-        jnp.where(label_pad, blank_id, labels),
-        label_pad.astype(jnp.float32),
-        blank_id=blank_id,
-    )
+    # It picks log-probabilities by a product, which GPUs and TPUs would round to 11 or 8 bits.
+    with jax.default_matmul_precision("float32"):
+        losses = optax.ctc_loss(
+            logits,
+            padded.astype(jnp.float32),
+            jnp.where(label_pad, blank_id, labels),
+            label_pad.astype(jnp.float32),
+            blank_id=blank_id,
+        )
     # Rounding makes a confident row's loss slightly negative.
     return jnp.where(feasible, jnp.maximum(losses, 0.0), 0.0), feasible
 
