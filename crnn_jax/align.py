@@ -151,7 +151,7 @@ def _draw(path: str, image: Any, reading: Reading) -> None:
     from crnn_jax import pictures
     from crnn_jax.data.images import decode_image
 
-    pictures.character_boxes(decode_image(image, 3), reading).save(path)
+    pictures.write(path, pictures.character_boxes(decode_image(image, 3), reading))
 
 
 if __name__ == "__main__":

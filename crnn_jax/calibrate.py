@@ -73,13 +73,13 @@ def main(argv: Sequence[str]) -> int:
     weights = fingerprint(model.variables)
     if args.out:
         files.write_json(args.out, report.to_json() | {"weights": weights})
+    if pathlib.Path(args.model).is_dir():
+        found = report.temperature, weights, report.protocol, report.fitted, report.checked
+        print(f"\nwritten: {Calibration(*found).save(args.model)}")
     if args.plot:
         from crnn_jax.scoring.calibration_plot import save_calibration_plot
 
         save_calibration_plot(args.plot, report)
-    if pathlib.Path(args.model).is_dir():
-        found = report.temperature, weights, report.protocol, report.fitted, report.checked
-        print(f"\nwritten: {Calibration(*found).save(args.model)}")
     return cli.DONE
 
 

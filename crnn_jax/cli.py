@@ -212,7 +212,11 @@ def purpose(path: pathlib.Path) -> str:
     """Returns the first line of an experiment's docstring, without running it."""
     import ast
 
-    return (ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "").split("\n")[0]
+    try:
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+    except (SyntaxError, ValueError, OSError) as error:
+        return f"cannot be read: {error}".split("\n")[0]
+    return (ast.get_docstring(tree) or "").split("\n")[0]
 
 
 def load_experiment(name: str, overrides: Sequence[tuple[str, str]] = ()) -> ConfigDict:

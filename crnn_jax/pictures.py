@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import io
 import math
 import pathlib
 import unicodedata
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from crnn_jax import metrics
+from crnn_jax import files, metrics
 from crnn_jax.data.pixels import from_array
 from crnn_jax.errors import DataError, printable
 
@@ -243,4 +244,11 @@ def save_readings(
         except DataError:
             images.append(None)
     path.parent.mkdir(parents=True, exist_ok=True)
-    readings_grid(images, rows, protocol).save(path)
+    write(path, readings_grid(images, rows, protocol))
+
+
+def write(path: str | pathlib.Path, picture: Image.Image) -> None:
+    """Writes a picture as PNG, whole or not at all."""
+    encoded = io.BytesIO()
+    picture.save(encoded, "PNG")
+    files.write_bytes(path, encoded.getvalue())

@@ -819,7 +819,31 @@ def log_probabilities(p: np.ndarray, strings: Sequence[Sequence[int]]) -> np.nda
     rows = np.arange(len(strings))
     total = blank[lengths, rows] + np.where(lengths > 0, char[lengths - 1, rows], 0.0)
     with np.errstate(divide="ignore"):
-        return np.log(total) + logs
+        found = np.log(total) + logs
+    far = np.flatnonzero(total == 0)  # of beginnings that are so much likelier that it underflows
+    if len(far):
+        found[far] = _far_log_probabilities(p, ids[:, far], repeated[:, far], lengths[far])
+    return found
+
+
+def _far_log_probabilities(
+    p: np.ndarray, ids: np.ndarray, repeated: np.ndarray, lengths: np.ndarray
+) -> np.ndarray:
+    """The same in logarithms, three times as long: nothing underflows."""
+    blank = np.full((len(ids) + 1, len(lengths)), -np.inf)
+    char = np.full(ids.shape, -np.inf)
+    blank[0] = 0.0
+    with np.errstate(divide="ignore"):
+        logs = np.log(p)
+    for frame in logs:
+        either = blank.copy()
+        either[1:] = np.logaddexp(either[1:], char)
+        char = np.logaddexp(char, np.where(repeated, blank[:-1], either[:-1])) + frame[ids]
+        blank = either + frame[0]
+    rows = np.arange(len(lengths))
+    return np.logaddexp(
+        blank[lengths, rows], np.where(lengths > 0, char[lengths - 1, rows], -np.inf)
+    )
 
 
 def align(p: np.ndarray, ids: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
@@ -914,6 +938,8 @@ def open_session(model: str | bytes, threads: int | None = None) -> Any:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
+    if threads is not None and threads < 1:
+        raise ReadError(f"{threads} threads: give 1 or more, or leave it to the machine's cores")
     options.intra_op_num_threads = threads or 0
     options.log_severity_level = 3
     # Else it prints that it tries the same again.

@@ -247,6 +247,13 @@ def test_saved_atlas_is_read_back_the_same(built: AtlasFile, tmp_path: pathlib.P
     assert atlas_lib.named(other, built.characters, built.faces).digest != built.digest
 
 
+def test_an_atlas_that_could_not_be_read_is_not_written(built, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(atlas_lib, "_MOST_BYTES", 1 << 10)
+    with pytest.raises(UserError, match=r"take .* MiB, and an atlas at most 0: give fewer faces"):
+        atlas_lib.save_atlas(built, tmp_path / "a.npz")
+    assert not (tmp_path / "a.npz").exists()
+
+
 def test_damaged_files_end_in_one_line(built: AtlasFile, tmp_path: pathlib.Path) -> None:
     path = tmp_path / "a.npz"
     atlas_lib.save_atlas(built, path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import dataclasses
 import importlib.util
 import io
 import json
@@ -24,7 +25,7 @@ from browser import Browser
 from PIL import Image
 
 from crnn_jax import demo, shipped
-from crnn_jax.charset import build_charset
+from crnn_jax.charset import Charset, build_charset
 from crnn_jax.decode import lm
 from crnn_jax.decode.beam import Beam
 from crnn_jax.demoing import desk as desks
@@ -89,6 +90,17 @@ def test_what_is_marked_in_the_frames_is_what_was_read() -> None:
     marked = [desk.charset.classes[id_ - 1] for id_, *_ in seen.look.label]
     assert seen.reading.text == "UNIFORM"
     assert marked == [c.char for c in seen.reading.characters] == list("uniform")
+
+
+def test_a_model_of_letters_from_right_to_left_can_be_shown(recognizer, monkeypatch) -> None:
+    letters = "אבגדהוזחטיכלמנסעפצקרשת"
+    charset = Charset((*letters, *recognizer.charset.classes[len(letters) :]), "keep")
+    desk = desks.Desk(dataclasses.replace(recognizer, charset=charset))
+    tried = []
+    monkeypatch.setattr(desk, "_decoder", lambda *way: tried.append(way) or Beam())
+    desk.warm_up()
+    assert tried[0] == ("", "")
+    assert not any(pattern for _, pattern in tried)
 
 
 @pytest.mark.slow

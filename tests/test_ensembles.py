@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import tarfile
 
 import jax
 import numpy as np
@@ -133,6 +134,22 @@ def test_models_of_other_characters_vote_in_commands(run_command, smoke_run, tmp
     assert [one["model"] for one in json.loads(out.read_text())["sets"]] == [
         "smoke", "other", "ensemble"
     ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_an_image_that_voters_cannot_read_is_named(run_command, smoke_run, tmp_path):
+    other = tmp_path / "other"
+    shutil.copytree(smoke_run, other)
+    charset = json.loads((other / "charset.json").read_text())
+    charset["classes"] = charset["classes"][::-1]
+    (other / "charset.json").write_text(json.dumps(charset))
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    with tarfile.open(tmp_path / "scans.tar", "w") as tar:
+        tar.add(tmp_path / "bad.png", "bad.png")
+    models = f"--model={smoke_run}", f"--model={other}"
+    _, _, err = run_command(predict.main, *models, str(tmp_path / "scans.tar"))
+    assert sum("bad.png" in line for line in err) == 1
+    assert "bad.png" in err[0]
 
 
 def test_evaluate_reads_with_several_lexicons(run_command, smoke_run, tmp_path):

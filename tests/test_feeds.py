@@ -7,11 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from small import write_words
+from source_files import png
 
 from crnn_jax import config as config_lib
 from crnn_jax import durations, train, types
 from crnn_jax.data import feeds
 from crnn_jax.data.augment import augment
+from crnn_jax.data.images import Preprocess
 from crnn_jax.data.training_set import open_training_set
 from crnn_jax.errors import DataError, UserError
 from crnn_jax.parallel import Layout
@@ -111,6 +113,44 @@ def test_a_bank_keeps_pixels_and_texts(words, tmp_path):
     for image, width, ids, n in zip(*batch, strict=True):
         row = int(data.charset.decode(ids[:n]).removeprefix("word"))
         np.testing.assert_array_equal(image[:, :width], found.images[row, :, :width])
+
+
+def test_a_bank_keeps_the_blanks_of_its_texts(tmp_path):
+    class One:
+        name = "one"
+
+        def __len__(self):
+            return 1
+
+        def image_bytes(self, i):
+            return png(40, 20)
+
+        def label(self, i):
+            return "a\u00a0b\u3000 c\nd"
+
+    made, failed = bank.make_bank([One()], Preprocess(width=64))
+    assert (made.texts, failed) == (("a\u00a0b\u3000 c d",), [])
+
+
+def test_a_bank_that_is_too_large_is_told_on_the_way(words, tmp_path, monkeypatch, mistake):
+    monkeypatch.setattr(bank, "_LARGEST", 32 * 64 * 5)
+    line = mistake(
+        bank.main, f"--data=tsv:{words}/labels.tsv", f"--out={tmp_path}/b.npz", "--width=64"
+    )
+    assert "6 images up to 64 pixels wide, of 12 that were asked for, are more" in line
+
+
+def test_a_damaged_bank_is_one_line(words, tmp_path):
+    make_bank(words, tmp_path / "b.npz", width=64)
+    whole = (tmp_path / "b.npz").read_bytes()
+    refused = 0
+    for at in range(40, len(whole) - 40, len(whole) // 60):
+        (tmp_path / "d.npz").write_bytes(whole[:at] + bytes([whole[at] ^ 255]) + whole[at + 1 :])
+        try:
+            bank.load_bank(str(tmp_path / "d.npz"))
+        except DataError:
+            refused += 1
+    assert refused > 50
 
 
 def test_a_bank_of_several_sets_has_them_in_turn(words, tmp_path):

@@ -44,6 +44,12 @@ def test_same_path_same_file_name_or_same_stem(keys: tuple[str, str]) -> None:
     assert found == [sorted(keys)]
 
 
+def test_names_with_other_blanks_match() -> None:
+    """Screenshots of some systems have a narrow no-break space in their names."""
+    keys = "1/at 3\u202fPM.png", "2/at 3\u202fPM.png"
+    assert texts(read(*keys), ("s", rows(*keys))) == [list(keys)]
+
+
 def test_dots_within_a_name_are_no_suffix() -> None:
     assert texts(read("v1.5", "v1.6"), ("s", rows("v1.5.png", "v1.6.png"))) == [["v1.5", "v1.6"]]
 

@@ -222,6 +222,9 @@ def test_plot_is_a_png_with_a_point_per_set_that_has_rows(
     monkeypatch.setattr(plot, "_points", points)
     found = report(system("m", right("a", 3, 1), result("marks", [("!", "!")]), right("b", 1, 1)))
     plot.save_plot(str(tmp_path / "p.png"), found)
+    dollars = report(system("m$1_", right("x$b_$c", 3, 1)), system("n$2", right("x$b_$c", 2, 2)))
+    plot.save_plot(str(tmp_path / "d.png"), dollars)  # they begin no formula
+    del drawn[2:]
     assert drawn == [[4, 0, 2], [6, 0, 0, 0, 0, 0]]
     with Image.open(tmp_path / "p.png") as image:
         assert image.format == "PNG"

@@ -253,8 +253,10 @@ def test_likely_label_errors_are_looked_for_at_temperature_1(
     reader = dataclasses.replace(run.recognizer, temperature=temperature)
     spec = parse_spec("tfds:rendered_words/tiny/test::limit=3")
     source = open_source(spec)
-    texts = [("a", "b", 0.9), ("a", "b", 0.4), ("a", "a", 0.9)]
-    result = score("words", [Row("", *text) for text in texts], "36", None)
+    texts = [("a", "b", 0.9), ("a", "b", 0.4), ("a", "", 0.0)]
+    unreadable = ("", "", "no image")
+    rows_ = [Row("", *text, e) for text, e in zip(texts, unreadable, strict=True)]
+    result = score("words", rows_, "36", None)
     scores = score_rows(result.rows, "36")
     one = sets.Evaluated(spec, source, 3, result, scores, True, reader, [None] * 3)
     pairs = [sets.Pair(0, i, *text) for i, text in enumerate(texts)]

@@ -198,6 +198,25 @@ def test_characters_are_as_sure_as_all_paths_make_them(scale: float) -> None:
             np.testing.assert_allclose(runtime.character_posteriors(p, ids), expected, atol=1e-8)
 
 
+def test_what_is_far_less_likely_than_its_beginning_has_its_score() -> None:
+    """Sixty frames of blank: the phrase is likely nowhere, and a lexicon reads it all the same."""
+    charset = runtime.Charset("abcdefghij", "keep")
+    phrase = "abcdefghij" * 4
+    p = np.full((60, 11), np.exp(-22.0))
+    p[:, 0] = 1 - p[:, 1:].sum(axis=1)
+    ((ids, word, found),) = runtime.Lexicon([phrase], charset).best(p, count=1)
+    assert word == phrase
+    logits = np.log(p)[None].astype(np.float32)
+    one = (jnp.array([60]), jnp.array([ids]), jnp.array([len(ids)]))
+    expected = string_log_probability(jnp.asarray(logits), *one)
+    np.testing.assert_allclose(found, expected[0], rtol=1e-5)
+
+
+def test_a_reader_wants_a_thread() -> None:
+    with pytest.raises(runtime.ReadError, match="-1 threads: give 1 or more"):
+        runtime.open_session("nowhere.onnx", threads=-1)
+
+
 def test_text_that_fits_no_frames() -> None:
     p = posteriors(0, frames=2)
     assert runtime.log_probabilities(p, [(1, 1)])[0] == -np.inf

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import random
 import re
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from crnn_jax import dry_run, sweep
 from crnn_jax.errors import UserError
 from crnn_jax.slurm import Resources
 from crnn_jax.sweeps import estimate, runs, view
-from crnn_jax.sweeps.cells import Cell, collect
+from crnn_jax.sweeps.cells import Add, Cell, collect
 
 
 def names(body: Callable) -> list[str]:
@@ -30,6 +31,13 @@ def test_a_grid_has_every_combination():
     assert names(body) == ["hidden=8 loss=a", "hidden=8 loss=b", "hidden=16 loss=a",
                            "hidden=16 loss=b"]  # fmt: skip
     assert collect(body).cells[2].knobs == {"model.hidden": 16, "loss": "a"}
+
+
+def test_rounding_leads_to_no_value_outside_a_range():
+    rng = random.Random(0)
+    for low, high in ((1e-4, 0.9999), (0.12345, 0.2)):
+        drawn = [Add().log(low, high).draw(rng) for _ in range(50_000)]
+        assert low <= min(drawn) <= max(drawn) <= high
 
 
 def test_random_cells_are_the_same_again():

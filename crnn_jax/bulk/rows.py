@@ -106,6 +106,9 @@ def open_stream(
         else:
             found = model.stream(items, load, **arguments)
         for position, reading in found:
+            # What several models make of an image is decoded when all of them read it.
+            if isinstance(reading, ImageError) and items[position].name not in str(reading):
+                reading = ImageError(f"{items[position].name}: {reading}")
             if not isinstance(reading, DataError) and reading.characters:
                 try:
                     reading = reading.in_pixels(_width(items[position], reading.rotation))

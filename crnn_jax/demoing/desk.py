@@ -73,12 +73,15 @@ class Desk:
 
     def warm_up(self) -> None:
         """Compiles what readings need, so that the first one is quick."""
+        # A pattern that only a user may give is refused where letters run from right to left.
+        ways = [("", ""), (self.charset.classes[0], "")]
+        ways += [] if self.charset.right_to_left else [("", ".+")]
         for model in self._models:
             image = np.full((model.preprocess.height, model.preprocess.widest, 3), 255, np.uint8)
-            for lexicon, pattern in (("", ""), (self.charset.classes[0], ""), ("", ".+")):
+            for lexicon, pattern in ways:
                 search = _Search(self._decoder(lexicon, pattern))
                 self._read(image, search)
-            logits, frames = search.seen
+            logits, frames = map(jnp.asarray, search.seen)
             for length in (1, logits.shape[1] // 4 + 1, logits.shape[1] // 2 + 1):
                 text = Candidate("", (1,) * length, 0.0)
                 for count in (1, ALTERNATIVES + 1):

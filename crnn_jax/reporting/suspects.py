@@ -21,6 +21,7 @@ def find(run: Run, readings: Readings) -> list[Finding]:
         least = auditing.SURE if one.reader.temperature == 1.0 else 0.0
         for pair in readings.pairs:
             sure = pair.confidence >= least and pair.label != pair.reading
+            sure = sure and not one.result.rows[pair.row].error
             if pair.set == number and sure and one.spec.kind != "synth":
                 images.widths[pair.row] = 1  # the image can be read
         audited = AuditSet(one.name, one.spec, one.source, images)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from crnn_jax import files
+from crnn_jax import figures
 from crnn_jax.scoring.calibration_report import CalibrationReport, Side
 
 if TYPE_CHECKING:
@@ -25,15 +24,13 @@ def save_calibration_plot(path: str, report: CalibrationReport) -> None:
         calibrated, report.after, f"calibrated (temperature {report.temperature:.3f})", "C0"
     )
     _risk_coverage(risk, report)
-    figure.suptitle(
+    title = (
         f"{report.model[:40]} on {', '.join(report.checked.sets)[:70]}: "
-        f"{report.checked.rows:,} readings, {100 * report.checked.accuracy:.1f} % right",
-        fontsize="medium",
+        f"{report.checked.rows:,} readings, {100 * report.checked.accuracy:.1f} % right"
     )
+    figure.suptitle(figures.literal(title), fontsize="medium")
     figure.tight_layout()
-    data = io.BytesIO()
-    figure.savefig(data, format="png")
-    files.write_bytes(path, data.getvalue())
+    figures.write(path, figure)
 
 
 def _reliability(axes: Axes, side: Side, title: str, colour: str) -> None:

@@ -126,9 +126,9 @@ def _levels(names: set[str]) -> list[tuple[Any, Any]]:
     return [
         (
             lambda name, row: _Labelled(_clean(row.key), _clean(row.label)),
-            lambda r: None if r.label is None else _Labelled(r.key, _clean(r.label)),
+            lambda r: None if r.label is None else _Labelled(_clean(r.key), _clean(r.label)),
         ),
-        (lambda name, row: _clean(row.key), lambda r: r.key),
+        (lambda name, row: _clean(row.key), lambda r: _clean(r.key)),
         (lambda name, row: (name, _base(row.key)), below),
         (lambda name, row: _base(row.key), lambda r: _base(r.key)),
         (lambda name, row: _stem(row.key), lambda r: _stem(r.key)),

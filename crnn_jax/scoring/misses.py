@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from crnn_jax import files, metrics, pictures
+from crnn_jax import metrics, pictures
 from crnn_jax.scoring.edits import KINDS, edits
 from crnn_jax.scoring.results import Result, misread
 
@@ -99,7 +98,5 @@ def save_misses(
                     for miss in of_kind
                 ]
                 groups.append((f"{kind}: {count}", False, entries))
-    encoded = io.BytesIO()
-    pictures.gallery(groups).save(encoded, "PNG")
-    files.write_bytes(path, encoded.getvalue())
+    pictures.write(path, pictures.gallery(groups))
     return shown

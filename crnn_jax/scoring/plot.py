@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from crnn_jax import files
+from crnn_jax import figures
 from crnn_jax.metrics import wilson_interval
 from crnn_jax.scoring.breakdown import Group, order
 
@@ -40,11 +39,10 @@ def save_plot(path: str, report: Report) -> None:
     left.set_ylabel(f"word accuracy, protocol {report.protocol}")
     if len(report.systems) > 1:
         left.legend(frameon=False, fontsize="small")
-    figure.suptitle(f"{report.names[:60]}: word accuracy, 95 % Wilson intervals", fontsize="medium")
+    title = f"{report.names[:60]}: word accuracy, 95 % Wilson intervals"
+    figure.suptitle(figures.literal(title), fontsize="medium")
     figure.tight_layout()
-    data = io.BytesIO()
-    figure.savefig(data, format="png")
-    files.write_bytes(path, data.getvalue())
+    figures.write(path, figure)
 
 
 def _points(axes: Axes, shift: float, name: str, places: Sequence[Sequence[Group]]) -> None:
@@ -58,12 +56,15 @@ def _points(axes: Axes, shift: float, name: str, places: Sequence[Sequence[Group
         [high - value for value, (_, high) in zip(values, bounds, strict=True)],
     ]
     xs = [place + shift for place, _, _ in some]
-    axes.errorbar(xs, values, errors, fmt="o", markersize=4, capsize=3, label=name)
+    axes.errorbar(xs, values, errors, fmt="o", markersize=4, capsize=3, label=figures.literal(name))
 
 
 def _label(axes: Axes, names: Sequence[str], what: str, turned: bool = False) -> None:
     axes.set_xticks(
-        range(len(names)), names, rotation=45 if turned else 0, ha="right" if turned else "center"
+        range(len(names)),
+        [figures.literal(name) for name in names],
+        rotation=45 if turned else 0,
+        ha="right" if turned else "center",
     )
     axes.set_xlim(-0.6, len(names) - 0.4)
     axes.set_ylim(-0.02, 1.02)  # points at the ends are seen whole

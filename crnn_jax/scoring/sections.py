@@ -126,10 +126,7 @@ def over_models_sections(report: Report) -> Iterator[Section]:
         for s in report.over_models
     ]  # fmt: skip
     head = ("set", "images", "word accuracy, %", "deviation", "CER, %")
-    note = (
-        "intervals: bootstrap over models and images, for models that differ in their seed; with "
-        "few of them too narrow"
-    )
+    note = "intervals: bootstrap over images, Student's t over models that differ in their seed"
     yield Section(report.over_models[0].system.capitalize(), head, rows, (note,))
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from crnn_jax import files, metrics, pictures
+from crnn_jax import metrics, pictures
 from crnn_jax.auditing import rows as audit_rows
 from crnn_jax.scoring.results import Result, misread
 
@@ -49,7 +48,5 @@ def save_worst(
         pictures.compared(sources[number], i, results[number].rows[i], protocol)
         for number, i in worst_rows(results, protocol)
     ]
-    encoded = io.BytesIO()
-    pictures.mistakes(entries).save(encoded, "PNG")
-    files.write_bytes(path, encoded.getvalue())
+    pictures.write(path, pictures.mistakes(entries))
     return len(entries)

@@ -81,10 +81,12 @@ class _Range:
         if self.whole and not self.logarithmic:
             return rng.randint(int(self.low), int(self.high))
         if not self.logarithmic:
-            value = float(f"{rng.uniform(self.low, self.high):.6g}")
-            return min(max(value, self.low), self.high)
+            return self._inside(float(f"{rng.uniform(self.low, self.high):.6g}"))
         value = math.exp(rng.uniform(math.log(self.low), math.log(self.high)))
-        return round(value) if self.whole else float(f"{value:.3g}")
+        return round(value) if self.whole else self._inside(float(f"{value:.3g}"))
+
+    def _inside(self, value: float) -> float:
+        return min(max(value, self.low), self.high)  # rounding leads out of the range
 
 
 class Add:

@@ -61,7 +61,8 @@ def launch(sweep: Sweep, jobs: int, show: Callable[[State], None]) -> State:
         [run for run in runs if run in done], [], [], [run for run in runs if run not in done]
     )
     # A sweep of fewer runs than cores gives them more each. Not by what is left of it: a run that
-    # goes on has the cores that it began with, or it would add up in another order.
+    # goes on has as many cores as it began with, or it would add up in another order (where they
+    # do not divide evenly, slots differ by one).
     count = min(jobs or slots.default_jobs(gpus, cores), len(runs))
     with StopSignal() as stop:
         try:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable, Mapping
 
 from crnn_jax import slurm
+from crnn_jax.sweeps import work
 from crnn_jax.sweeps.runs import LOG, Run, Sweep
-from crnn_jax.sweeps.work import work
 
 _FOLDER = "slurm"  # of a sweep: what is known of its jobs
 
@@ -41,8 +42,13 @@ def check_idle(sweep: Sweep) -> None:
     slurm.check_idle(sweep.folder / _FOLDER)
 
 
+def _work(folder: str) -> int:
+    sys.argv = [work.__file__, folder]  # as which `run.json` names the command that goes on
+    return work.work(folder)
+
+
 def _task(run: Run) -> slurm.Task:
     folder = run.folder.resolve()
     return slurm.Task(
-        run.name, functools.partial(work, str(folder)), folder / LOG, lambda: run.is_done
+        run.name, functools.partial(_work, str(folder)), folder / LOG, lambda: run.is_done
     )

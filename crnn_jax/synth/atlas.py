@@ -142,6 +142,13 @@ def save_atlas(file: AtlasFile, path: str | os.PathLike[str]) -> None:
     data = io.BytesIO()
     about = np.frombuffer(json.dumps(header).encode(), np.uint8)
     arrays = file.atlas._asdict()
+    size = sum(array.nbytes for array in arrays.values())
+    if size > _MOST_BYTES:
+        faces, characters = len(file.faces), len(file.characters)
+        raise UserError(
+            f"{path}: {faces:,} faces of {characters:,} characters take {size >> 20:,} MiB, and an "
+            f"atlas at most {_MOST_BYTES >> 20:,}: give fewer faces, or fewer characters"
+        )
     arrays["field"] = np.diff(arrays["field"], prepend=np.uint8(0))  # packs a sixth smaller
     np.savez_compressed(data, about=about, **arrays)
     files.write_bytes(path, data.getvalue())

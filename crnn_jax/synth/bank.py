@@ -13,7 +13,6 @@ import io
 import os
 import pathlib
 import sys
-import zipfile
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -30,6 +29,7 @@ _EXAMPLE = """example:
   python -m crnn_jax.synth.bank --data=tsv:words/labels.tsv::split=0:90 --out=words.npz
   python -m crnn_jax.main --config=quickstart \\
       '--config.data.train=0.8*synth:scene + 0.2*bank:words.npz'"""
+_BREAKS = {ord("\n"): " ", ord("\r"): " "}  # a line of the file is a text
 _LARGEST = 4_000_000_000  # bytes of pixels: more does not belong on a device
 
 
@@ -52,7 +52,7 @@ def load_bank(path: str) -> Bank:
             texts = bytes(file["texts"]).decode("utf-8").split("\n")
     except OSError as error:
         raise DataError(f"bank:{path} cannot be read ({error.strerror or error})") from None
-    except (KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # NumPy, zip and zlib raise whatever the damage leads them to
         raise DataError(
             f"bank:{path} is no bank of images ({error}): make one with python -m "
             "crnn_jax.synth.bank"
@@ -129,7 +129,7 @@ def make_bank(sources: Sequence[Any], preprocess: Preprocess) -> tuple[Bank, lis
     Raises:
       UserError: when nothing is left, or it is too large for a device.
     """
-    images, texts, failed = [], [], []
+    images, texts, failed, widest = [], [], [], 0
     rows = [(source, i) for source in sources for i in range(len(source))]
     for source, i in tqdm(rows, desc="bank", unit="img", disable=None):
         try:
@@ -138,19 +138,20 @@ def make_bank(sources: Sequence[Any], preprocess: Preprocess) -> tuple[Bank, lis
             where = source.where(i)
             failed.append(f"{where}: {without_place(error, where)}")
             continue
-        texts.append(" ".join(source.label(i).split()))
+        texts.append(source.label(i).translate(_BREAKS))
+        widest = max(widest, images[-1].shape[1])
+        if len(images) * preprocess.height * widest * preprocess.channels > _LARGEST:
+            raise UserError(
+                f"{len(images):,} images up to {widest} pixels wide, of {len(rows):,} that were "
+                f"asked for, are more than {_LARGEST:,} bytes: give fewer (limit=N), or train from "
+                "the files themselves"
+            )
     if not images:
         names = ", ".join(source.name for source in sources)
         first = f"; the first: {failed[0]}" if failed else ""
         raise UserError(f"no image of {names} can be read{first}")
-    widest = max(image.shape[1] for image in images)
-    height, channels = preprocess.height, preprocess.channels
-    if len(images) * height * widest * channels > _LARGEST:
-        raise UserError(
-            f"{len(images):,} images up to {widest} pixels wide are more than {_LARGEST:,} bytes: "
-            "give fewer (limit=N), or train from the files themselves"
-        )
-    pixels = np.zeros((len(images), height, widest, channels), np.uint8)
+    shape = len(images), preprocess.height, widest, preprocess.channels
+    pixels = np.zeros(shape, np.uint8)
     for i, image in enumerate(images):
         pixels[i, :, : image.shape[1]] = image
     widths = np.array([image.shape[1] for image in images], np.int32)

@@ -40,10 +40,10 @@ def main(argv: Sequence[str]) -> int:
         rows = range(0, count, args.columns)
         pictures = [p for i in rows for part in (pictures, real) for p in part[i : i + columns]]
         columns *= 2
-    from crnn_jax.pictures import labelled_grid
+    from crnn_jax import pictures as pictures_lib
 
     images, texts = zip(*pictures, strict=True)
-    labelled_grid(images, texts, columns).save(args.out)
+    pictures_lib.write(args.out, pictures_lib.labelled_grid(images, texts, columns))
     print(f"{args.out}: {len(pictures)} pictures, {columns} in a row")
     return cli.DONE
 
