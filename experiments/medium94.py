@@ -1,11 +1,11 @@
-"""The best recogniser of a CPU: `small-94`, grown to twice its arithmetic.
+"""`small-94`, grown to twice its arithmetic.
 
     python -m crnn_jax.main --config=medium94:atlas=build/fonts.npz --workdir=runs/medium94
 
 Three more residual blocks and a second recurrent layer, which go on from the weights of `small-94`
-(`config.init_weights=alike`) and read as well as it does after some 20,000 images. One core
-(`taskset -c 0`) renders and learns 48 images/s (AMD EPYC). The card of `medium-94` says in which
-runs it was trained.
+(`config.init_weights=alike`). One core (`taskset -c 0`) renders and learns 50 images/s (AMD EPYC).
+The longest run so far, of 326,000 images, had not reached its parent yet (docs/models.md): give
+more, or an accelerator.
 """
 
 from ml_collections import ConfigDict
@@ -16,7 +16,7 @@ from crnn_jax import config as config_lib
 
 def get_config(arg: str = "") -> ConfigDict:
     """Returns the config; `images=N`, `atlas=FILE`; `:smoke` shrinks it to seconds."""
-    options = config_lib.parse_arg(arg, images=350_000, atlas="", smoke=False)
+    options = config_lib.parse_arg(arg, images=1_000_000, atlas="", smoke=False)
     config = cli.load_experiment(f"small94:images={options.images},atlas={options.atlas}")
     config.init_from = "small-94"
     config.init_weights = "alike"

@@ -2,7 +2,7 @@
 
 python -m crnn_jax.sweep --config=ablations/fonts:real=DIR --workdir=runs/fonts
 
-12 runs in 22 minutes of one core. 584 faces read 4.6 points [2.2, 7.0] more photographs than 16;
+12 runs in 22 minutes of one core. 584 faces read 4.6 points [-1.0, 10.2] more photographs than 16;
 scenes alone are too hard to begin with (experiments/README.md).
 """
 
