@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Trains a model that ships, in pieces of at most nine minutes: the same command goes on.
 #
-#   bash benchmarks/gpu_models.sh OUT paper36|best94|tiny_latin|best94_real [DIR_OF_REAL_SETS]
+#   bash benchmarks/gpu_models.sh OUT paper36|best94|tiny_latin|medium94|best94_real [DIR_OF_REAL_SETS]
 #
 # The run lies in RUNS (default runs/, on the machine's own disk): the next piece must find it there.
 # OUT receives NAME.crnn (weights in bfloat16; in parts above 15 MiB), metrics.jsonl, log.txt and,
@@ -12,7 +12,7 @@
 # To try it on a CPU: MINUTES=2 SMOKE=,smoke bash benchmarks/gpu_models.sh OUT tiny_latin
 set -euo pipefail
 out=$(mkdir -p "${1:?give a folder for the results}" && cd "$1" && pwd)
-name=${2:?give the name of a model: paper36, best94, tiny_latin or best94_real}
+name=${2:?give the name of a model: paper36, best94, tiny_latin, medium94 or best94_real}
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
 run="${RUNS:-runs}/$name"
@@ -21,7 +21,8 @@ if [ "$name" = tiny_latin ]; then atlas=build/fonts_latin.npz; fi
 test -f "$atlas" || atlas=
 config="$name:atlas=$atlas${SMOKE:-}"
 args=(--config.steps_per_dispatch="${DISPATCH:-1}")
-case $name in tiny_latin) args+=(--config.batch_size="${BATCH:-512}") ;; esac
+if [ "$name" = medium94 ]; then config="$config,images=${IMAGES:-8000000}"; fi
+case $name in tiny_latin | medium94) args+=(--config.batch_size="${BATCH:-512}") ;; esac
 test -z "${SMOKE:-}" || args=()
 if [ "$name" = best94_real ]; then
   real=${REAL:-build}
