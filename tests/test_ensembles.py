@@ -111,14 +111,19 @@ def test_evaluate_and_predict_read_with_several(run_command, smoke_run, tmp_path
     assert (code, "twice or more" in err[0]) == (2, True)
 
 
+def of_other_characters(run, folder):
+    """Copies a run into a folder, with its characters the other way round; returns the folder."""
+    shutil.copytree(run, folder)
+    charset = json.loads((folder / "charset.json").read_text())
+    charset["classes"] = charset["classes"][::-1]
+    (folder / "charset.json").write_text(json.dumps(charset))
+    return folder
+
+
 @pytest.mark.slow
 def test_models_of_other_characters_vote_in_commands(run_command, smoke_run, tmp_path):
     write_words(tmp_path, ["one", "two", "three"])
-    other = tmp_path / "other"
-    shutil.copytree(smoke_run, other)
-    charset = json.loads((other / "charset.json").read_text())
-    charset["classes"] = charset["classes"][::-1]
-    (other / "charset.json").write_text(json.dumps(charset))
+    other = of_other_characters(smoke_run, tmp_path / "other")
     models = f"--model={smoke_run}", f"--model={other}"
     for decoder in ("--decoder=greedy", "--decoder=beam", "--block=x", "--pattern=[a-z]+"):
         code, lines, err = run_command(
@@ -138,11 +143,7 @@ def test_models_of_other_characters_vote_in_commands(run_command, smoke_run, tmp
 
 @pytest.mark.slow
 def test_an_image_that_voters_cannot_read_is_named(run_command, smoke_run, tmp_path):
-    other = tmp_path / "other"
-    shutil.copytree(smoke_run, other)
-    charset = json.loads((other / "charset.json").read_text())
-    charset["classes"] = charset["classes"][::-1]
-    (other / "charset.json").write_text(json.dumps(charset))
+    other = of_other_characters(smoke_run, tmp_path / "other")
     (tmp_path / "bad.png").write_bytes(b"no image")
     with tarfile.open(tmp_path / "scans.tar", "w") as tar:
         tar.add(tmp_path / "bad.png", "bad.png")

@@ -42,6 +42,11 @@ class Item(NamedTuple):
     size: int = -1
     piped: bytes | None = None
 
+    @property
+    def is_file(self) -> bool:
+        """Whether it is a whole file, which errors about its content name."""
+        return self.piped is None and self.offset < 0
+
     def content(self) -> bytes | str:
         """Returns what `Preprocess` takes: the path, or the bytes of a pipe or a tar's member."""
         if self.piped is not None:

@@ -92,13 +92,7 @@ def open_stream(
     }
 
     def load(item: Item, rotation: int = 0) -> Any:
-        content = item.content()
-        try:
-            return model.preprocess(content, rotation=rotation)
-        except ImageError as error:
-            if not isinstance(content, bytes):  # a file's error names it
-                raise
-            raise ImageError(f"{item.name}: {error}") from None
+        return model.preprocess(item.content(), rotation=rotation)
 
     def stream(items: Sequence[Item]) -> Iterator[tuple[int, Reading | DataError]]:
         if args.rotations:
@@ -106,8 +100,8 @@ def open_stream(
         else:
             found = model.stream(items, load, **arguments)
         for position, reading in found:
-            # What several models make of an image is decoded when all of them read it.
-            if isinstance(reading, ImageError) and items[position].name not in str(reading):
+            # Here, not in `load`: several models decode an image after it.
+            if isinstance(reading, ImageError) and not items[position].is_file:
                 reading = ImageError(f"{items[position].name}: {reading}")
             if not isinstance(reading, DataError) and reading.characters:
                 try:
