@@ -548,14 +548,36 @@ def test_evaluate_and_predict_take_a_bundle(run_command, file, tmp_path):
     assert run_command(predict.main, f"--model={file}", tmp_path / "a.png").code == 0
 
 
+def states_of(run):
+    """Returns the states of the smoke run's two checkpoints."""
+    config = config_lib.load(run / "config.json")
+    _, shapes = train.abstract_state(config, Charset.load(run / "charset.json"))
+    saved = Checkpointer(run, read_only=True)
+    try:
+        return [saved.restore(step, shapes) for step in (2, 4)]
+    finally:
+        saved.close()
+
+
+def test_the_best_checkpoint_is_the_model(smoke_run, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(smoke_run, run, ignore=shutil.ignore_patterns("checkpoints"))
+    early, late = states_of(smoke_run)
+    saved = Checkpointer(run)
+    saved.save(2, early, 0.9)
+    saved.save(4, late, 0.1)
+    saved.close()
+    bundle = bundle_of_run(run)
+    assert bundle.lineage[-1].steps == 2
+    early, late = early.eval_variables(), late.eval_variables()
+    jax.tree.map(np.testing.assert_array_equal, bundle.variables, early)
+    assert any(jax.tree.leaves(jax.tree.map(lambda a, b: (a != b).any(), early, late)))
+
+
 def test_the_newest_checkpoints_can_be_averaged(smoke_run, tmp_path):
     path = tmp_path / "mean.crnn"
     assert bundle_lib.main([f"--run={smoke_run}", f"--out={path}", "--average=2"]) == 0
-    config = config_lib.load(smoke_run / "config.json")
-    _, shapes = train.abstract_state(config, Charset.load(smoke_run / "charset.json"))
-    saved = Checkpointer(smoke_run, read_only=True)
-    two = [saved.restore(step, shapes).eval_variables() for step in (2, 4)]
-    saved.close()
+    two = [state.eval_variables() for state in states_of(smoke_run)]
     found = load_bundle(path)
     means = jax.tree.map(lambda a, b: (a + b) / 2, *two)
     jax.tree.map(np.testing.assert_allclose, found.variables, means)

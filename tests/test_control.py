@@ -253,6 +253,15 @@ def test_what_cannot_be_read_for_now_is_not_set_aside(tmp_path, monkeypatch, err
     saved.close()
 
 
+def test_the_best_and_the_newest_checkpoints_stay(tmp_path):
+    saved = Checkpointer(tmp_path, keep=2)
+    for step, score in ((2, 0.9), (4, 0.5), (6, 0.4), (8, 0.3)):
+        saved.save(step, bare_state(), score)
+    assert saved.steps() == [2, 6, 8]
+    assert saved.best_step() == 2
+    saved.close()
+
+
 def test_a_checkpoint_that_is_gone_is_not_called_damaged(tmp_path):
     saved = Checkpointer(tmp_path)
     saved.save(2, bare_state())

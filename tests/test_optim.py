@@ -13,18 +13,98 @@ from small import small_config
 from crnn_jax import optim
 from crnn_jax.errors import UserError
 
-
-@pytest.mark.parametrize("name", ["adadelta", "adam", "adamw", "lion", "rmsprop", "sgd"])
-def test_every_optimizer_moves_the_weights(name):
-    config = small_config(**{"optimizer.name": name})
-    tx = optim.create_optimizer(config, optim.create_learning_rate_fn(config, 2, 10))
-    params = {"kernel": jnp.ones((3, 3)), "bias": jnp.ones(3)}
-    updates, _ = tx.update(jax.tree.map(jnp.ones_like, params), tx.init(params), params)
-    assert all((np.asarray(u) < 0).all() for u in jax.tree.leaves(updates))
+RATE, FIRST, SECOND = 0.5, 2.0, -1.0  # two steps of one weight, which begins at 1
+KNOBS = {"rho": 0.7, "epsilon": 0.01, "beta1": 0.6, "beta2": 0.8, "momentum": 0.3}
 
 
-def test_weight_decay_spares_biases():
-    config = small_config(**{"optimizer.weight_decay": 0.1})
+def adadelta() -> list[float]:
+    """Zeiler, 2012, algorithm 1."""
+    squares = moves = 0.0
+    updates = []
+    for grad in (FIRST, SECOND):
+        squares = 0.7 * squares + 0.3 * grad**2
+        move = np.sqrt(moves + 0.01) / np.sqrt(squares + 0.01) * grad
+        moves = 0.7 * moves + 0.3 * move**2
+        updates.append(-RATE * move)
+    return updates
+
+
+def adam(decay: float = 0.0) -> list[float]:
+    """Kingma and Ba, 2015, algorithm 1; with decay Loshchilov and Hutter, 2019, algorithm 2."""
+    mean = square = 0.0
+    weight, updates = 1.0, []
+    for step, grad in enumerate((FIRST, SECOND), 1):
+        mean, square = 0.6 * mean + 0.4 * grad, 0.8 * square + 0.2 * grad**2
+        move = mean / (1 - 0.6**step) / (np.sqrt(square / (1 - 0.8**step)) + 0.01)
+        updates.append(-RATE * (move + decay * weight))
+        weight += updates[-1]
+    return updates
+
+
+def lion(decay: float = 0.1) -> list[float]:
+    """Chen et al., 2023, algorithm 2."""
+    mean, weight, updates = 0.0, 1.0, []
+    for grad in (FIRST, SECOND):
+        move = np.sign(0.6 * mean + 0.4 * grad)
+        updates.append(-RATE * (move + decay * weight))
+        mean = 0.8 * mean + 0.2 * grad
+        weight += updates[-1]
+    return updates
+
+
+def rmsprop() -> list[float]:
+    """Hinton, 2012, lecture 6e; momentum as in Graves, 2013."""
+    square = trace = 0.0
+    updates = []
+    for grad in (FIRST, SECOND):
+        square = 0.7 * square + 0.3 * grad**2
+        trace = 0.3 * trace - RATE * grad / np.sqrt(square + 0.01)
+        updates.append(trace)
+    return updates
+
+
+def sgd() -> list[float]:
+    """Sutskever et al., 2013, with Nesterov's momentum."""
+    trace, updates = 0.0, []
+    for grad in (FIRST, SECOND):
+        trace = grad + 0.3 * trace
+        updates.append(-RATE * (grad + 0.3 * trace))
+    return updates
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("adadelta", adadelta()),
+        ("adam", adam()),
+        ("adamw", adam(decay=0.1)),
+        ("lion", lion()),
+        ("rmsprop", rmsprop()),
+        ("sgd", sgd()),
+    ],
+)
+def test_every_optimizer_takes_the_steps_of_its_source(name, expected):
+    knobs = {f"optimizer.{key}": value for key, value in KNOBS.items()}
+    config = small_config(
+        clip_norm=0.0, **knobs, **{"optimizer.name": name, "optimizer.weight_decay": 0.1}
+    )
+    tx = optim.create_optimizer(config, lambda step: RATE)
+    params = {"kernel": jnp.ones(1)}
+    state, found = tx.init(params), []
+    for grad in (FIRST, SECOND):
+        updates, state = tx.update({"kernel": jnp.full(1, grad)}, state, params)
+        params = jax.tree.map(jnp.add, params, updates)
+        found.append(float(updates["kernel"][0]))
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+def test_every_optimizer_is_tested():
+    assert set(optim.OPTIMIZERS) == {"adadelta", "adam", "adamw", "lion", "rmsprop", "sgd"}
+
+
+@pytest.mark.parametrize("name", ["adamw", "lion"])
+def test_weight_decay_spares_biases(name):
+    config = small_config(**{"optimizer.name": name, "optimizer.weight_decay": 0.1})
     tx = optim.create_optimizer(config, lambda step: 1.0)
     params = {"kernel": jnp.ones((3, 3)), "bias": jnp.ones(3)}
     updates, _ = tx.update(jax.tree.map(jnp.zeros_like, params), tx.init(params), params)

@@ -39,7 +39,7 @@ def test_a_run_leaves_what_it_promises(tmp_path):
         "rendered_words_00000004.png",
     ]
     assert list((tmp_path / "tensorboard").iterdir())
-    # The best checkpoint is what is loaded, and reads as the final state did.
+    # The workdir is a model, which reads.
     recognizer = Recognizer.load(tmp_path)
     assert recognizer.charset.num_classes == 63
     assert len(recognizer.read([np.zeros((40, 90), np.uint8)])) == 1
