@@ -204,10 +204,10 @@ def main(argv: Sequence[str]) -> int:
     if not args.run or not args.out:
         raise UserError("give --run=WORKDIR and --out=FILE.crnn to write, or --show=FILE.crnn")
     cli.check_output(args.out)
-    if not os.path.exists(args.run) and args.run in shipped.shipped():
+    if os.path.isfile(args.run) or (not os.path.exists(args.run) and args.run in shipped.shipped()):
         raise UserError(
-            f"--run={args.run}: a shipped model is a bundle already, --show={args.run} prints it; "
-            "give the workdir of a run"
+            f"--run={args.run}: this is a bundle already, --show={args.run} prints it; give the "
+            "workdir of a run"
         )
     if (args.mix is None) != (args.share is None):
         raise UserError("--mix=MODEL and --share=0..1 belong together: give both or neither")

@@ -70,6 +70,22 @@ class Once(argparse.Action):
         setattr(namespace, self.dest, values)
 
 
+class Filled(argparse.Action):
+    """An option whose value may not be empty, as that of an unset variable of the shell is."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Keeps the value; a UserError where it is empty."""
+        if not values:
+            parser.error(f"{option_string} is empty: give a value, or leave the option out")
+        setattr(namespace, self.dest, values)
+
+
 def positive_int(text: str) -> int:
     """Parses a positive whole number, for `add_argument(type=...)`."""
     if not text.isdecimal() or int(text) < 1:
@@ -135,6 +151,14 @@ def run(main: Callable[[Sequence[str]], int]) -> NoReturn:
         print(
             f"error: the device's memory is too small ({told}): lower config.batch_size or "
             "--batch_size, or raise config.accumulate",
+            file=sys.stderr,
+        )
+        code = FAILED
+    except MemoryError as error:
+        told = " ".join(str(error).split())
+        print(
+            f"error: this machine's memory is too small ({told or 'no more of it'}): lower "
+            "config.batch_size or --batch_size, or give smaller files",
             file=sys.stderr,
         )
         code = FAILED

@@ -42,31 +42,35 @@ def add_options(parser: argparse.ArgumentParser, several: bool = False) -> None:
     def add(name: str, text: str, **kwargs: Any) -> None:
         parser.add_argument(name, help=text, **kwargs)
 
-    file = {"metavar": "FILE", "default": ""}
-    add("--decoder", "greedy, beam (search), or lexicon: the likeliest of some words", default="")
+    text = {"default": "", "action": cli.Filled}
+    decoders = "greedy, beam (search), or lexicon: the likeliest of some words"
+    add("--decoder", decoders, **text)
     words = "words, one per line: the only ones that are read"
     if several:
         words += "; given several times, each in turn: own are those of each image, none is without"
         add("--lexicon", words, action="append", metavar="FILE|own|none", default=[])
     else:
-        add("--lexicon", words, **file)
+        add("--lexicon", words, metavar="FILE", **text)
     add(
         "--escape",
         "nats that a text outside the lexicon costs, in a beam search; default: it is not read",
         metavar="NATS",
         type=cli.positive_float,
     )
-    lines = "texts are words of the lexicon, single spaces between, punctuation behind them"
+    lines = (
+        "texts are words of the lexicon, single spaces between, punctuation behind them (not in "
+        "right-to-left scripts)"
+    )
     add("--lines", lines, action="store_true")
     add_lm_options(parser)
     add(
         "--pattern",
         "only texts that match: a regular expression, or a name such as date_iso",
         metavar="REGEX",
-        default="",
+        **text,
     )
-    add("--allow", "only these characters are read", metavar="CHARS", default="")
-    add("--block", "these characters are not read", metavar="CHARS", default="")
+    add("--allow", "only these characters are read", metavar="CHARS", **text)
+    add("--block", "these characters are not read", metavar="CHARS", **text)
     kept = "texts kept from frame to frame; default: 16, with --lexicon or --pattern 64"
     add("--beam_width", kept, type=cli.positive_int)
 
@@ -77,14 +81,14 @@ def add_lm_options(
     """Adds those of a language model."""
     add = parser.add_argument
     model = f"{about}: english, an ARPA file, or a text to count"
-    add("--lm", help=model, metavar="english|FILE", default="")
+    add("--lm", help=model, metavar="english|FILE", default="", action=cli.Filled)
     order = "at most so many characters go together; default: all of ARPA files, else 6"
     add("--lm_order", help=order, type=cli.positive_int)
     weight = "of the language model; default: 1, of english 0.5"
     add("--lm_weight", help=weight, type=float, metavar="W")
     add("--lm_bonus", help="nats for every character; default: 0", type=float, metavar="NATS")
     tuned = "takes both from what crnn_jax.decode.tune wrote"
-    add("--lm_tuned", help=tuned, metavar="FILE", default="")
+    add("--lm_tuned", help=tuned, metavar="FILE", default="", action=cli.Filled)
 
 
 def given(args: argparse.Namespace) -> bool:
@@ -100,6 +104,8 @@ def variants(args: argparse.Namespace) -> list[tuple[str, argparse.Namespace]]:
     Raises:
       UserError: the same words twice, none for a decoder that needs some, or own ones for another.
     """
+    if not all(args.lexicon):
+        raise UserError("--lexicon is empty: give a file, own or none, or leave the option out")
     if len(set(args.lexicon)) < len(args.lexicon):
         raise UserError("--lexicon is given twice with the same words: give each once")
     if _NONE in args.lexicon and args.decoder == _LEXICON:
@@ -247,9 +253,13 @@ def _beam(args: argparse.Namespace, charset: Charset) -> Decoder:
 
 def build_lm(args: argparse.Namespace, charset: Charset) -> Weighted:
     """Returns the language model that checked options ask for; raises a UserError as `lm.load`."""
-    from crnn_jax.decode import lm
+    from crnn_jax.decode import lm, tune
+    from crnn_jax.decode.language import Weighted
 
-    return lm.weighted(args.lm, charset, *_weights(args), args.lm_order)
+    model = lm.load(args.lm, charset, args.lm_order)
+    if args.lm_tuned:
+        tune.warn_of_other(args.lm_tuned, args.lm, model.order)
+    return Weighted(model.tables(charset), *_weights(args))
 
 
 def _weights(args: argparse.Namespace) -> tuple[float, float]:

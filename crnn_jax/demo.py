@@ -78,8 +78,12 @@ def _listen(host: str, port: int) -> socket.socket:
     """Returns a socket that listens, before anything is loaded.
 
     Raises:
-      UserError: the port is taken, or the address is none of this machine.
+      UserError: the port is taken, or the address is empty or none of this machine.
     """
+    if not host:  # which would be every machine
+        raise UserError(
+            f"--host is empty: give an address, as in {_LOCAL}; --host=0.0.0.0 lets others in"
+        )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
         return socket.create_server((host, port), family=family)

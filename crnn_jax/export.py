@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from crnn_jax import cli, decoder_options, files
 from crnn_jax.errors import UserError, unknown_name
@@ -121,12 +122,20 @@ def _export_onnx(
     language: bytes,
 ) -> Iterator[str]:
     """Writes the ONNX file and what goes with it, and yields what is to be told."""
+    import jax
+
     from crnn_jax.exporting import metadata
     from crnn_jax.exporting.onnx_model import to_onnx
     from crnn_jax.exporting.onnx_run import open_session, runner
+    from crnn_jax.models import CRNN
 
     model = to_onnx(recognizer)
-    yield _checked(args, recognizer, runner(open_session(model)), images)
+    # The file computes in float32, whatever the model does on this device.
+    network = cast(CRNN, recognizer.model).clone(dtype=jax.numpy.float32)
+    exact = dataclasses.replace(recognizer, model=network)
+    with jax.default_matmul_precision("float32"):
+        told = _checked(args, exact, runner(open_session(model)), images)
+    yield told
     metadata.attach(model, bundle)
     if args.int8:
         from crnn_jax.exporting import quantize

@@ -78,8 +78,8 @@ def beside(path: pathlib.Path) -> pathlib.Path:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Writes a UTF-8 text file as `write_bytes` does."""
-    write_bytes(path, text.encode())
+    """Writes a UTF-8 text file as `write_bytes` does; names that are no text are escaped."""
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:

@@ -40,7 +40,7 @@ def list_models() -> str:
             summary = files.read_json(path)
             scores = filter(None, map(_score, summary["eval"].items()))
             told = f"{summary['parameters'] / 1e6:5.2f} M  {', '.join(scores)}"
-        except (UserError, KeyError, TypeError) as error:
+        except (UserError, KeyError, TypeError, ValueError, AttributeError) as error:
             told = f"its summary cannot be read: {error}"
         lines.append(f"{path.parent!s:<24} {told}")
     if not any(RUNS.glob("*/summary.json")):

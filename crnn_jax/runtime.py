@@ -178,8 +178,10 @@ def _told(error: Exception) -> str:
 
 def _decoded(image: Image.Image, channels: int) -> Image.Image:
     check_size(*image.size)
-    if image.format in ("JPEG", "MPO"):  # MPO: a JPEG that says it has others behind it
-        _check_scans(image)
+    # MPO: a JPEG that says it has others behind it. Without a file: the caller has loaded it.
+    file = getattr(image, "fp", None)
+    if image.format in ("JPEG", "MPO") and file is not None:
+        check_scans(file, image.width * image.height)
     with _in_turn(*image.size), quiet:
         image.load()
         check_size(*image.size)
@@ -232,15 +234,21 @@ def webp_canvas(start: bytes) -> tuple[int, int]:
     return width, height
 
 
-def _check_scans(image: Any) -> None:
-    """Refuses a JPEG that goes over its pixels so often that it takes minutes."""
-    if image.fp is None:  # loaded by the caller
-        return
-    place = image.fp.tell()
-    image.fp.seek(0)
-    scans = image.fp.read().count(b"\xff\xda")
-    image.fp.seek(place)
-    if scans * image.width * image.height > 100 * MAX_PIXELS:
+def check_scans(file: Any, pixels: int) -> None:
+    """Raises ReadError for a JPEG that goes over its pixels so often that it takes minutes.
+
+    In a progressive one every scan refines all pixels, and may be of a few bytes.
+    """
+    try:
+        place = file.tell()
+        file.seek(0)
+        scans = file.read().count(b"\xff\xda")
+        file.seek(place)
+    except OSError as error:  # a disk or a network that fails
+        raise ReadError(
+            f"the image cannot be read ({error.strerror or error}): copy the file to another disk"
+        ) from error
+    if scans * pixels > 100 * MAX_PIXELS:  # usual ones have 10 scans or so
         raise ReadError(f"the image has {scans:,} scans, which takes minutes: save it anew")
 
 
@@ -543,7 +551,8 @@ class Lexicon:
         somewhere: words are bounded so, and scored from the highest bound down. The first word is
         the best of all; of the others, those far below it (see _FAR) may be missed.
         """
-        longest = max(self._groups)
+        # No text has more characters than there are frames.
+        longest = min(max(self._groups), len(p))
         first, lengths = _places(p, longest)
         last, _ = _places(p[::-1], longest)
         with np.errstate(divide="ignore"):  # of a class that is certain
@@ -561,7 +570,8 @@ class Lexicon:
             limit = best[0][0] - _FAR if best else -np.inf
             return bool(bound + _SLACK < (limit if few else max(limit, best[-1][0])))
 
-        for length in sorted(self._groups, key=lambda n: -lengths[n]):
+        fitting = [length for length in self._groups if length <= longest]
+        for length in sorted(fitting, key=lambda n: -lengths[n]):
             if hopeless(lengths[length]):
                 break
             rows, ids, letters = self._groups[length]
@@ -1014,6 +1024,8 @@ class Reader:
             raise ReadError(
                 f"onnxruntime cannot be used ({error}): pip install onnxruntime"
             ) from None
+        except ReadError:
+            raise
         except Exception as error:  # its errors have no common class
             told = " ".join(str(error).split())[:160]
             raise ReadError(f"{path}: not an ONNX model that can be opened ({told})") from None
@@ -1300,6 +1312,8 @@ def _open(args: argparse.Namespace) -> tuple[list[pathlib.Path], Reader, dict[st
             "--lm names no file: give what export wrote beside the model, or leave it out"
         )
     paths = list(_find(args.paths))
+    if args.model == "":
+        raise ReadError("--model names no file: give an ONNX model, or leave it out")
     reader = Reader.load(args.model or _default_model(), args.threads)
     found: dict[str, Any] = {"decoder": args.decoder}
     if args.lm is not None:

@@ -19,13 +19,14 @@ from PIL import Image
 from readings import assert_same_rows
 
 from crnn_jax import predict, shipped
-from crnn_jax.bulk import cluster, rows
+from crnn_jax.bulk import cluster
 from crnn_jax.bulk.contents import best_checkpoint, contents
-from crnn_jax.bulk.inputs import Inputs, Item
+from crnn_jax.bulk.inputs import Inputs
 from crnn_jax.bulk.output import Output
 from crnn_jax.bulk.reading import block_size
 from crnn_jax.bulk.rows import is_error
 from crnn_jax.checkpoint import Checkpointer
+from crnn_jax.data import images
 from crnn_jax.errors import UserError
 
 MODEL = "--model=quickstart"
@@ -88,10 +89,18 @@ def test_a_full_disk_loses_nothing(tmp_path, file_limit) -> None:
 
 
 @pytest.mark.parametrize(
-    ("items", "jobs", "size"), [(300, 1, 512), (300, 4, 32), (3_000, 4, 187), (10**6, 16, 512)]
+    ("items", "jobs", "batch", "size"),
+    [
+        (300, 1, 32, 512),
+        (300, 4, 32, 32),
+        (3_000, 4, 32, 187),
+        (10**6, 16, 32, 512),
+        (10**6, 16, 512, 2048),
+        (3_000, 4, 512, 187),
+    ],
 )
-def test_few_images_are_enough_for_several_processes(items, jobs, size) -> None:
-    assert block_size(items, jobs) == size
+def test_few_images_are_enough_for_several_processes(items, jobs, batch, size) -> None:
+    assert block_size(items, jobs, batch) == size
 
 
 # What it depends on.
@@ -220,18 +229,20 @@ def test_tars_and_json(run_command, bulk_folder, tmp_path) -> None:
     assert all(line["chars"][-1]["x1"] > 20 for line in whole if line["text"])  # in pixels
 
 
-def test_an_image_that_vanishes_once_it_is_read_is_a_row_that_fails(
+def test_an_image_that_vanishes_while_it_is_read_is_a_row_that_fails(
     run_command, bulk_folder, tmp_path, monkeypatch
 ) -> None:
     image, out = tmp_path / "a.png", tmp_path / "out.jsonl"
     image.write_bytes((bulk_folder / "words" / "0.png").read_bytes())
-    width = rows._width
+    size = images.image_size
 
-    def late(item: Item, rotation: int) -> int:
-        image.unlink(missing_ok=True)
-        return width(item, rotation)
+    def sized(content: str) -> tuple[int, int]:
+        found = size(content)
+        if content == str(image):
+            image.unlink()
+        return found
 
-    monkeypatch.setattr(rows, "_width", late)
+    monkeypatch.setattr(images, "image_size", sized)
     done = run_command(
         predict.main, MODEL, f"--out={out}", "--jobs=1", image, bulk_folder / "words" / "0.png"
     )

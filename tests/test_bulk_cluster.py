@@ -81,6 +81,15 @@ def test_parts_are_of_one_reading(run_command, many, tmp_path, monkeypatch) -> N
     shutil.copy(shipped.FOLDER / "tiny-latin.crnn", model)
     with pytest.raises(UserError, match=r"parts was begun with content of .*my.crnn '"):
         left[0].call()  # it has waited in the queue meanwhile
+    shutil.copy(shipped.FOLDER / "quickstart.crnn", model)
+    (many / "31.png").rename(many / "99.png")  # as many, and others
+    with pytest.raises(UserError, match=r"parts was begun with names '"):
+        left[1].call()
+    shutil.copy(many / "99.png", many / "31.png")
+    with pytest.raises(UserError, match=r"parts was begun with images 60 and not 61"):
+        left[1].call()
+    (many / "99.png").unlink()
+    shutil.copy(shipped.FOLDER / "tiny-latin.crnn", model)
     out.unlink()
     out.with_name("out.tsv.job").unlink()
     for other in (given, (*given[1:], "--model=quickstart")):

@@ -530,7 +530,10 @@ def test_the_command_tells_of_other_licences(run_command, child, tmp_path):
 
 def test_mistakes_are_one_line(mistake, smoke_run, tmp_path):
     line = mistake(bundle_lib.main, "--run=small-94", f"--out={tmp_path / 'x.crnn'}")
-    assert "a shipped model is a bundle already" in line
+    assert "this is a bundle already, --show=small-94 prints it" in line
+    (tmp_path / "my.crnn").touch()
+    line = mistake(bundle_lib.main, f"--run={tmp_path}/my.crnn", f"--out={tmp_path / 'x.crnn'}")
+    assert "my.crnn: this is a bundle already" in line
     assert "give --run" in mistake(bundle_lib.main)
     assert "not a model" in mistake(bundle_lib.main, f"--run={tmp_path}", f"--out={tmp_path}/x")
     run, out = f"--run={smoke_run}", f"--out={tmp_path}/x"

@@ -325,6 +325,13 @@ def test_interruption_and_a_reader_that_leaves_are_no_tracebacks(run_command: Ca
     assert code == 1
     assert "(RESOURCE_EXHAUSTED: Out of memory allocating 8 bytes.): lower config.batch" in line
 
+    def too_large_for_the_host(argv: list[str]) -> int:
+        raise MemoryError("Unable to allocate 2.91 TiB")
+
+    code, _, (line,) = run_command(too_large_for_the_host)
+    assert code == 1
+    assert "memory is too small (Unable to allocate 2.91 TiB): lower config.batch" in line
+
     code = "from crnn_jax import cli; cli.run(lambda argv: [print(i) for i in range(10**6)] and 0)"
     with subprocess.Popen(
         [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

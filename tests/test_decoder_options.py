@@ -83,6 +83,10 @@ def test_names_follow_from_what_is_given(words):
         (["--lm=none.arpa"], "--lm=none.arpa is no file"),
         (["--lm=" + 5000 * "a"], "is no file"),
         (["--lexicon=none.txt"], "--lexicon=none.txt is no file"),
+        (["--lexicon="], "--lexicon is empty: give a value, or leave the option out"),
+        (["--lm="], "--lm is empty"),
+        (["--pattern", ""], "--pattern is empty"),
+        (["--allow="], "--allow is empty"),
     ],
 )
 def test_what_does_not_go_together_is_refused(words, arguments, message):
@@ -147,13 +151,20 @@ def test_lines_of_words(words):
         texts(lines, "ab", charset=charset)
 
 
-def test_weights_come_from_a_file(words, tmp_path):
+def test_weights_come_from_a_file(words, tmp_path, caplog):
     path = tmp_path / "tuned.json"
     path.write_text(json.dumps({"alpha": 0.7, "bonus": -0.25}), encoding="utf-8")
     args = parse(f"--lm={words}", f"--lm_tuned={path}")
     model = options.build_decoder(args, CHARSET).tables
     assert (float(model.weight), float(model.bonus)) == pytest.approx((0.7, -0.25))
     assert "x 0.7, bonus -0.25" in options.describe_decoder(args)
+    assert not caplog.records
+    told = {"alpha": 0.7, "bonus": 0, "lm": "other.txt", "order": 3}
+    path.write_text(json.dumps(told), encoding="utf-8")
+    options.build_decoder(args, CHARSET)
+    of_name, of_order = (record.getMessage() for record in caplog.records)
+    assert "tuned for a language model of lm other.txt, and this one has words.txt" in of_name
+    assert "of order 3, and this one has 5" in of_order
     path.write_text(json.dumps({"alpha": 0.7}), encoding="utf-8")
     with pytest.raises(UserError):
         options.build_decoder(args, CHARSET)

@@ -51,6 +51,7 @@ def skip_without_gradio() -> None:
         (["--port=70000"], ["'70000' is not a port", "0 to 65535"]),
         (["--port={taken}"], ["Address already in use", "--port=0 finds one"]),
         (["--host=none.invalid", "--port=0"], ["cannot be listened on"]),
+        (["--host=", "--port=0"], ["--host is empty", "as in 127.0.0.1"]),
         (["--model=none", "--port=0"], ["unknown model 'none'"]),
         (["--lm=none.txt", "--port=0"], ["--lm=none.txt is no file", "--lm=english"]),
         (["--modle=none"], ["did you mean '--model'"]),

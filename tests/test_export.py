@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import re
 from collections.abc import Callable
 
 import jax
@@ -12,7 +13,7 @@ import pytest
 from test_onnx import drawn
 
 from crnn_jax import export, runtime
-from crnn_jax.bundle import open_model
+from crnn_jax.bundle import open_model, save_bundle
 from crnn_jax.charset import build_charset
 from crnn_jax.data.pixels import encode_png
 from crnn_jax.data.sources import open_source
@@ -205,6 +206,20 @@ def test_command_writes_model_and_reader(run_command, tmp_path) -> None:
     )
     assert (tmp_path / "word_reader.py").read_text() == pathlib.Path(runtime.__file__).read_text()
     assert runtime.Reader.load(out).metadata["name"] == MODEL
+
+
+@pytest.mark.slow
+def test_a_model_that_computes_in_bfloat16_is_written_in_float32(run_command, tmp_path) -> None:
+    pytest.importorskip("onnxruntime")
+    bundle = open_model("quickstart")
+    bundle.config.model.dtype = "bfloat16"
+    save_bundle(tmp_path / "half.crnn", bundle)
+    out = f"--out={tmp_path / 'x.onnx'}"
+    done = run_command(
+        export.main, f"--model={tmp_path}/half.crnn", "--to=onnx", out, "--data=synth:clean"
+    )
+    assert done.code == 0, done.err
+    assert float(re.search(r"posteriors within ([\d.e-]+)", done.out[0])[1]) < 1e-4
 
 
 @pytest.mark.slow

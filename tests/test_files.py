@@ -76,6 +76,14 @@ def test_a_file_is_readable_to_whom_the_umask_lets_it_be(tmp_path, mask, mode):
     assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == mode
 
 
+def test_names_that_are_no_text_are_written_and_read_again(tmp_path):
+    """As Python has them of a file system; JSON's own escapes are the same."""
+    name = os.fsdecode(b"w\xff.txt")
+    files.write_json(tmp_path / "x.json", {"lexicon": name, "model": "Zür"})
+    assert files.read_json(tmp_path / "x.json") == {"lexicon": name, "model": "Zür"}
+    assert "Zür" in (tmp_path / "x.json").read_text(encoding="utf-8")
+
+
 def test_a_long_name_is_one_as_a_short_one(tmp_path):
     path = tmp_path / ("é" * 125 + ".json")  # 255 bytes
     files.write_text(path, "text")

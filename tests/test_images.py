@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import pickle
 import struct
@@ -18,7 +19,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from crnn_jax import runtime
-from crnn_jax.data import pixels
+from crnn_jax.data import images, pixels
 from crnn_jax.data.images import Preprocess, decode_image, image_size
 from crnn_jax.errors import ImageError, UserError
 
@@ -419,6 +420,30 @@ def test_a_jpeg_of_thousands_of_scans_is_refused():
     data = data[:wide] + struct.pack(">HH", 8000, 8000) + data[wide + 4 : at] + scans
     with pytest.raises(ImageError, match=r"scans, which takes minutes: save it anew"):
         decode_image(data + b"\xff\xd9", 1)
+
+
+class Failing(io.BytesIO):
+    """A file on a disk that fails after so many reads."""
+
+    def __init__(self, data, good):
+        super().__init__(data)
+        self.good = good
+
+    def read(self, *args):
+        self.good -= 1
+        if self.good < 0:
+            raise OSError(5, "Input/output error")
+        return super().read(*args)
+
+
+def test_a_disk_that_fails_is_told(monkeypatch):
+    """At every call, of the header and of the pixels."""
+    data = encode(GREY, "JPEG")
+    for good in range(4):
+        failing = contextlib.nullcontext(Failing(data, good))
+        monkeypatch.setattr(images, "opened", lambda data, failing=failing: failing)
+        with pytest.raises(ImageError, match="Input/output error"):
+            decode_image(data, 1)
 
 
 def test_pillows_own_log_stays_silent(capfd):

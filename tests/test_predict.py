@@ -324,15 +324,17 @@ def test_list_shows_the_runs_here(
         "good": '{"parameters": 1234567, "eval": {"words": {"word_accuracy": 0.5}, '
         '"empty": {"word_accuracy": null}}}',
         "old": "{}",
+        "other": '{"parameters": 1, "eval": null}',
     }.items():
         (tmp_path / "runs" / name).mkdir(parents=True)
         (tmp_path / "runs" / name / "summary.json").write_text(text, encoding="utf-8")
     code, out, err = run_command(predict.main, "--list")
-    assert (code, err, len(out)) == (0, [], 3)
+    assert (code, err, len(out)) == (0, [], 4)
     assert "runs/broken" in out[0]
     assert "cannot be read" in out[0]
     assert out[1].split() == ["runs/good", "1.23", "M", "words", "50.0", "%"]
     assert "cannot be read" in out[2]
+    assert "cannot be read" in out[3]
 
 
 def test_beam_search_brings_alternatives(

@@ -114,6 +114,17 @@ def test_lexicon_has_the_best_word_of_all(reader, images) -> None:
     assert reader.read(images[:1], decoder="lexicon", lexicon=words)[0].text in words
 
 
+def test_words_longer_than_the_frames_cost_nothing(monkeypatch) -> None:
+    charset, tables = runtime.Charset("abc", "keep"), []
+    places = runtime._places
+    monkeypatch.setattr(runtime, "_places", lambda p, most: tables.append(most) or places(p, most))
+    p = posteriors(0, frames=6)
+    few, more = (runtime.Lexicon(w, charset) for w in (["ab", "c"], ["ab", "c", 20_000 * "ab"]))
+    assert more.best(p, count=3) == few.best(p, count=3)
+    assert tables == [6, 6, 2, 2]
+    assert runtime.Lexicon([9 * "ab"], charset).best(p, count=3) == []
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_lexicon_search_is_exact(seed: int) -> None:
     charset = runtime.Charset("abc", "keep")
@@ -212,9 +223,11 @@ def test_what_is_far_less_likely_than_its_beginning_has_its_score() -> None:
     np.testing.assert_allclose(found, expected[0], rtol=1e-5)
 
 
-def test_a_reader_wants_a_thread() -> None:
+def test_a_reader_wants_a_thread(exported) -> None:
     with pytest.raises(runtime.ReadError, match="-1 threads: give 1 or more"):
         runtime.open_session("nowhere.onnx", threads=-1)
+    with pytest.raises(runtime.ReadError, match=r"^0 threads: give 1 or more"):
+        runtime.Reader.load(exported, threads=0)
 
 
 def test_text_that_fits_no_frames() -> None:

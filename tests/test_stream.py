@@ -68,6 +68,12 @@ def test_every_item_comes_out_once_with_its_pixels_and_label(seed: int) -> None:
             assert not part[len(rows) :].any()  # padding is invalid rows
 
 
+def test_large_batches_that_are_not_full_are_not_padded_to_all() -> None:
+    for count, size in ((60, 64), (65, 256)):
+        (found,) = stream_batches(range(count), lambda i: image(i, 16), SQUASH, 256)
+        assert len(found.batch.images) == size
+
+
 @pytest.mark.parametrize(
     ("count", "sizes"), [(1, [1]), (2, [8]), (8, [8]), (9, [20]), (20, [20]), (45, [20, 20, 8])]
 )

@@ -6,6 +6,7 @@ import functools
 import itertools
 import json
 import math
+import re
 
 import jax
 import jax.numpy as jnp
@@ -32,7 +33,7 @@ from crnn_jax.decode.weight_search import (
     trial,
 )
 from crnn_jax.decode.weight_search import tune as try_all
-from crnn_jax.errors import UserError
+from crnn_jax.errors import DataError, UserError
 from crnn_jax.scoring.significance import RowScores, paired_test
 
 ABC = build_charset("abcd", "keep")
@@ -222,6 +223,19 @@ def test_command(folder, smoke_run, recognizer, run_command):
         plain |= {r: recognizer.charset.decode(ids[i, : lengths[i]]) for i, r in enumerate(rows)}
     expected = recognizer.read([folder / f"{i}.png" for i in range(1, 8)])
     assert [plain[i] for i in range(1, 8)] == [reading.text for reading in expected]
+
+
+def test_images_that_cannot_be_read_are_told(folder, recognizer, caplog):
+    compute_logits(recognizer, _source(folder), 8)
+    (record,) = caplog.records
+    assert re.search(
+        r"^1 of 8 images of .* cannot be read and count as misread, the first: .*0\.png.*: not an",
+        record.getMessage(),
+    )
+    for i in range(1, 8):
+        (folder / f"{i}.png").write_bytes(b"no image")
+    with pytest.raises(DataError, match=r"8 of 8 images .* cannot be read, the first: .*0\.png"):
+        compute_logits(recognizer, _source(folder), 8)
 
 
 def _source(folder):

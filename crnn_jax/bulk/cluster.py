@@ -64,7 +64,7 @@ def read_into(output: Output, args: argparse.Namespace, inputs: Inputs, rows: ra
     """Reads what is missing in a file; returns an exit code."""
     jobs = args.jobs or slots.default_jobs()
     gone = functools.partial(lost, args.format)
-    return reading.read_into(output, inputs, rows, make_reader, args, jobs, gone)
+    return reading.read_into(output, inputs, rows, make_reader, args, jobs, args.batch_size, gone)
 
 
 def _read_part(args: argparse.Namespace) -> int:
@@ -74,9 +74,12 @@ def _read_part(args: argparse.Namespace) -> int:
     inputs = Inputs.find(args.paths, args.images_from)
     rows = rows_of(args, inputs)
     folder = pathlib.Path(args.out).parent
-    # Its model may have been trained on while the job waited: parts are of one model.
+    # While the job waited its model may have been trained on, or images have been added: parts
+    # are of one model, and of the same images.
     found = contents(args)
-    check_same(folder, folder / _JOB, found, "begin anew with another file")
+    whole = _job(args, inputs, range(len(inputs)), found)
+    same = {name: whole[name] for name in ("images", "names", *found)}
+    check_same(folder, folder / _JOB, same, "begin anew with another file")
     with Output(args.out, _job(args, inputs, rows, found), is_error) as output:
         read_into(output, args, inputs, rows)
         if output.rows < len(rows):
@@ -113,6 +116,7 @@ def launch(args: argparse.Namespace, inputs: Inputs) -> int:
             if not _run(tasks, folder, needs, len(inputs)):
                 return cli.FAILED
             _join(output, [folder / task.name for task in tasks])
+        reading.check_rows(output, len(inputs), whole=True)
         shutil.rmtree(folder, ignore_errors=True)
         return reading.tell(output)
 

@@ -43,9 +43,15 @@ def fingerprint(inputs: Inputs, rows: range) -> str:
     return found.hexdigest()
 
 
-def block_size(items: int, jobs: int) -> int:
-    """Returns how many items are given out together, so that every process has some to read."""
-    return min(_MOST, max(_LEAST, items // (_ROUNDS * jobs))) if jobs > 1 else _MOST
+def block_size(items: int, jobs: int, batch_size: int) -> int:
+    """Returns how many items are given out together, so that every process has some to read.
+
+    At the end of a block batches are not full, which costs the more, the fewer of them it has.
+    """
+    from crnn_jax.data.stream import WINDOW  # late: it needs Pillow, and --help does not
+
+    most = max(_MOST, WINDOW * batch_size)
+    return min(most, max(_LEAST, items // (_ROUNDS * jobs))) if jobs > 1 else most
 
 
 def read_into(
@@ -55,6 +61,7 @@ def read_into(
     make: Callable[[Any], Read],
     argument: Any,
     jobs: int,
+    batch_size: int,
     lost: Callable[[Item], str],
 ) -> int:
     """Reads what is missing in a file; returns an exit code.
@@ -65,18 +72,18 @@ def read_into(
       rows: positions.
       make, argument, lost: see `Workers`.
       jobs: processes; with 1 this one reads.
+      batch_size: most images that are read at once.
 
     Raises:
       UserError: as `make` does, or where the file cannot be written.
     """
     from tqdm import tqdm
 
-    if output.rows > len(rows):
-        raise UserError(f"{output.path} has {output.rows} rows, more than there are images")
+    check_rows(output, len(rows))
     if output.rows == len(rows):
         return tell(output)  # without loading what would read
 
-    size = block_size(len(rows) - output.rows, jobs)
+    size = block_size(len(rows) - output.rows, jobs, batch_size)
 
     def blocks() -> Iterator[Sequence[Item]]:
         for start in range(output.rows, len(rows), size):
@@ -107,6 +114,15 @@ def read_into(
         print(f"{told}, stopped by {stop.requested}; the same command goes on", file=sys.stderr)
         return cli.FAILED
     return tell(output)
+
+
+def check_rows(output: Output, images: int, whole: bool = False) -> None:
+    """Raises a UserError for a file of more rows than images, or, as a whole, of fewer."""
+    if output.rows > images or (whole and output.rows < images):
+        raise UserError(
+            f"{output.path} has {output.rows:,} rows, and there are {images:,} images: it was "
+            "changed by something else; move it away, and begin anew"
+        )
 
 
 def tell(output: Output) -> int:

@@ -77,6 +77,7 @@ def open_stream(
     """
     from crnn_jax import ensembles
     from crnn_jax.data.image_file import quiet_libtiff
+    from crnn_jax.data.images import image_size
     from crnn_jax.recognizer import Recognizer
     from crnn_jax.rotations import stream_rotated
 
@@ -91,23 +92,29 @@ def open_stream(
         "characters": args.format == "json",
     }
 
-    def load(item: Item, rotation: int = 0) -> Any:
-        return model.preprocess(item.content(), rotation=rotation)
+    sizes: dict[int, tuple[int, int]] = {}  # noted by the threads that load
+
+    def load(numbered: tuple[int, Item], rotation: int = 0) -> Any:
+        position, item = numbered
+        content = item.content()
+        if arguments["characters"]:
+            sizes[position] = image_size(content)
+        return model.preprocess(content, rotation=rotation)
 
     def stream(items: Sequence[Item]) -> Iterator[tuple[int, Reading | DataError]]:
+        numbered = enumerate(items)
         if args.rotations:
-            found = stream_rotated(model, items, load, **arguments)
+            found = stream_rotated(model, numbered, load, **arguments)
         else:
-            found = model.stream(items, load, **arguments)
+            found = model.stream(numbered, load, **arguments)
         for position, reading in found:
             # Here, not in `load`: several models decode an image after it.
             if isinstance(reading, ImageError) and not items[position].is_file:
                 reading = ImageError(f"{items[position].name}: {reading}")
             if not isinstance(reading, DataError) and reading.characters:
-                try:
-                    reading = reading.in_pixels(_width(items[position], reading.rotation))
-                except DataError as error:  # its file has gone since it was read
-                    reading = error
+                sideways = reading.rotation in (90, 270)
+                reading = reading.in_pixels(sizes[position][sideways])
+            sizes.pop(position, None)
             yield position, reading
 
     return stream
@@ -126,11 +133,3 @@ def make_reader(args: argparse.Namespace) -> Read:
         ]
 
     return read
-
-
-def _width(item: Item, rotation: int) -> int:
-    """Returns the pixels along the lines of an image that was turned to be read."""
-    from crnn_jax.data.images import image_size
-
-    width, height = image_size(item.content())
-    return height if rotation in (90, 270) else width

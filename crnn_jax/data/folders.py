@@ -19,8 +19,8 @@ import numpy as np
 from crnn_jax.data import files_of_rows, images
 from crnn_jax.data.spec import Spec
 from crnn_jax.errors import DataError
+from crnn_jax.runtime import SUFFIXES
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff", ".gif")
 TEXT_SUFFIX = ".gt.txt"
 _VARIANTS = ("", ".bin", ".nrm")  # Calamari and kraken name prepared images so
 _LOG = logging.getLogger("crnn_jax")

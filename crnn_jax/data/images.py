@@ -35,6 +35,7 @@ from crnn_jax.data.image_file import first_bytes, named, not_an_image, opened
 from crnn_jax.data.pixels import (
     MAX_PIXELS,
     Pixels,
+    check_scans,
     check_size,
     flatten,
     from_array,
@@ -78,7 +79,6 @@ _TURNS = {
 _ORIENTATION_TAG, _SIZE_TAGS = 0x0112, (0x0100, 0x0101)  # width and height
 
 _LARGE = MAX_PIXELS // 4  # pixels of images of which one at a time is decoded
-_MOST_VISITS = 100 * MAX_PIXELS  # of pixels by the scans of a JPEG; others make 10 scans or so
 
 _MOST_CHUNKS, _LONGEST_EXIF = 100_000, 2**16  # of a PNG; bytes
 
@@ -238,7 +238,7 @@ def _load(data: bytes | str | Path, channels: int, max_pixels: int, upright: boo
     with opened(data) as file, named(data), _alone(file, max_pixels):
         image, orientation, (width, height) = _read_header(file, max_pixels)
         if isinstance(image, JpegImagePlugin.JpegImageFile):
-            _check_scans(file, width * height)
+            check_scans(file, width * height)
         # Images are decoded by several threads, each of which may take half a gigabyte.
         with _large_lock if width * height > _LARGE else contextlib.nullcontext():
             try:
@@ -309,19 +309,6 @@ def _late_exif(file: io.BufferedIOBase) -> bytes:
         file.seek(size + 4, io.SEEK_CUR)
     file.seek(place)
     return found
-
-
-def _check_scans(file: io.BufferedIOBase, pixels: int) -> None:
-    """Raises ImageError for a JPEG that goes over its pixels so often that it takes minutes.
-
-    In a progressive one every scan refines all pixels, and may be of a few bytes.
-    """
-    place = file.tell()
-    file.seek(0)
-    scans = file.read().count(b"\xff\xda")
-    file.seek(place)
-    if scans * pixels > _MOST_VISITS:
-        raise ImageError(f"the image has {scans:,} scans, which takes minutes: save it anew")
 
 
 def _reader(file: io.BufferedIOBase) -> type[ImageFile.ImageFile]:

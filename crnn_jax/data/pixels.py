@@ -31,6 +31,12 @@ def check_size(width: int, height: int, max_pixels: int = MAX_PIXELS) -> None:
         runtime.check_size(width, height, max_pixels)
 
 
+def check_scans(file: io.BufferedIOBase, pixels: int) -> None:
+    """Raises ImageError for a JPEG that takes minutes, see `runtime.check_scans`."""
+    with _as_image_error():
+        runtime.check_scans(file, pixels)
+
+
 def flatten(image: Image.Image, channels: int) -> Image.Image:
     """Returns a loaded image in mode L or RGB, see `runtime.flatten`; else raises ImageError."""
     with _as_image_error():

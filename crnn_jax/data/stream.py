@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 _THREADS = 4  # decoding and resizing release the interpreter lock
 WINDOW = 4  # batches of images that are loaded ahead
-_SIZES = (1, 8)  # rows of batches that are not full: few shapes, each is compiled
+_SIZES = (1, 8, 64, 512)  # rows of batches that are not full: few shapes, each is compiled
 _NEAR = 2.0  # times as wide as a row may be a batch that it is put into to save one of its own
 _GROWTH = 1.5  # of the padded widths: eight shapes from 16 to 512 pixels
 
@@ -76,7 +76,7 @@ def stream_batches(
       items: what to read, in order; may be endless.
       load: makes pixels (H, W, C) uint8 of an item, or raises a DataError.
       preprocess: the model's, for the padded widths.
-      batch_size: most rows of a batch. A batch that is not full is padded to 1, 8 or all.
+      batch_size: most rows of a batch. A batch that is not full is padded to 1, 8, 64, 512 or all.
       label: class ids of an item, where they are known (at most `label_length` of them).
       label_length: columns of the labels.
 

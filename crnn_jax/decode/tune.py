@@ -9,6 +9,7 @@ their scores worthless.
 from __future__ import annotations
 
 import argparse
+import logging
 import math
 import pathlib
 import time
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from crnn_jax.scoring.sections import Section
     from crnn_jax.scoring.significance import PairedTest, RowScores
 
+_LOG = logging.getLogger("crnn_jax")
 _EXAMPLE = """example:
   python -m crnn_jax.decode.tune --model=runs/quickstart --data=tsv:validation/labels.tsv \\
       --lm=words.arpa.gz --out=weights.json
@@ -47,6 +49,18 @@ def load_weights(path: str | pathlib.Path) -> tuple[float, float]:
             "python -m crnn_jax.decode.tune wrote"
         )
     return float(values[0]), float(values[1])
+
+
+def warn_of_other(path: str | pathlib.Path, lm: str | pathlib.Path, order: int) -> None:
+    """Warns where weights that the command wrote are those of another language model."""
+    found = files.read_json(path)
+    for name, own in (("lm", pathlib.Path(lm).name), ("order", order)):
+        if found.get(name, own) != own:
+            _LOG.warning(
+                "%s was tuned for a language model of %s %s, and this one has %s: tune it anew, "
+                "or give --lm and --lm_order as then",
+                path, name, found[name], own,
+            )  # fmt: skip
 
 
 class _Width(NamedTuple):

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import functools
 import itertools
+import logging
 import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from crnn_jax.errors import UserError
+from crnn_jax.errors import DataError, UserError
 
 if TYPE_CHECKING:
     from crnn_jax.charset import Charset
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 ALPHAS = (0.0, 0.2, 0.4, 0.6, 0.8, 1.2)
 BONUSES = (-1.0, 0.0, 1.0, 2.0, 3.0)
+_LOG = logging.getLogger("crnn_jax")
 _STEP, _GROWTH = 8, 1.25  # padded numbers of frames: few shapes, each is compiled
 
 
@@ -66,7 +68,10 @@ class Trial(NamedTuple):
 def compute_logits(recognizer: Recognizer, source: Source, batch_size: int) -> list[Piece]:
     """Returns the logits of a set's images, sorted by frames into batches of few shapes.
 
-    Images that cannot be read are in none of them.
+    Images that cannot be read are in none of them, and told.
+
+    Raises:
+      DataError: none of them can be read.
     """
     import jax
     from tqdm import tqdm
@@ -77,12 +82,15 @@ def compute_logits(recognizer: Recognizer, source: Source, batch_size: int) -> l
     found: list[tuple[int, np.ndarray]] = []
     bar = tqdm(total=len(source), desc=source.name, unit="img", delay=3, disable=None)
     with bar:
-        for batch, positions, _ in stream_batches(
+        errors: list[str] = []
+        for batch, positions, error in stream_batches(
             range(len(source)),
             lambda i: recognizer.preprocess(source.image_bytes(i)),
             recognizer.preprocess,
             batch_size,
         ):
+            if error is not None:
+                errors.append(f"{source.where(positions[0])}: {error}")
             if batch is not None:
                 placed = recognizer.place(batch)
                 outputs = step(recognizer.variables, placed.images, placed.widths)
@@ -92,6 +100,11 @@ def compute_logits(recognizer: Recognizer, source: Source, batch_size: int) -> l
                     for i, row in enumerate(positions)
                 ]
             bar.update(len(positions))
+    if errors:
+        told = f"{len(errors)} of {len(source)} images of {source.name} cannot be read"
+        if not found:
+            raise DataError(f"{told}, the first: {errors[0]}")
+        _LOG.warning("%s and count as misread, the first: %s", told, errors[0])
     return gather(found, batch_size)
 
 
