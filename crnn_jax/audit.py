@@ -231,8 +231,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--json", metavar="FILE.json", help="writes everything")
     parser.add_argument("--html", metavar="FILE.html", help="writes a page with pictures")
     args = parser.parse_args(argv)
-    for path in (args.json, args.html):
-        cli.check_output(path)
+    cli.check_outputs([("--json", args.json, ()), ("--html", args.html, ())])
     if args.model and args.charset:
         raise UserError(
             f"--model={args.model} and --charset={args.charset}: a model has a charset; give one "
@@ -255,13 +254,15 @@ def main(argv: Sequence[str]) -> int:
     elif args.charset:
         charset = _charset(args.charset, specs)
     audit = audit_sets(specs, against, charset, model, args.near, args.charset)
-    print(report.to_text(audit))
+    try:
+        if args.json:
+            files.write_json(args.json, report.to_json(audit))
+        if args.html:
+            files.write_text(args.html, page.to_html(audit))
+    finally:  # neither a full disk nor a closed pipe may cost the other
+        print(report.to_text(audit))
     if audit.findings and not (args.json or args.html):
         print("\nall rows of every finding: --json=FILE.json, with pictures: --html=FILE.html")
-    if args.json:
-        files.write_json(args.json, report.to_json(audit))
-    if args.html:
-        files.write_text(args.html, page.to_html(audit))
     failing = severities[: severities.index(args.fail_on) + 1] if args.fail_on else ()
     return cli.FAILED if any(f.severity in failing for f in audit.findings) else cli.DONE
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import logging
 import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,7 @@ Without --check each half of --data is checked with what the other half gives, a
 what all of it gives. Halves are those of a hash of each row's group: give group= where several
 images come from one photograph or page."""
 
+_LOG = logging.getLogger("crnn_jax")
 _ERROR_RATES = (0.01, 0.02, 0.05)
 _HALVES = (
     "no --check: each half of --data, by a hash of groups, is checked with what the other gives"
@@ -69,17 +71,21 @@ def main(argv: Sequence[str]) -> int:
         args.delta,
         args.batch_size,
     )
-    print(report_text(report))
-    weights = fingerprint(model.variables)
-    if args.out:
-        files.write_json(args.out, report.to_json() | {"weights": weights})
-    if pathlib.Path(args.model).is_dir():
-        found = report.temperature, weights, report.protocol, report.fitted, report.checked
-        print(f"\nwritten: {Calibration(*found).save(args.model)}")
-    if args.plot:
-        from crnn_jax.scoring.calibration_plot import save_calibration_plot
+    weights, written = fingerprint(model.variables), None
+    try:
+        if args.out:
+            files.write_json(args.out, report.to_json() | {"weights": weights})
+        if pathlib.Path(args.model).is_dir():
+            found = report.temperature, weights, report.protocol, report.fitted, report.checked
+            written = Calibration(*found).save(args.model)
+        if args.plot:
+            from crnn_jax.scoring.calibration_plot import save_calibration_plot
 
-        save_calibration_plot(args.plot, report)
+            save_calibration_plot(args.plot, report)
+    finally:  # neither a full disk nor a closed pipe may cost the other
+        print(report_text(report))
+    if written:
+        print(f"\nwritten: {written}")
     return cli.DONE
 
 
@@ -235,9 +241,18 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     from crnn_jax.calibration_file import CALIBRATION_FILE
 
     written = pathlib.Path(args.model, CALIBRATION_FILE)
-    for path in (args.out, str(written) if written.parent.is_dir() else None):
-        cli.check_output(path)
-    cli.check_output(args.plot, "--plot", (".png",))
+    cli.check_outputs(
+        [
+            ("--model", str(written) if written.parent.is_dir() else None, ()),
+            ("--out", args.out, ()),
+            ("--plot", args.plot, (".png",)),
+        ]
+    )
+    for both in sorted(set(args.data) & set(args.check)):
+        _LOG.warning(
+            "%s is given by --data and by --check: what was fitted on looks better than it is; "
+            "give other images, or leave --check out", both,
+        )  # fmt: skip
 
     from crnn_jax import shipped
 

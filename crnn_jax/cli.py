@@ -93,6 +93,13 @@ def positive_int(text: str) -> int:
     return int(text)
 
 
+def seed(text: str) -> int:
+    """Parses the seed of random numbers, for `add_argument(type=...)`."""
+    if not text.isdecimal() or int(text) >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {2**32 - 1:,}")
+    return int(text)
+
+
 def positive_float(text: str) -> float:
     """Parses a positive number, for `add_argument(type=...)`."""
     try:
@@ -127,6 +134,22 @@ def check_output(path: str | None, option: str = "", suffixes: Sequence[str] = (
         what = "the picture is a PNG; " if ".png" in suffixes else ""
         names = " or ".join(f"FILE{suffix}" for suffix in suffixes)
         raise UserError(f"{option}={path}: {what}name it {names}")
+
+
+def check_outputs(outputs: Sequence[tuple[str, str | None, Sequence[str]]]) -> None:
+    """Raises a UserError as `check_output`, and where two options name the same file.
+
+    Args:
+      outputs: (option, path, suffixes) of each.
+    """
+    written: dict[str, str] = {}
+    for option, path, suffixes in outputs:
+        check_output(path, option, suffixes)
+        if not path:
+            continue
+        if other := written.get(os.path.realpath(path)):
+            raise UserError(f"{option}={path} is the file of {other}, too: give two names")
+        written[os.path.realpath(path)] = option
 
 
 def run(main: Callable[[Sequence[str]], int]) -> NoReturn:

@@ -68,6 +68,14 @@ def report(step: int, good: int, config: Any) -> str:
     )
 
 
+def remember(state: TrainState, before: TrainState) -> TrainState:
+    """Returns a restored state with the roll-backs since it was saved, and their learning rate."""
+    if int(before.rollbacks) <= int(state.rollbacks):
+        return state
+    rate = jnp.minimum(state.rate, before.rate)
+    return state.replace(rate=rate, rollbacks=jnp.asarray(before.rollbacks))
+
+
 def roll_back(state: TrainState) -> TrainState:
     """Returns a restored state that goes on with a lower learning rate."""
     return state.replace(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 import pathlib
 import time
 from collections.abc import Callable, Sequence
@@ -26,6 +25,7 @@ if TYPE_CHECKING:
     from crnn_jax.decode import Decoder
     from crnn_jax.ensembles import Voters
     from crnn_jax.recognizer import Recognizer
+    from crnn_jax.scoring.report import Report
 
 __all__ = [
     "Result", "Row", "evaluate_source", "evaluate_sources", "main", "table", "write_predictions",
@@ -205,7 +205,17 @@ def main(argv: Sequence[str]) -> int:
         options.describe_lexicon(ways[0][1]) if len(ways) == 1 else None,
         alike={0: None, 1: len(args.model)}.get(len(ways), 0),
     )
-    print(report_text(report, args.breakdown))
+    try:
+        _write(args, report, sources, systems[0].results)
+    finally:  # neither a full disk nor a closed pipe may cost the other
+        print(report_text(report, args.breakdown))
+    return cli.DONE
+
+
+def _write(
+    args: argparse.Namespace, report: Report, sources: Sequence[Source], results: Sequence[Result]
+) -> None:
+    """Writes the files that are asked for."""
     if args.out and pathlib.Path(args.out).suffix.lower() == ".md":
         files.write_text(args.out, report_markdown(report))
     elif args.out:
@@ -217,12 +227,11 @@ def main(argv: Sequence[str]) -> int:
     if args.worst:
         from crnn_jax.scoring.worst import save_worst
 
-        save_worst(args.worst, sources, systems[0].results, protocol)
+        save_worst(args.worst, sources, results, report.protocol)
     if args.misses:
         from crnn_jax.scoring.misses import save_misses
 
-        save_misses(args.misses, sources, systems[0].results, protocol)
-    return cli.DONE
+        save_misses(args.misses, sources, results, report.protocol)
 
 
 def _parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -254,18 +263,15 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--predictions", "writes every reading, of the first model", metavar="FILE.tsv")
     args = parser.parse_args(argv)
     picture = (".png",)
-    written: dict[str, str] = {}
-    for name, path, suffixes in (
-        ("out", args.out, (".json", ".md")), ("plot", args.plot, picture),
-        ("worst", args.worst, picture), ("misses", args.misses, picture),
-        ("predictions", args.predictions, ()),
-    ):  # fmt: skip
-        cli.check_output(path, f"--{name}", suffixes)
-        if not path:
-            continue
-        if other := written.get(os.path.realpath(path)):
-            raise UserError(f"--{name}={path} is the file of --{other}, too: give two names")
-        written[os.path.realpath(path)] = name
+    cli.check_outputs(
+        [
+            ("--out", args.out, (".json", ".md")),
+            ("--plot", args.plot, picture),
+            ("--worst", args.worst, picture),
+            ("--misses", args.misses, picture),
+            ("--predictions", args.predictions, ()),
+        ]
+    )
     if not (args.model or args.readings):
         parser.error("the following arguments are required: --model or --readings")
     if args.ensemble and len(args.model) < 2:

@@ -15,7 +15,7 @@ from typing import Any
 
 from crnn_jax.errors import UserError
 
-_TAIL = 4096  # bytes
+_TAIL = 65_536  # bytes: an evaluation of many sets is a long line
 
 
 def default_cache_dir() -> pathlib.Path:

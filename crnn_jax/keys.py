@@ -21,6 +21,12 @@ def digest(*parts: Any) -> str:
     found = hashlib.blake2b(digest_size=16)
     for part in parts:
         for leaf in jax.tree.leaves(part):
-            data = leaf.encode() if isinstance(leaf, str) else np.asarray(leaf).tobytes()
-            found.update(data + b"\0")
+            data = leaf.encode() if isinstance(leaf, str) else _bytes_of(leaf)
+            found.update(data)
+            found.update(b"\0")
     return found.hexdigest()
+
+
+def _bytes_of(array: Any) -> memoryview:
+    """Returns the bytes of an array, without a copy where they lie together."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data

@@ -199,6 +199,8 @@ class Loop:
         self._pending = None
         broken = group.split(self.state)
         good, states = run.newest()
+        for r, (state, before) in enumerate(zip(states, broken, strict=True)):
+            states[r] = control.remember(state, before)
         self.failed = any(int(broken[r].rollbacks) for r in failing)
         if self.failed:
             _LOG.error(control.report(self.step, good, run.config))

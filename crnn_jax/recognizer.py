@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from crnn_jax import models, shipped, types
+from crnn_jax import models, runtime, shipped, types
 from crnn_jax.charset import Charset
 from crnn_jax.ctc.loss import ctc_loss
 from crnn_jax.data.images import Preprocess, width_of
@@ -37,7 +37,6 @@ from crnn_jax.runtime import Alternative, Character
 
 T = TypeVar("T")
 
-_MOST_INPUT = 2**22  # pixels of an image as a network is given it: 64 x 65,536
 _LONGEST = 16  # windows' widths: a longer line is squeezed to that
 _LAST = Streamed(None, [], None)  # in place of a batch, when there are no more
 
@@ -91,11 +90,11 @@ def preprocess_of(config: Any) -> Preprocess:
         min_width=data.min_width,
         max_width=data.max_width,
     )
-    if made.height * made.widest > _MOST_INPUT:
+    if made.height * made.widest > runtime.MOST_INPUT:
         raise UserError(
             f"images of {made.widest} x {made.height} pixels as the network's input: at most "
-            f"{_MOST_INPUT:,} pixels can be read; lower config.data.height, config.data.width or "
-            "config.data.max_width"
+            f"{runtime.MOST_INPUT:,} pixels can be read; lower config.data.height, "
+            "config.data.width or config.data.max_width"
         )
     return made
 

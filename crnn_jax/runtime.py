@@ -41,7 +41,7 @@ PREFIX = "crnn_jax."  # of their names
 MAX_PIXELS, MAX_SIDE = 64_000_000, 1_000_000
 DECODERS = ("greedy", "beam", "lexicon")
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif")
-_MOST_INPUT = 2**22  # pixels of an image as a network is given it
+MOST_INPUT = 2**22  # pixels of an image as a network is given it
 _STRIP = 1 << 20  # pixels of an image that are converted together
 _FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF")
 _MOST_LM = 2**28  # bytes of a language model
@@ -393,7 +393,7 @@ class Preprocess:
             or self.fit not in ("squash", "keep")
             or self.channels not in (1, 3)
             or self.min_width > self.max_width
-            or self.height * widest > _MOST_INPUT
+            or self.height * widest > MOST_INPUT
         ):
             raise ValueError("its preprocessing is none")
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import ctypes
+import importlib.metadata
+import math
 import multiprocessing
 import os
 import pathlib
+import re
 import signal
 import sys
 import threading
 from collections.abc import Sequence
 
 _DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
+_GROUPS, _OWN_GROUP = pathlib.Path("/sys/fs/cgroup"), pathlib.Path("/proc/self/cgroup")
 
 
 def default_jobs(gpus: Sequence[str] | None = None, cores: Sequence[int] | None = None) -> int:
@@ -27,18 +31,71 @@ def default_jobs(gpus: Sequence[str] | None = None, cores: Sequence[int] | None 
 
 
 def available_gpus() -> list[str]:
-    """Returns the GPUs that processes may have, as CUDA_VISIBLE_DEVICES names them."""
+    """Returns the GPUs that processes may have, as CUDA_VISIBLE_DEVICES names them.
+
+    None where JAX would compute on the CPU whatever the machine has.
+    """
+    if not _uses_gpus():
+        return []
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [name for name in visible.split(",") if name not in ("", "-1")]
     found = sorted(pathlib.Path("/dev").glob("nvidia[0-9]*"))
     return [path.name.removeprefix("nvidia") for path in found]
 
 
+def _uses_gpus() -> bool:
+    """Returns whether JAX may and can compute on GPUs; the package itself is not imported."""
+    platforms = os.environ.get("JAX_PLATFORMS", "").lower()
+    if platforms and not any(name in platforms for name in ("cuda", "gpu", "rocm")):
+        return False
+    plugins = importlib.metadata.entry_points(group="jax_plugins")
+    return any("cuda" in plugin.name or "rocm" in plugin.name for plugin in plugins)
+
+
 def available_cores() -> list[int]:
-    """Returns the cores that this process may use."""
+    """Returns the cores that this process may use, fewer where a container has a share of them."""
     if hasattr(os, "sched_getaffinity"):
-        return sorted(os.sched_getaffinity(0))
-    return list(range(os.cpu_count() or 1))
+        cores = sorted(os.sched_getaffinity(0))
+    else:
+        cores = list(range(os.cpu_count() or 1))
+    count = len(cores)
+    for group in _control_groups():
+        quota, _, period = _content(group / "cpu.max").partition(" ")
+        if quota.isdecimal():  # else "max"
+            count = min(count, max(1, int(quota) // int(period)))
+    return cores[:count]
+
+
+def free_memory() -> float:
+    """Returns the bytes that processes may still take, of the machine or of its container."""
+    free = math.inf
+    for line in _content(pathlib.Path("/proc/meminfo")).splitlines():
+        if line.startswith("MemAvailable:"):
+            free = 1024.0 * int(line.split()[1])
+    for group in _control_groups():
+        most, used = (_content(group / f"memory.{name}") for name in ("max", "current"))
+        if most.isdecimal() and used.isdecimal():
+            # Files that were read count as used, and give way.
+            cached = re.search(r"^inactive_file (\d+)$", _content(group / "memory.stat"), re.M)
+            free = min(free, float(most) - float(used) + float(cached[1] if cached else 0))
+    return free
+
+
+def _control_groups() -> list[pathlib.Path]:
+    """Returns the folders of this process's control group (version 2) and of those around it."""
+    for line in _content(_OWN_GROUP).splitlines():
+        if line.startswith("0::/"):
+            own = _GROUPS / line.removeprefix("0::/")
+            return [own, *(folder for folder in own.parents if folder.is_relative_to(_GROUPS))]
+    return []
+
+
+def _content(path: pathlib.Path) -> str:
+    """Returns the content of a file of the kernel; nothing where there is no such file."""
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
 
 
 def share(

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from html.parser import HTMLParser
 
@@ -192,6 +195,7 @@ def test_the_charset_may_be_that_of_the_data(tmp_path: pathlib.Path, run_command
         (["--data={words}", "--model=none"], ["unknown model 'none'", "workdir of a run"]),
         (["--data={words}", "--model=x", "--charset=digits"], ["give one of the two"]),
         (["--data={words}", "--html=no/audit.html"], ["its folder does not exist"]),
+        (["--data={words}", "--html=a", "--json=a"], ["a is the file of --json, too"]),
         (["--data={words}", "--near=256"], ["'256' is not a number of bits from 0 to 255"]),
         (["--data={words}", "--fail_on=errors"], ["did you mean 'error'"]),
         (["--data={words}", "--jason=x"], ["did you mean '--json'"]),
@@ -205,6 +209,21 @@ def test_mistakes(
     line = mistake(audit.main, *(part.format(words=f"tsv:{folder}") for part in argv))
     for message in messages:
         assert message in line
+
+
+def test_a_pipe_that_closes_costs_no_file(tmp_path: pathlib.Path) -> None:
+    folder = write_set(tmp_path / "words", clean_rows(8))
+    files = tmp_path / "a.json", tmp_path / "a.html"
+    command = [sys.executable, "-u", "-m", "crnn_jax.audit", f"--data=tsv:{folder}"]
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run(
+        [*command, f"--json={files[0]}", f"--html={files[1]}"],
+        stdout=write, stderr=subprocess.PIPE, timeout=120,
+    )  # fmt: skip
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, b"")
+    assert all(file.is_file() for file in files)
 
 
 def test_no_search_is_said(tmp_path: pathlib.Path, run_command: Callable) -> None:

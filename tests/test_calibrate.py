@@ -85,9 +85,10 @@ def test_a_run_gets_its_calibration(run, recognizer, words, run_command, tmp_pat
         assert image.size[0] > 1000
 
 
-def test_what_was_fitted_lowers_the_log_loss_of_its_rows(run, words, run_command) -> None:
+def test_what_was_fitted_lowers_the_log_loss_of_its_rows(run, words, run_command, caplog) -> None:
     spec = f"tsv:{words}/labels.tsv"
     code, *_ = run_command(calibrate.main, f"--model={run}", f"--data={spec}", f"--check={spec}")
+    assert "looks better than it is; give other images" in caplog.text
     found = load_calibration(run)
     assert code == 0
     assert found.fitted.log_loss_after <= found.fitted.log_loss_before
@@ -181,6 +182,8 @@ def test_mistakes_end_in_one_line(run, words, mistake, tmp_path) -> None:
         ((f"--model={run}", data, "--protocol=35"), "unknown protocol '35'"),
         ((f"--model={run}", data, "--check=tsv:nowhere"), "nowhere"),
         ((f"--model={run}", f"{data}::group=^"), "its groups are too few for two halves"),
+        ((f"--model={run}", data, f"--out={run}/calibration.json"), "is the file of --model, too"),
+        ((f"--model={run}", data, "--out=x.png", "--plot=x.png"), "is the file of --out, too"),
         ((f"--model={run}",), "--data"),
     ):
         assert expected in mistake(calibrate.main, *arguments)

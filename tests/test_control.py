@@ -9,6 +9,7 @@ import pathlib
 import shutil
 import signal
 import subprocess
+import types
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +21,7 @@ from crnn_jax import control, evaluate, replicas, train
 from crnn_jax.checkpoint import FOLDER, Checkpointer, restore_newest
 from crnn_jax.errors import UnavailableError, UserError
 from crnn_jax.evaluate import Result
+from crnn_jax.loop import Loop
 from crnn_jax.step import TrainState
 
 EVERY = {
@@ -141,6 +143,36 @@ def test_a_broken_run_goes_back_once_with_a_lower_rate(tmp_path, monkeypatch, ca
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if "loss" in line] == list(range(1, 13))
     assert all(line["skipped_updates"] == 0 for line in lines if "loss" in line)
+
+
+def test_replicas_that_break_in_turn_are_given_up():
+    """What one had been through before the other broke is not forgotten with its state."""
+    saved = [bare_state(), bare_state()]
+
+    class Group:
+        def split(self, state):
+            return list(state)
+
+        def place(self, states):
+            return states
+
+        def start(self, step):
+            pass
+
+    loop = object.__new__(Loop)
+    run = types.SimpleNamespace(
+        newest=lambda: (400, list(saved)), batches=lambda step: None, config=small_config()
+    )
+    loop._run, loop._group, loop._pending = run, Group(), None
+    loop._progress = types.SimpleNamespace(rewind=lambda step: None)
+    loop.state, loop.failed, told = saved, False, []
+    for failing in (0, 1, 0):
+        loop.step = 500
+        loop._roll_back([failing])
+        told.append([(float(s.rate), int(s.rollbacks)) for s in loop.state])
+    half, whole = (control.ROLL_BACK_FACTOR, 1), (1.0, 0)
+    assert told == [[half, whole], [half, half], [half, half]]
+    assert loop.failed
 
 
 @pytest.mark.slow

@@ -167,6 +167,28 @@ def test_a_bank_of_another_size_is_refused(words, tmp_path):
         opened(config_of(f"bank:{tmp_path}/b.npz"))
 
 
+def test_a_bank_that_keeps_the_aspect_is_of_such_runs(words, tmp_path):
+    path = tmp_path / "b.npz"
+    spec, kept = f"bank:{path}", {"data__fit": "keep", "data__max_width": "64"}
+    make_bank(words, path, fit="keep", width=64)
+    opened(config_of(spec, **kept))
+    with pytest.raises(UserError, match=r"--fit=keep\) .* this run's 32 x 64 \(--fit=squash"):
+        opened(config_of(spec))
+    older = bank.load_bank(str(path))._replace(fit="")  # it did not tell, but widths do
+    older.widths[3] -= 4
+    bank.save_bank(str(path), older)
+    with pytest.raises(UserError, match="with the same"):
+        opened(config_of(spec))
+    make_bank(words, path, width=64)
+    with pytest.raises(UserError, match=r"--fit=squash\) .* this run's 32 x 64 \(--fit=keep"):
+        opened(config_of(spec, **kept))
+
+
+def test_a_bank_of_images_that_no_network_reads_is_refused(words, tmp_path, mistake):
+    argv = f"--data=tsv:{words}/labels.tsv", f"--out={tmp_path}/b.npz", "--height=99999999999999"
+    assert "at most 4,194,304 pixels" in mistake(bank.main, *argv)
+
+
 def test_an_array_is_no_bank(tmp_path):
     np.save(tmp_path / "a.npy", np.zeros(3))
     with pytest.raises(DataError, match="is no bank of images"):

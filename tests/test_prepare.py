@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 
 import numpy as np
 import publisher_files
@@ -51,7 +52,7 @@ def files_of(folder: pathlib.Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.glob("*.array_record*")}
 
 
-def test_rows_come_back_as_they_were(words, tmp_path):
+def test_rows_come_back_as_they_were(words, tmp_path, monkeypatch):
     done = prepare(words, "mine", data_dir=tmp_path / "out", shards=3)
     assert (done.rows, done.shards, done.unreadable) == (10, 3, [])
     assert done.spec == f"tfds:{tmp_path}/out/mine/train"
@@ -61,6 +62,11 @@ def test_rows_come_back_as_they_were(words, tmp_path):
     check_same(open_source(f"tfds:{done.folder}/train"), open_source(words))
     assert source.where(4) == "mine record train/4 (1_4.png)"
     assert source.lexicon(2) == ("wört2", "x")
+    reads = []
+    monkeypatch.setattr(source, "_reading", lambda *args: reads.append(args) or nullcontext())
+    assert [len(source.lexicon(i)) for i in range(10)] == [0, 0, 2, *[0] * 7]
+    assert len(reads) == 1  # the others have none, which is known
+    monkeypatch.undo()
     group = "split=0:50,group=^[^_]+"
     assert labels(open_source(f"{done.spec}::{group}")) == labels(open_source(f"{words}::{group}"))
     assert labels(open_source(f"tfds:{done.folder}/train[2:4]")) == WORDS[2:4]

@@ -303,6 +303,7 @@ def test_a_model_against_readings_and_a_second_model_in_markdown(
         (["--readings=y"], ["add --protocol=36, 62, 94, exact or fold"]),
         (["--readings=y", "--protocol=36", "--lexicon=x"], ["--readings are read already"]),
         (["--readings=y", "--protocol=62", "--published"], ["of protocol 36, this evaluation"]),
+        (["--readings=", "--protocol=36"], ["no readings are named: give a file of readings"]),
         (["--readings=y", "--protocol=36"], ["y does not exist: give a file of readings"]),
         (["--readings=pyproject.toml:padle", "--protocol=36"], ["did you mean 'paddle'"]),
         (["--model=x", "--plot=x.pdf"], ["x.pdf: the picture is a PNG; name it FILE.png"]),

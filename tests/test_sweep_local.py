@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import pathlib
@@ -153,10 +154,11 @@ def test_memory_limits_the_runs(monkeypatch, tmp_path):
     job = local.Job(run, 0, subprocess.Popen([sys.executable, "-c", "pass"]))
     job.process.wait()
     state = local.State([], [], [job], [])
-    known = {"VmHWM": 3e9, "MemAvailable": 4e9}
+    known = {"VmHWM": 3e9, "free": 4e9}
     monkeypatch.setattr(local, "_status", lambda path, key: known[key])
+    monkeypatch.setattr(slots, "free_memory", lambda: known["free"])
     assert local._fits(state)  # 1.25 times 3 GB
-    known["MemAvailable"] = 3e9
+    known["free"] = 3e9
     assert not local._fits(state)
     assert "3.0 GB free" in state.note
     known["VmHWM"] = 1e8  # has only begun: it will take what the first guess says
@@ -199,6 +201,50 @@ def test_a_worker_whose_sweep_has_died_as_it_began_ends(tmp_path):
 
 @pytest.mark.parametrize(("visible", "gpus"), [("2,3", ["2", "3"]), ("", []), ("-1", [])])
 def test_hidden_gpus_are_not_used(monkeypatch, visible, gpus):
+    monkeypatch.setattr(slots, "_uses_gpus", lambda: True)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert slots.available_gpus() == gpus
     assert slots.default_jobs(gpus, [0, 1, 2]) == (len(gpus) or 3)
+
+
+@pytest.mark.parametrize(
+    ("platforms", "plugin", "gpus"),
+    [
+        ("", "xla_cuda12", ["0"]),
+        ("cuda,cpu", "xla_cuda13", ["0"]),
+        ("cpu", "xla_cuda12", []),
+        ("", "tpu", []),
+    ],
+)
+def test_gpus_are_used_where_jax_uses_them(monkeypatch, platforms, plugin, gpus):
+    def entry_points(group):
+        assert group == "jax_plugins"
+        return [importlib.metadata.EntryPoint(plugin, "x", group)]
+
+    monkeypatch.setattr(slots.importlib.metadata, "entry_points", entry_points)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    monkeypatch.setenv("JAX_PLATFORMS", platforms)
+    assert slots.available_gpus() == gpus
+
+
+def test_limits_of_a_container_count(monkeypatch, tmp_path):
+    own = tmp_path / "docker" / "job"
+    own.mkdir(parents=True)
+    monkeypatch.setattr(slots, "_GROUPS", tmp_path)
+    monkeypatch.setattr(slots, "_OWN_GROUP", tmp_path / "own")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {3, 4, 5, 6})
+    machine = slots.free_memory()
+    assert machine > 1e8
+    (tmp_path / "own").write_text("0::/docker/job\n")
+    (own / "cpu.max").write_text("max 100000\n")
+    assert slots.available_cores() == [3, 4, 5, 6]
+    (own.parent / "cpu.max").write_text("250000 100000\n")
+    assert slots.available_cores() == [3, 4]
+    (own / "cpu.max").write_text("50000 100000\n")
+    assert slots.available_cores() == [3]
+    (own / "memory.max").write_text("max\n")
+    (own.parent / "memory.max").write_text("60000000\n")
+    (own.parent / "memory.current").write_text("50000000\n")
+    assert slots.free_memory() == 10_000_000
+    (own.parent / "memory.stat").write_text("anon 1\ninactive_file 2000000\n")
+    assert slots.free_memory() == 12_000_000

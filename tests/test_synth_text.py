@@ -29,6 +29,7 @@ from drawn_texts import (
 
 from crnn_jax.charset import build_charset
 from crnn_jax.data.words import word_counts
+from crnn_jax.errors import UserError
 from crnn_jax.synth import sides
 from crnn_jax.synth.text import sample_texts, texts_to_strings
 from crnn_jax.synth.text_kinds import LONGEST_RANDOM, NAMED
@@ -66,6 +67,11 @@ def test_no_token_occurs_on_both_sides(settings: tuple) -> None:
     assert len(train) > 2000
     assert len(test) > 500
     assert not train & test
+
+
+def test_tempers_that_no_count_bears_are_refused() -> None:
+    with pytest.raises(UserError, match=r"temper is 1000000000.0: give at most 10"):
+        build(temper=1e9)
 
 
 @pytest.mark.parametrize("temper", [0.0, 0.5, 1.0])

@@ -90,6 +90,15 @@ def test_words_alone_compile_to_no_loop() -> None:
     assert "scan" not in str(program)
 
 
+def test_characters_that_are_never_drawn_are_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    text_bank._warn_of_undrawn.cache_clear()
+    for side in ("train", "test"):
+        build("abcdefghijklmnop\u0436\u05d0", "fold", side=side)
+    (said,) = [r.getMessage() for r in caplog.records if "never in rendered text" in r.getMessage()]
+    assert said.startswith("2 of 18 characters of the charset are never in rendered text")
+    assert ": \u0436\u05d0; draw with other faces" in said
+
+
 def test_digits_give_the_share_of_words_away(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "crnn_jax")
     _, plan = build("digits", **ALL_KINDS)  # built by no other test

@@ -122,14 +122,18 @@ def check_rows(
     common = min(roots, key=len)
     if all(f"{root}/".startswith(f"{common}/") for root in roots):
         ours, theirs = (f"{root}/"[len(common) + 1 :] for root in roots)  # '' or the path of a part
-        rows_of = defaultdict(list)
-        for i in range(len(a.source)):
-            rows_of[ours + a.source.key(i).removeprefix("./")].append(i)
-        for j in range(len(b.source)):
-            key = theirs + b.source.key(j).removeprefix("./")  # of `**`
-            if key in rows_of:
+        keys = [
+            theirs + b.source.key(j).removeprefix("./") for j in range(len(b.source))
+        ]  # of `**`
+        wanted, row_of = set(keys), dict[str, int]()
+        for i in range(len(a.source)):  # which may be millions
+            key = ours + a.source.key(i).removeprefix("./")
+            if key in wanted:
+                row_of.setdefault(key, i)
+        for j, key in enumerate(keys):
+            if key in row_of:
                 same[j] = True
-                shared.add([Row(first, rows_of[key][0]), Row(second, j)])
+                shared.add([Row(first, row_of[key]), Row(second, j)])
     if roots[0] == roots[1]:
         findings = _check_groups(first, a, second, b, same)
     return shared.findings() + findings, same

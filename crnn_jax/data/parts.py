@@ -123,12 +123,14 @@ def bank_rows(
     bank = load_bank(spec.location)
     height, width, channels = bank.images.shape[1:]
     wanted = (preprocess.height, preprocess.channels)
-    fits = width == preprocess.width if preprocess.fit == "squash" else width <= preprocess.widest
-    if (height, channels) != wanted or not fits:
+    squash = preprocess.fit == "squash"
+    fits = (bank.widths == preprocess.width).all() if squash else width <= preprocess.widest
+    if (height, channels) != wanted or not fits or bank.fit not in ("", preprocess.fit):
+        fit = f" (--fit={bank.fit})" if bank.fit else ""
         raise UserError(
-            f"{spec}: its images are {height} x {width} with {channels} channel(s), this run's "
-            f"{wanted[0]} x {preprocess.widest} with {wanted[1]}: make the bank with the same "
-            "--height, --width, --fit and --channels"
+            f"{spec}: its images are {height} x {width}{fit} with {channels} channel(s), this "
+            f"run's {wanted[0]} x {preprocess.widest} (--fit={preprocess.fit}) with {wanted[1]}: "
+            "make the bank with the same --height, --width, --fit and --channels"
         )
     index = index_rows(config, [source], charset, preprocess, resized=False)
     if index.report.skipped_counts:
@@ -137,7 +139,8 @@ def bank_rows(
     labels = np.zeros((len(index), index.max_label_length), np.int32)
     for row in range(len(index)):
         labels[row, : len(index.labels[row])] = index.labels[row]
-    arrays = BankArrays(
-        bank.images[chosen], bank.widths[chosen], labels, index.labels.lengths.astype(np.int32)
-    )
+    images, widths = bank.images, bank.widths
+    if chosen != list(range(len(images))):  # else a copy of what may be gigabytes
+        images, widths = images[chosen], widths[chosen]
+    arrays = BankArrays(images, widths, labels, index.labels.lengths.astype(np.int32))
     return BankRows(source.name, rows, knobs), arrays, index.report

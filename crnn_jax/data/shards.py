@@ -62,8 +62,9 @@ def write_shards(
             ready, _ = concurrent.futures.wait(
                 waiting, _POLL_SECONDS, concurrent.futures.FIRST_COMPLETED
             )
-            count(done.value - told)
-            told = done.value
+            now = done.value  # once: other processes go on counting
+            count(now - told)
+            told = now
             for future in ready:
                 yield waiting.pop(future), future.result()
     except process.BrokenProcessPool:

@@ -153,8 +153,9 @@ class _TfdsSource:
         return isinstance(words.feature, tfds.features.Text)
 
     @cached_property
-    def _texts(self) -> tuple[list[str], list[str], np.ndarray]:
-        """Label, key and size of every row."""
+    def _texts(self) -> tuple[list[str], list[str], np.ndarray, set[int]]:
+        """Label, key and size of every row, and the rows that have words of their own."""
+        with_words: set[int] = set()
         labels: list[str] = []
         keys: list[str] = []
         sizes: list[int] = []
@@ -165,9 +166,11 @@ class _TfdsSource:
             for i, record in zip(rows, records, strict=True):
                 labels.append(self._text(i, "label", record["label"]))
                 sizes.append(len(record["image"]))
+                if self._has_lexicon and len(record["lexicon"]):
+                    with_words.add(i)
                 if self._key_feature:
                     keys.append(self._text(i, self._key_feature, record[self._key_feature]))
-        return labels, keys or self._numbers, np.array(sizes, np.int32)
+        return labels, keys or self._numbers, np.array(sizes, np.int32), with_words
 
     def __len__(self) -> int:
         return len(self._records)
@@ -179,7 +182,7 @@ class _TfdsSource:
         return self._texts[0][i]
 
     def lexicon(self, i: int) -> tuple[str, ...]:
-        if not self._has_lexicon:
+        if i not in self._texts[3]:  # to read a record again costs more than all the rest
             return ()
         with self._reading(DataError):
             words = self._records[i]["lexicon"]

@@ -217,7 +217,7 @@ def label_errors(readings: Readings, suspects: Sequence[Finding], pictures: Pict
 
 def _apart(nats: float | None) -> str:
     if nats is None:
-        return "the model cannot spell the label"
+        return "the model cannot give the label: its characters, or so many of them"
     return f"{nats:.1f} nats likelier than the label"
 
 

@@ -66,6 +66,8 @@ def open_readings(argument: str) -> ReadingsFile:
       UserError: an unknown format.
       DataError: no such file, or a row that does not parse, by its number.
     """
+    if not argument:
+        raise DataError("no readings are named: give a file of readings, FILE or FILE:FORMAT")
     location, _, form = argument.rpartition(":")
     if not location or (form not in FORMATS and Path(argument).exists()):
         location, form = argument, ""

@@ -143,8 +143,8 @@ def _fits(state: State) -> bool:
         return True
     peaks = [_status(f"/proc/{job.process.pid}/status", "VmHWM") for job in state.jobs]
     known = [peak for peak in peaks if peak is not None]
-    free = _status("/proc/meminfo", "MemAvailable")
-    if free is None or len(known) < len(peaks):
+    free = slots.free_memory()
+    if len(known) < len(peaks):
         return True
     # What those under way will still take, and one more.
     need = max(_FIRST_GUESS, *known)

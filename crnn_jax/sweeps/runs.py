@@ -77,8 +77,8 @@ class Figures:
       sets: their names.
       parameters: of the network.
       megaflops: of reading one image of the widest kind.
-      images_per_second: trained on.
-      minutes: of training.
+      images_per_second: trained on, over all its time.
+      minutes: of training, compilation and evaluations included.
     """
 
     protocol: str

@@ -207,7 +207,7 @@ def to_markdown(table: Table) -> str:
     notes = [
         f"Word accuracy in %, protocol {table.protocol}, of {images}; {_seeds(table)}"
         f"{_differences(table, judged)} MFLOP: of reading one image of the widest kind; minutes: "
-        "of training, evaluations included."
+        "of training, evaluations included, which images/s are of, too."
     ]
     for what, names in (("Not done yet", table.missing), ("Damaged", table.damaged)):
         if names:

@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Int32, UInt8
 from tqdm import tqdm
 
-from crnn_jax import cli, files
+from crnn_jax import cli, files, runtime
 from crnn_jax.data.images import Preprocess
 from crnn_jax.data.pixels import encode_png
 from crnn_jax.errors import DataError, ImageError, UserError, without_place
@@ -34,11 +34,15 @@ _LARGEST = 4_000_000_000  # bytes of pixels: more does not belong on a device
 
 
 class Bank(NamedTuple):
-    """Images of one height, padded on the right to one width, and their texts."""
+    """Images of one height, padded on the right to one width, their texts, and how they fit it.
+
+    `fit` is that of `Preprocess`; empty in banks that do not tell.
+    """
 
     images: UInt8[np.ndarray, "N H W C"]
     widths: Int32[np.ndarray, " N"]
     texts: tuple[str, ...]
+    fit: str = ""
 
 
 def load_bank(path: str) -> Bank:
@@ -50,6 +54,7 @@ def load_bank(path: str) -> Bank:
         with loaded as file:
             images, widths = file["images"], file["widths"]
             texts = bytes(file["texts"]).decode("utf-8").split("\n")
+            fit = str(file["fit"]) if "fit" in file else ""
     except OSError as error:
         raise DataError(f"bank:{path} cannot be read ({error.strerror or error})") from None
     except Exception as error:  # NumPy, zip and zlib raise whatever the damage leads them to
@@ -62,14 +67,16 @@ def load_bank(path: str) -> Bank:
         raise DataError(f"bank:{path} is damaged: its parts do not fit together; make it again")
     if not count or widths.min() < 1 or widths.max() > images.shape[2]:
         raise DataError(f"bank:{path} is damaged: an image has no pixels; make it again")
-    return Bank(images, widths.astype(np.int32), tuple(texts))
+    return Bank(images, widths.astype(np.int32), tuple(texts), fit)
 
 
 def save_bank(path: str, bank: Bank) -> None:
     """Writes a bank, whole or not at all."""
     buffer = io.BytesIO()
     texts = np.frombuffer("\n".join(bank.texts).encode(), np.uint8)
-    np.savez_compressed(buffer, images=bank.images, widths=bank.widths, texts=texts)
+    np.savez_compressed(
+        buffer, images=bank.images, widths=bank.widths, texts=texts, fit=np.array(bank.fit)
+    )
     files.write_bytes(path, buffer.getvalue())
 
 
@@ -155,7 +162,7 @@ def make_bank(sources: Sequence[Any], preprocess: Preprocess) -> tuple[Bank, lis
     for i, image in enumerate(images):
         pixels[i, :, : image.shape[1]] = image
     widths = np.array([image.shape[1] for image in images], np.int32)
-    return Bank(pixels, widths, tuple(texts)), failed
+    return Bank(pixels, widths, tuple(texts), preprocess.fit), failed
 
 
 def main(argv: Sequence[str]) -> int:
@@ -173,6 +180,11 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--channels", type=cli.positive_int, default=1, help="1 grey, 3 colour")
     args = parser.parse_args(argv)
     cli.check_output(args.out)
+    if args.height * args.width > runtime.MOST_INPUT:
+        raise UserError(
+            f"images of {args.width} x {args.height} pixels: at most {runtime.MOST_INPUT:,} pixels "
+            "can be read by a network; lower --height or --width"
+        )
 
     from crnn_jax.data.sources import open_source
 

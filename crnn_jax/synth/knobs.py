@@ -175,6 +175,7 @@ _AT_MOST_ONE = (
     "contrast", "shadow", "texture", "ink_texture", "stains", "light", "shade", "salt", "lowres",
     "punctuation", "gradient",
 )  # fmt: skip
+_MOST_TEMPER = 10.0  # beyond, counts become infinite
 _BOLDEST = 0.18  # em: so far from the outlines their distance is known
 _FARTHEST = 0.8  # perspective beyond which the far end of a text is a dot
 
@@ -217,6 +218,11 @@ def check_knobs(synth: ConfigDict) -> None:
         raise UserError("config.synth.lower, title, upper and mixed are all 0: one must be above 0")
     if not synth.line_words[0] >= 1:
         raise UserError(f"config.synth.line_words is {synth.line_words}: a line has 1 text or more")
+    if not synth.temper <= _MOST_TEMPER:
+        raise UserError(
+            f"config.synth.temper is {synth.temper}: give at most {_MOST_TEMPER:g}; 1 draws words "
+            "as often as they are counted"
+        )
     if not synth.max_length >= 1:
         raise UserError(f"config.synth.max_length is {synth.max_length}: give 1 or more")
     if bool(synth.patterns) != bool(synth.pattern):

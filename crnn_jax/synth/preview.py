@@ -28,7 +28,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--width", type=cli.positive_int, default=160, help="pixels at most")
     parser.add_argument("--squash", action="store_true", help="every image as wide as the widest")
     parser.add_argument("--colour", action="store_true", help="three channels")
-    parser.add_argument("--seed", type=int, default=0, help="of the pictures")
+    parser.add_argument("--seed", type=cli.seed, default=0, help="of the pictures")
     overrides, own = cli.split_overrides(argv)
     args = parser.parse_args(own)
     cli.check_output(args.out, "--out", (".png",))

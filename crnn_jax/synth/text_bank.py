@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import math
 import string
@@ -14,7 +15,7 @@ from ml_collections import ConfigDict
 from crnn_jax import bidi
 from crnn_jax.charset import Charset
 from crnn_jax.data.words import SPLITS, word_counts
-from crnn_jax.errors import UserError, unknown_name
+from crnn_jax.errors import UserError, printable, unknown_name
 from crnn_jax.synth import patterns
 from crnn_jax.synth.alias import Alias, alias_table
 from crnn_jax.synth.knobs import check_knobs
@@ -36,6 +37,7 @@ _RESERVE = 1024  # strings per kind in the bank, for texts whose candidates are 
 _RESERVE_DRAWS = 100_000
 _MOST_CANDIDATES, _LEFT = 24, 0.07
 _VARIETY = 200  # texts of one length that a named pattern needs for its whole share
+_MOST_SHOWN = 20  # characters in a warning
 _CHUNK = 65_536  # texts hashed at once
 
 
@@ -100,6 +102,20 @@ def _frames(texts: Sequence[str]) -> np.ndarray:
     return np.sum(codes > 0, axis=1) + np.sum(repeats, axis=1)
 
 
+@functools.cache  # of the presets of a run each would say so
+def _warn_of_undrawn(characters: tuple[str, ...], total: int) -> None:
+    """Warns of characters of the charset that cannot be drawn."""
+    if characters:
+        shown = printable("".join(characters[:_MOST_SHOWN]))
+        more = f" and {len(characters) - _MOST_SHOWN} more" if len(characters) > _MOST_SHOWN else ""
+        _LOG.warning(
+            "%d of %d characters of the charset are never in rendered text, since no face has them "
+            "or they change beside others: %s%s; draw with other faces (config.synth.atlas, "
+            "config.synth.faces), or leave them out of config.charset",
+            len(characters), total, shown, more,
+        )  # fmt: skip
+
+
 class _Builder:
     """Collects the kinds that can be drawn; see build_texts."""
 
@@ -122,6 +138,9 @@ class _Builder:
     def build(self) -> tuple[Texts, TextPlan]:
         """Returns what build_texts returns."""
         knobs, allowed = self._knobs, self._allowed
+        drawn = set(map(self._charset.normalise, allowed))
+        classes = self._charset.classes
+        _warn_of_undrawn(tuple(c for c in classes if c not in drawn), len(classes))
         shares = {kind: float(knobs[kind]) for kind in KINDS}
         if not any(shares.values()):
             raise UserError(f"config.synth.{', '.join(KINDS)} are all 0: one must be above 0")
