@@ -2,12 +2,12 @@
 
     python benchmarks/bulk_reading.py --folder=DIR [--images=100000] [--model=tiny-latin] [--jobs=2]
 
-Renders scenes into DIR/images (kept for the next time), every hundredth of them damaged, and lets
-`crnn_jax.predict` read the folder into one file. Its processes are killed (SIGKILL, all at once)
-after a tenth and after a fifth of the rows; the third start reads to the end. Then every image must
-have one row, in order, and the damaged ones an error. Memory is the proportional set size (PSS) of
-all its processes, sampled while the last start reads; the rate is that of the last start, loading
-and compiling left out. The last line is JSON. Linux.
+Renders scenes into DIR/images_100000 (kept for the next time), every hundredth of them damaged, and
+lets `crnn_jax.predict` read the folder into one file. Its processes are killed (SIGKILL, all at
+once) after a tenth and after a fifth of the rows; the third start reads to the end. Then every
+image must have one row, in order, and the damaged ones an error. Memory is the proportional set
+size (PSS) of all its processes, sampled while the last start reads; the rate is that of the last
+start, loading and compiling left out. The last line is JSON. Linux.
 """
 
 from __future__ import annotations

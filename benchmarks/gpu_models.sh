@@ -7,8 +7,9 @@
 # OUT receives NAME.crnn (weights in bfloat16; in parts above 15 MiB), metrics.jsonl, log.txt and,
 # given a folder with iiit5k_train, scores.json. Draws with build/fonts.npz where that is there (`make fonts`),
 # tiny_latin with build/fonts_latin.npz (benchmarks/GPU.md).
-# best94_real goes on from MODEL (default OUT/best94.crnn) with REAL/real.npz, and is judged on
-# REAL/held_out.npz; both are made by `bash benchmarks/real_words.sh DIR_OF_REAL_SETS REAL 160 keep`.
+# best94_real goes on from MODEL (default the run RUNS/best94) with REAL/real.npz, and is judged on
+# REAL/held_out.npz, of the given folder on the same words; both are made by
+# `bash benchmarks/real_words.sh DIR_OF_REAL_SETS REAL 160 keep`.
 # To try it on a CPU: MINUTES=2 SMOKE=,smoke bash benchmarks/gpu_models.sh OUT tiny_latin
 set -euo pipefail
 out=$(mkdir -p "${1:?give a folder for the results}" && cd "$1" && pwd)
@@ -24,9 +25,11 @@ args=(--config.steps_per_dispatch="${DISPATCH:-1}")
 if [ "$name" = medium94 ]; then config="$config,images=${IMAGES:-8000000}"; fi
 case $name in tiny_latin | medium94) args+=(--config.batch_size="${BATCH:-512}") ;; esac
 test -z "${SMOKE:-}" || args=()
+judged=iiit5k_train
 if [ "$name" = best94_real ]; then
   real=${REAL:-build}
-  config="finetune:model=${MODEL:-$out/best94.crnn},rows=7000${SMOKE:-}"
+  config="finetune:model=${MODEL:-${RUNS:-runs}/best94},rows=7000${SMOKE:-}"
+  judged="iiit5k_train::group=^[^_]+,split=80:100,name=iiit5k_held_out"  # it learnt from the others
   args+=("--config.data.train=0.8*bank:$real/real.npz + 0.2*synth:scene" --config.protocol=36
     --config.data.eval="bank:$real/held_out.npz" --config.synth.atlas="$atlas"
     --config.licence="research only")
@@ -41,7 +44,7 @@ timeout --signal=TERM "${MINUTES:-9}m" "$python" -m crnn_jax.main --config="$con
 cp "$run/metrics.jsonl" "$out/metrics.jsonl"
 if [ -n "${3:-}" ]; then
   "$python" -m crnn_jax.evaluate --model="$out/$name.crnn" --protocol=36 --batch_size=256 \
-    --data="tsv:$3/iiit5k_train" --out="$out/scores.json" 2>&1 | tee -a "$out/log.txt"
+    --data="tsv:$3/$judged" --out="$out/scores.json" 2>&1 | tee -a "$out/log.txt"
 fi
 # Parts of at most 15 MiB, to be joined: cat NAME.crnn.* > NAME.crnn
 find "$out" -name "$name.crnn" -size +15M -exec split -b 15M -d {} {}. \; -delete

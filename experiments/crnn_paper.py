@@ -1,7 +1,8 @@
 """The paper's network and optimizer: images squashed to 32x100, 36 characters, ADADELTA.
 
     python -m crnn_jax.main --config=crnn_paper --workdir=runs/crnn_paper \\
-        --config.data.train=tsv:DIR/labels.tsv --config.data.eval=tsv:DIR/labels.tsv
+        --config.data.train=tsv:DIR/labels.tsv::split=0:90 \\
+        --config.data.eval=tsv:DIR/labels.tsv::split=90:100
 
 Shi, Bai and Yao, 2015: the network of table 1, ADADELTA with rho 0.9 and no learning rate to tune,
 training images of 32x100. Without data of your own it trains on rendered words. It is meant for an

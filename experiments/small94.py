@@ -4,8 +4,7 @@
 
 As `tiny_latin`, with a larger encoder and fewer characters. On rendered text alone, drawn with the
 faces of `make fonts`; without `atlas=` with 16 faces. One core (`taskset -c 0`) renders and learns
-80 images/s (AMD EPYC) beside other work. The card of `small-94` says in which three runs it was
-trained.
+80 images/s (AMD EPYC) beside other work. The card of `small-94` says in which runs it was trained.
 """
 
 from ml_collections import ConfigDict

@@ -101,7 +101,7 @@ def slurm_conf(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     )
     try:
         if started.returncode:
-            pytest.skip(f"SLURM does not start here: {started.stderr[-500:]}")
+            pytest.fail(f"SLURM is installed and does not start: {started.stderr[-500:]}")
         yield started.stdout.strip()
     finally:
         subprocess.run([*script, "stop", str(folder)], check=True)

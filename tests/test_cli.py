@@ -22,7 +22,9 @@ EXPERIMENTS = sorted(cli.experiments())
 ABLATIONS = [name for name in EXPERIMENTS if name.startswith("ablations/")]
 PACKAGE = pathlib.Path(crnn_jax.__file__).parent
 COMMANDS = sorted(
-    path.stem for path in PACKAGE.glob("*.py") if "cli.run(main)" in path.read_text("utf-8")
+    ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
+    for path in PACKAGE.rglob("*.py")
+    if "\n    cli.run(main)\n" in path.read_text("utf-8") and path.stem != "work"  # of sweeps
 )
 HEAVY = ("jax", "flax", "orbax", "tensorflow_datasets", "grain", "matplotlib", "PIL")
 
@@ -49,8 +51,8 @@ def run_module(name: str, *argv: str) -> subprocess.CompletedProcess[str]:
 def test_help_is_light_and_shows_an_example(name: str) -> None:
     done = run_python(
         "import sys; sys.argv = ['command', '--help']\n"
-        f"from crnn_jax import cli, {name}\n"
-        f"try: cli.run({name}.main)\n"
+        f"from crnn_jax import cli; from crnn_jax.{name} import main\n"
+        "try: cli.run(main)\n"
         f"finally: print(*(set(sys.modules) & set({HEAVY!r})), file=sys.stderr)"
     )
     assert done.returncode == 0

@@ -310,6 +310,10 @@ def test_command_on_few_texts(tmp_path, run_command):
     assert code == 0
     assert any("no perplexities" in line for line in said)
     assert not any("outside the charset" in line for line in said)
+    for case in ("fold", "keep"):
+        argv = f"--text={tmp_path}/a.txt", "--charset=it5", f"--case={case}"
+        _, said, _ = run_command(lm.main, *argv)
+        assert any("outside the charset" in line for line in said) == (case == "keep")
     _, said, _ = run_command(lm.main, f"--text={tmp_path}/a.txt", "--charset=digits")
     assert said[1] == "2 characters outside the charset are left out: 'I', 't'"
 

@@ -43,7 +43,7 @@ def test_the_archives_hold_what_belongs_there(archives) -> None:
     with tarfile.open(source) as tar:
         inside = {name.partition("/")[2] for name in tar.getnames()}
     assert {"CHANGELOG.md", "Makefile", "constraints.txt", "tests/conftest.py"} <= inside
-    assert not any(name.startswith(("runs/", "build/", ".venv")) for name in inside)
+    assert not any(name.startswith(("runs/", "build/", ".venv", ".hypothesis")) for name in inside)
 
 
 def test_the_wheel_reads_an_image_in_an_empty_environment(archives, tmp_path) -> None:

@@ -138,6 +138,9 @@ def test_a_dry_run_says_what_it_takes(tmp_path, run_command):
     assert len(out) == 5
     assert out[0].startswith("base, seed 0  4 steps  about 0:")
     assert "4 runs, 2 side by side: about 0:" in out[-1]
+    argv = f"--config={path}", f"--workdir={tmp_path / 'out'}", "--dry_run", "--only=base"
+    _, out, _ = run_command(sweep.main, *argv)
+    assert [line.partition(",")[0] for line in out[:-1]] == ["base", "base"]
 
 
 def test_slurm_gives_the_table_of_this_machine(local, slurm_conf, tmp_path):

@@ -140,4 +140,12 @@ def test_preview(run_command, mistake, tmp_path):
     Image.fromarray(np.full((20, 50), 200, np.uint8)).save(real / "word.png")
     run_command(preview.main, *options, f"--beside=names:{real}")
     assert width_of(out) == 2 * width
+    run_command(preview.main, *options, "--colour")
+    with Image.open(out) as image:
+        pixels = np.asarray(image)[: image.height // 2, : image.width // 2]
+    assert pixels.shape[2:] == (3,)
+    assert (pixels.max(axis=2) > pixels.min(axis=2)).any()
     assert "did you mean 'scene'" in mistake(preview.main, "--preset=scen", f"--out={out}")
+    assert "'-1' is not a whole number from 0" in mistake(
+        preview.main, f"--out={out}", "--seed", "-1"
+    )

@@ -6,11 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw, ImageFont
 from small import small_config
 
-from crnn_jax import models
+from crnn_jax import calibrate, evaluate, models, predict
 from crnn_jax.charset import build_charset
 from crnn_jax.data.images import Preprocess
+from crnn_jax.errors import UserError
 from crnn_jax.models.windows import Windowed
 from crnn_jax.recognizer import Recognizer
 
@@ -91,3 +93,43 @@ def test_a_recognizer_reads_long_lines_without_squeezing_them():
     assert several != squeezing.read([long])[0]
     squash = Recognizer(model, variables, build_charset("alnum36"), Preprocess())
     assert squash.in_windows() is squash
+
+
+# The commands.
+
+
+@pytest.fixture
+def long_line(tmp_path):
+    """A line four times as wide as the words that the model was trained on, in a set of its own."""
+    image = Image.new("L", (700, 40), 255)
+    font = ImageFont.load_default(28)
+    ImageDraw.Draw(image).text((8, 2), "seven words that stand in one line", 0, font=font)
+    image.save(tmp_path / "line.png")
+    (tmp_path / "labels.tsv").write_text("line.png\tseven words that stand in one line\n")
+    return tmp_path / "line.png"
+
+
+@pytest.mark.slow
+def test_commands_read_long_lines_in_windows_unless_they_are_told_to_squeeze(
+    run_command, mistake, long_line, tmp_path, monkeypatch
+):
+    model = Recognizer.load("tiny-latin")
+    (in_windows,) = model.in_windows().read([long_line])
+    (squeezed,) = model.read([long_line])
+    assert in_windows.text.startswith("seven")
+    assert in_windows.text != squeezed.text
+    data, out = f"--data=tsv:{tmp_path}/labels.tsv", tmp_path / "out.tsv"
+    for given, reading in (((), in_windows), (("--squeeze",), squeezed)):
+        (line,) = run_command(predict.main, "--model=tiny-latin", *given, long_line).out
+        assert line == f"{long_line}: {reading.text}  ({reading.confidence:.2f})"
+        argv = "--model=tiny-latin", data, f"--predictions={out}", *given
+        assert run_command(evaluate.main, *argv).code == 0
+        assert reading.text in out.read_text("utf-8")
+
+    def calibrated(model, *others):
+        raise UserError(type(model.model).__name__)
+
+    monkeypatch.setattr(calibrate, "calibrate", calibrated)
+    argv = "--model=tiny-latin", data, f"--check{data[6:]}", f"--out={tmp_path}/x.json"
+    assert "Windowed" in mistake(calibrate.main, *argv)
+    assert "CRNN" in mistake(calibrate.main, *argv, "--squeeze")

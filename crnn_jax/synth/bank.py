@@ -14,16 +14,17 @@ import os
 import pathlib
 import sys
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int32, UInt8
 from tqdm import tqdm
 
-from crnn_jax import cli, files, runtime
-from crnn_jax.data.images import Preprocess
-from crnn_jax.data.pixels import encode_png
+from crnn_jax import cli, files
 from crnn_jax.errors import DataError, ImageError, UserError, without_place
+
+if TYPE_CHECKING:
+    from crnn_jax.data.images import Preprocess
 
 _EXAMPLE = """example:
   python -m crnn_jax.synth.bank --data=tsv:words/labels.tsv::split=0:90 --out=words.npz
@@ -105,6 +106,8 @@ class BankSource:
 
     def image_bytes(self, i: int) -> bytes:
         """Returns the image as a PNG file."""
+        from crnn_jax.data.pixels import encode_png
+
         return encode_png(self._bank.images[i, :, : self._bank.widths[i]])
 
     def image_size(self, i: int) -> tuple[int, int]:
@@ -180,14 +183,16 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--channels", type=cli.positive_int, default=1, help="1 grey, 3 colour")
     args = parser.parse_args(argv)
     cli.check_output(args.out)
+
+    from crnn_jax import runtime
+    from crnn_jax.data.images import Preprocess
+    from crnn_jax.data.sources import open_source
+
     if args.height * args.width > runtime.MOST_INPUT:
         raise UserError(
             f"images of {args.width} x {args.height} pixels: at most {runtime.MOST_INPUT:,} pixels "
             "can be read by a network; lower --height or --width"
         )
-
-    from crnn_jax.data.sources import open_source
-
     preprocess = Preprocess(
         args.height, args.channels, args.fit, args.width, min(16, args.width), args.width
     )
