@@ -8,6 +8,11 @@ import re
 import nbformat
 import pytest
 
+from crnn_jax.bundle import open_model
+from crnn_jax.models.encoders import ENCODERS
+from crnn_jax.synth.effects import EFFECTS
+from crnn_jax.synth.knobs import plain_knobs
+
 _ROOT = pathlib.Path(__file__).parent.parent
 # At least so many pictures come out of each.
 _PICTURES = {
@@ -129,3 +134,33 @@ def test_glossary_points_at_what_exists():
                 source += (_ROOT / name).read_text(encoding="utf-8")
             else:
                 assert re.search(rf"\b{re.escape(name)}\b", source), f"{file}: {name}"
+
+
+# Saved by the package as it is: what is cheap to compare.
+
+
+def _said(name: str) -> str:
+    return "\n".join(map(_text_outputs, _code(_load(name))))
+
+
+def test_every_encoder_is_compared():
+    assert all(re.search(rf"^{name} ", _said("02_how_crnn_works"), re.M) for name in ENCODERS)
+
+
+def test_every_knob_is_turned():
+    code = "\n".join(cell.source for cell in _code(_load("03_rendering")))
+    of_files = {"atlas", "preset", "text_file", "textures"}
+    assert f"not shown: {', '.join(sorted(of_files))}\n" in _said("03_rendering")
+    shown = {knob.removesuffix("_share") for knob in plain_knobs()} - of_files - set(EFFECTS)
+    assert [knob for knob in shown if not re.search(rf"\"{knob}(_share)?\"", code)] == ["faces"]
+    assert "The knob `faces` takes such tags" in "".join(
+        c.source for c in _load("03_rendering").cells
+    )
+
+
+def test_models_are_the_shipped_ones():
+    begun = open_model("tiny-latin").lineage
+    assert f"lineage   {len(begun) + 1}. signs" in _said("04_your_own_data")
+    assert all(f"tiny-latin: {a.steps} steps" in _said("04_your_own_data") for a in begun)
+    temperature = open_model("small-94").recognizer().temperature
+    assert f"temperature that the model came with: {temperature:.3f}" in _said("06_errors")
