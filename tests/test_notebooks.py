@@ -152,10 +152,7 @@ def test_every_knob_is_turned():
     of_files = {"atlas", "preset", "text_file", "textures"}
     assert f"not shown: {', '.join(sorted(of_files))}\n" in _said("03_rendering")
     shown = {knob.removesuffix("_share") for knob in plain_knobs()} - of_files - set(EFFECTS)
-    assert [knob for knob in shown if not re.search(rf"\"{knob}(_share)?\"", code)] == ["faces"]
-    assert "The knob `faces` takes such tags" in "".join(
-        c.source for c in _load("03_rendering").cells
-    )
+    assert not [knob for knob in shown if not re.search(rf"\"{knob}(_share)?\"", code)]
 
 
 def test_models_are_the_shipped_ones():
