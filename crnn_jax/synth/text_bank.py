@@ -111,7 +111,7 @@ def _warn_of_undrawn(characters: tuple[str, ...], total: int) -> None:
         _LOG.warning(
             "%d of %d characters of the charset are never in rendered text, since no face has them "
             "or they change beside others: %s%s; draw with other faces (config.synth.atlas, "
-            "config.synth.faces), or leave them out of config.charset",
+            "config.synth.faces), have them in other images, or leave them out of config.charset",
             len(characters), total, shown, more,
         )  # fmt: skip
 
