@@ -42,15 +42,15 @@ def add_options(parser: argparse.ArgumentParser, several: bool = False) -> None:
     def add(name: str, text: str, **kwargs: Any) -> None:
         parser.add_argument(name, help=text, **kwargs)
 
-    text = {"default": "", "action": cli.Filled}
+    filled = {"default": "", "action": cli.Filled}
     decoders = "greedy, beam (search), or lexicon: the likeliest of some words"
-    add("--decoder", decoders, **text)
+    add("--decoder", decoders, **filled)
     words = "words, one per line: the only ones that are read"
     if several:
         words += "; given several times, each in turn: own are those of each image, none is without"
         add("--lexicon", words, action="append", metavar="FILE|own|none", default=[])
     else:
-        add("--lexicon", words, metavar="FILE", **text)
+        add("--lexicon", words, metavar="FILE", **filled)
     add(
         "--escape",
         "nats that a text outside the lexicon costs, in a beam search; default: it is not read",
@@ -67,10 +67,10 @@ def add_options(parser: argparse.ArgumentParser, several: bool = False) -> None:
         "--pattern",
         "only texts that match: a regular expression, or a name such as date_iso",
         metavar="REGEX",
-        **text,
+        **filled,
     )
-    add("--allow", "only these characters are read", metavar="CHARS", **text)
-    add("--block", "these characters are not read", metavar="CHARS", **text)
+    add("--allow", "only these characters are read", metavar="CHARS", **filled)
+    add("--block", "these characters are not read", metavar="CHARS", **filled)
     kept = "texts kept from frame to frame; default: 16, with --lexicon or --pattern 64"
     add("--beam_width", kept, type=cli.positive_int)
 

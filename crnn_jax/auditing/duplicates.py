@@ -122,9 +122,8 @@ def check_rows(
     common = min(roots, key=len)
     if all(f"{root}/".startswith(f"{common}/") for root in roots):
         ours, theirs = (f"{root}/"[len(common) + 1 :] for root in roots)  # '' or the path of a part
-        keys = [
-            theirs + b.source.key(j).removeprefix("./") for j in range(len(b.source))
-        ]  # of `**`
+        # Keys of `**` begin with "./".
+        keys = [theirs + b.source.key(j).removeprefix("./") for j in range(len(b.source))]
         wanted, row_of = set(keys), dict[str, int]()
         for i in range(len(a.source)):  # which may be millions
             key = ours + a.source.key(i).removeprefix("./")
