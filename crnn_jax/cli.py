@@ -53,37 +53,40 @@ class Parser(argparse.ArgumentParser):
         return parsed
 
 
-class Once(argparse.Action):
+class _Checked(argparse.Action):
+    """An option that keeps its value, or is refused with a UserError."""
+
+    def refusal(self, before: Any, value: Any) -> str:
+        """Returns why the value is refused, where it is; `before` is what the option has had."""
+        raise NotImplementedError
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        """Keeps the value, unless it is refused."""
+        if told := self.refusal(getattr(namespace, self.dest), values):
+            parser.error(f"{option_string} {told}")
+        setattr(namespace, self.dest, values)
+
+
+class Once(_Checked):
     """An option that may be given once: of two sets, others would take the last one silently."""
 
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
-        """Keeps the value; a UserError where there is one already."""
-        first = getattr(namespace, self.dest)
-        if first is not None:
-            parser.error(f"{option_string} is given twice, {first} and {values}: give it once")
-        setattr(namespace, self.dest, values)
+    def refusal(self, before: Any, value: Any) -> str:
+        """Refuses a second value."""
+        return "" if before is None else f"is given twice, {before} and {value}: give it once"
 
 
-class Filled(argparse.Action):
+class Filled(_Checked):
     """An option whose value may not be empty, as that of an unset variable of the shell is."""
 
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
-        """Keeps the value; a UserError where it is empty."""
-        if not values:
-            parser.error(f"{option_string} is empty: give a value, or leave the option out")
-        setattr(namespace, self.dest, values)
+    def refusal(self, before: Any, value: Any) -> str:
+        """Refuses an empty value."""
+        return "" if value else "is empty: give a value, or leave the option out"
 
 
 def positive_int(text: str) -> int:

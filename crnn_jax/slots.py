@@ -68,10 +68,8 @@ def available_cores() -> list[int]:
 
 def free_memory() -> float:
     """Returns the bytes that processes may still take, of the machine or of its container."""
-    free = math.inf
-    for line in _content(pathlib.Path("/proc/meminfo")).splitlines():
-        if line.startswith("MemAvailable:"):
-            free = 1024.0 * int(line.split()[1])
+    found = kernel_bytes("/proc/meminfo", "MemAvailable")
+    free = math.inf if found is None else found
     for group in _control_groups():
         most, used = (_content(group / f"memory.{name}") for name in ("max", "current"))
         if most.isdecimal() and used.isdecimal():
@@ -79,6 +77,14 @@ def free_memory() -> float:
             cached = re.search(r"^inactive_file (\d+)$", _content(group / "memory.stat"), re.M)
             free = min(free, float(most) - float(used) + float(cached[1] if cached else 0))
     return free
+
+
+def kernel_bytes(path: str, key: str) -> float | None:
+    """Returns a number of bytes from a file of the kernel; None where there is no such file."""
+    for line in _content(pathlib.Path(path)).splitlines():
+        if line.startswith(f"{key}:"):
+            return 1024.0 * int(line.split()[1])
+    return None
 
 
 def _control_groups() -> list[pathlib.Path]:

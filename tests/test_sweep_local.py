@@ -155,7 +155,7 @@ def test_memory_limits_the_runs(monkeypatch, tmp_path):
     job.process.wait()
     state = local.State([], [], [job], [])
     known = {"VmHWM": 3e9, "free": 4e9}
-    monkeypatch.setattr(local, "_status", lambda path, key: known[key])
+    monkeypatch.setattr(slots, "kernel_bytes", lambda path, key: known[key])
     monkeypatch.setattr(slots, "free_memory", lambda: known["free"])
     assert local._fits(state)  # 1.25 times 3 GB
     known["free"] = 3e9

@@ -77,8 +77,8 @@ def _read_part(args: argparse.Namespace) -> int:
     # While the job waited its model may have been trained on, or images have been added: parts
     # are of one model, and of the same images.
     found = contents(args)
-    whole = _job(args, inputs, range(len(inputs)), found)
-    same = {name: whole[name] for name in ("images", "names", *found)}
+    names = reading.fingerprint(inputs, range(len(inputs)))
+    same = {"images": len(inputs), "names": names, **found}
     check_same(folder, folder / _JOB, same, "begin anew with another file")
     with Output(args.out, _job(args, inputs, rows, found), is_error) as output:
         read_into(output, args, inputs, rows)

@@ -97,7 +97,7 @@ def open_stream(
     def load(numbered: tuple[int, Item], rotation: int = 0) -> Any:
         position, item = numbered
         content = item.content()
-        if arguments["characters"]:
+        if arguments["characters"] and not rotation:  # once for all four ways
             sizes[position] = image_size(content)
         return model.preprocess(content, rotation=rotation)
 

@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import logging
 import os
-import pathlib
 import signal
 import subprocess
 import sys
@@ -141,7 +140,7 @@ def _fits(state: State) -> bool:
     """Says whether there is memory for one more run; the first one is always tried."""
     if not state.jobs:
         return True
-    peaks = [_status(f"/proc/{job.process.pid}/status", "VmHWM") for job in state.jobs]
+    peaks = [slots.kernel_bytes(f"/proc/{job.process.pid}/status", "VmHWM") for job in state.jobs]
     known = [peak for peak in peaks if peak is not None]
     free = slots.free_memory()
     if len(known) < len(peaks):
@@ -151,15 +150,3 @@ def _fits(state: State) -> bool:
     fits = free > _SPARE * need + sum(max(0, need - peak) for peak in known)
     state.note = "" if fits else f"{free / 1e9:.1f} GB free: no memory for another run"
     return fits
-
-
-def _status(path: str, key: str) -> float | None:
-    """Returns a number of bytes from a file of the kernel; None where there is no such file."""
-    try:
-        lines = pathlib.Path(path).read_text().splitlines()
-    except OSError:
-        return None
-    for line in lines:
-        if line.startswith(f"{key}:"):
-            return 1024.0 * int(line.split()[1])
-    return None
