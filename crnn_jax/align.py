@@ -86,7 +86,7 @@ def main(argv: Sequence[str]) -> int:
     args = _parse(argv)
 
     from crnn_jax.bulk.rows import line_for
-    from crnn_jax.data.images import width_of
+    from crnn_jax.data.images import size_of
     from crnn_jax.recognizer import Recognizer
 
     recognizer = Recognizer.load(args.model).in_windows()
@@ -105,7 +105,7 @@ def main(argv: Sequence[str]) -> int:
                 failed += 1
                 print(line(name, reading), flush=True)
                 continue
-            reading = reading.in_pixels(width_of(load(image)))
+            reading = reading.in_pixels(size_of(load(image))[0])
             print(line(name, reading), flush=True)
             if args.picture:
                 _draw(args.picture, load(image), reading)

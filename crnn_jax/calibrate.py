@@ -231,8 +231,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     certain = "how often a guaranteed threshold may fail its error rate"
     add("--delta", certain, type=_share, metavar="SHARE", default=0.05)
     add("--batch_size", "most images per step", type=cli.positive_int, default=64)
-    squeezed = "squeezes lines wider than those of training, instead of reading them in windows"
-    add("--squeeze", squeezed, action="store_true")
+    parser.add_squeeze()
     add("--fit_on_test", "allows public test sets in --data", action="store_true")
     add("--out", "writes the report", metavar="FILE.json")
     add("--plot", "draws reliability and risk-coverage", metavar="FILE.png")

@@ -38,6 +38,19 @@ class Parser(argparse.ArgumentParser):
         """Raises instead of printing usage and exiting."""
         raise UserError(f"{message} (see {self.prog} --help)")
 
+    def add_squeeze(self) -> None:
+        """Adds `--squeeze`."""
+        squeezed = "squeezes lines wider than those of training, instead of reading them in windows"
+        self.add_argument("--squeeze", help=squeezed, action="store_true")
+
+    def add_slopes(self) -> None:
+        """Adds `--slopes`."""
+        level = (
+            "also straightens images whose text may climb or fall, where the reading is unsure, "
+            "and keeps a reading that is surer"
+        )
+        self.add_argument("--slopes", help=level, action="store_true")
+
     def add_protocol(self) -> None:
         """Adds how texts are compared."""
         self.add_argument("--protocol", default="", help=f"{PROTOCOLS}; default: the model's")

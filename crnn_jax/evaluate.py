@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from crnn_jax.ensembles import Voters
     from crnn_jax.recognizer import Recognizer
     from crnn_jax.scoring.report import Report
+    from crnn_jax.slopes import OnSlopes
 
 __all__ = [
     "Result", "Row", "evaluate_source", "evaluate_sources", "main", "table", "write_predictions",
@@ -41,7 +42,7 @@ _EXAMPLE = """example:
 
 @overload
 def evaluate_source(
-    recognizer: Recognizer | Voters,
+    recognizer: Recognizer | Voters | OnSlopes,
     source: Source,
     protocol: str,
     decoder: str | Decoder | tuple[Decoder, ...] = "greedy",
@@ -52,7 +53,7 @@ def evaluate_source(
 
 @overload
 def evaluate_source(
-    recognizer: Recognizer | Voters,
+    recognizer: Recognizer | Voters | OnSlopes,
     source: Source,
     protocol: str,
     decoder: str | Decoder | tuple[Decoder, ...] = "greedy",
@@ -64,7 +65,7 @@ def evaluate_source(
 
 
 def evaluate_source(
-    recognizer: Recognizer | Voters,
+    recognizer: Recognizer | Voters | OnSlopes,
     source: Source,
     protocol: str,
     decoder: str | Decoder | tuple[Decoder, ...] = "greedy",
@@ -159,6 +160,7 @@ def main(argv: Sequence[str]) -> int:
     from crnn_jax.scoring import systems as systems_lib
     from crnn_jax.scoring.breakdown import aspect_ratios
     from crnn_jax.scoring.report import build_report
+    from crnn_jax.slopes import OnSlopes
 
     sources = [open_source(spec) for spec in args.data]
     check_names(sources)
@@ -175,7 +177,11 @@ def main(argv: Sequence[str]) -> int:
     # A decoder may take long to build, and serves all models of its charset.
     builds = [functools.lru_cache(functools.partial(options.build_decoder, way)) for _, way in ways]
     decoded = [
-        (name + suffix, model, ensembles.decoder_of(model, build))
+        (
+            name + suffix,
+            OnSlopes(model) if args.slopes else model,
+            ensembles.decoder_of(model, build),
+        )
         for name, model in models.items()
         for (suffix, _), build in zip(ways, builds, strict=True)
     ]
@@ -199,7 +205,7 @@ def main(argv: Sequence[str]) -> int:
             for source in sources
         ],
         protocol,
-        " or ".join(dict.fromkeys(options.describe_decoder(way) for _, way in ways)) or None,
+        _describe(args, [options.describe_decoder(way) for _, way in ways]),
         args.resamples,
         args.published,
         options.describe_lexicon(ways[0][1]) if len(ways) == 1 else None,
@@ -210,6 +216,12 @@ def main(argv: Sequence[str]) -> int:
     finally:  # neither a full disk nor a closed pipe may cost the other
         print(report_text(report, args.breakdown))
     return cli.DONE
+
+
+def _describe(args: argparse.Namespace, decoders: Sequence[str]) -> str | None:
+    """Returns how models read, for the report; None without models."""
+    slopes = ", on slopes, too" if args.slopes else ""
+    return " or ".join(dict.fromkeys(decoders)) + slopes if decoders else None
 
 
 def _write(
@@ -251,8 +263,8 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     options.add_options(parser, several=True)
     parser.add_protocol()
     add("--batch_size", "most images per step", type=cli.positive_int, default=64)
-    squeezed = "squeezes lines wider than those of training, instead of reading them in windows"
-    add("--squeeze", squeezed, action="store_true")
+    parser.add_squeeze()
+    parser.add_slopes()
     add("--resamples", "of the bootstrap", type=cli.positive_int, default=2000)
     add("--published", "published results beside these (protocol 36)", action="store_true")
     add("--breakdown", "accuracy by length, shape and characters", action="store_true")

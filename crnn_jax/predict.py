@@ -96,15 +96,13 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--batch_size", type=cli.positive_int, default=32, help="most images per step"
     )
-    parser.add_argument(
-        "--squeeze", action="store_true",
-        help="squeezes lines wider than those of training, instead of reading them in windows",
-    )  # fmt: skip
+    parser.add_squeeze()
     parser.add_argument(
         "--rotations",
         action="store_true",
         help="also turns images by 90, 180 and 270 degrees, and keeps the surest reading",
     )
+    parser.add_slopes()
     parser.add_argument(
         "--images_from", action="append", default=[], metavar="FILE",
         help="text file with the path of an image per line",

@@ -17,7 +17,7 @@ import numpy as np
 from crnn_jax import models, runtime, shipped, types
 from crnn_jax.charset import Charset
 from crnn_jax.ctc.loss import ctc_loss
-from crnn_jax.data.images import Preprocess, width_of
+from crnn_jax.data.images import Preprocess, size_of
 from crnn_jax.data.stream import Streamed, stream_batches
 from crnn_jax.decode import Decoder, make_decoder
 from crnn_jax.decode.candidates import Candidate
@@ -196,7 +196,7 @@ class Recognizer:
         for position, reading in stream:
             if isinstance(reading, DataError):
                 raise DataError(f"image {position}: {reading}")
-            readings[position] = reading.in_pixels(width_of(images[position]))
+            readings[position] = reading.in_pixels(size_of(images[position])[0])
         return [readings[position] for position in range(len(images))]
 
     def stream(

@@ -15,7 +15,7 @@ from crnn_jax.charset import build_charset
 from crnn_jax.ctc.align import align
 from crnn_jax.ctc.characters import character_posteriors
 from crnn_jax.ctc.loss import string_log_probability
-from crnn_jax.data.images import width_of
+from crnn_jax.data.images import size_of
 from crnn_jax.decode.beam import Beam, BeamOptions
 from crnn_jax.decode.candidates import Candidate
 from crnn_jax.errors import UserError
@@ -207,10 +207,10 @@ def test_pixels_of_the_image_as_given(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6
     image.save(tmp_path / "turned.jpg", exif=exif)
-    assert width_of(tmp_path / "plain.png") == 50
-    assert width_of((tmp_path / "turned.jpg").read_bytes()) == 20
-    assert width_of(np.zeros((20, 50, 3), np.uint8)) == 50
+    assert size_of(tmp_path / "plain.png") == (50, 20)
+    assert size_of((tmp_path / "turned.jpg").read_bytes()) == (20, 50)
+    assert size_of(np.zeros((20, 50, 3), np.uint8)) == (50, 20)
     with Image.open(tmp_path / "turned.jpg") as opened:
-        assert width_of(opened) == 20
+        assert size_of(opened) == (20, 50)
     reading = Reading("a", 1.0, characters=(Character("a", 1.0, 0.25, 0.5),))
     assert reading.in_pixels(80).characters[0][2:] == (20.0, 40.0)

@@ -53,6 +53,7 @@ def _job(
         "format": args.format,
         "squeeze": args.squeeze,
         "rotations": args.rotations,
+        "slopes": args.slopes,
         "shard": args.shard,
         "images": len(rows),
         "names": reading.fingerprint(inputs, rows),

@@ -25,7 +25,8 @@ def record(path: str, reading: Reading) -> dict[str, Any]:
     from crnn_jax import runtime  # late: it needs Pillow, and --help does not
 
     found = runtime.record(path, reading)
-    return found | {"rotation": reading.rotation} if reading.rotation else found
+    turned = {"rotation": reading.rotation, "slope": reading.slope}
+    return found | {name: degrees for name, degrees in turned.items() if degrees}
 
 
 def _text(name: str, found: Reading | DataError) -> str:
@@ -80,12 +81,14 @@ def open_stream(
     from crnn_jax.data.images import image_size
     from crnn_jax.recognizer import Recognizer
     from crnn_jax.rotations import stream_rotated
+    from crnn_jax.slopes import OnSlopes
 
     quiet_libtiff()
     model = ensembles.combine([Recognizer.load(name) for name in args.model or [shipped.DEFAULT]])
     decoder = ensembles.decoder_of(model, functools.partial(options.build_decoder, args))
     if not args.squeeze:
         model = model.in_windows()
+    reader = OnSlopes(model) if args.slopes else model
     arguments = {
         "batch_size": args.batch_size,
         "decoder": decoder,
@@ -99,14 +102,14 @@ def open_stream(
         content = item.content()
         if arguments["characters"] and not rotation:  # once for all four ways
             sizes[position] = image_size(content)
-        return model.preprocess(content, rotation=rotation)
+        return reader.preprocess(content, rotation=rotation)
 
     def stream(items: Sequence[Item]) -> Iterator[tuple[int, Reading | DataError]]:
         numbered = enumerate(items)
         if args.rotations:
-            found = stream_rotated(model, numbered, load, **arguments)
+            found = stream_rotated(reader, numbered, load, **arguments)
         else:
-            found = model.stream(numbered, load, **arguments)
+            found = reader.stream(numbered, load, **arguments)
         for position, reading in found:
             # Here, not in `load`: several models decode an image after it.
             if isinstance(reading, ImageError) and not items[position].is_file:

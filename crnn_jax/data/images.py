@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import math
 import operator
 import threading
 from collections.abc import Iterator
@@ -80,6 +81,8 @@ _ORIENTATION_TAG, _SIZE_TAGS = 0x0112, (0x0100, 0x0101)  # width and height
 
 _LARGE = MAX_PIXELS // 4  # pixels of images of which one at a time is decoded
 
+LEAST_LEVEL = 0.25  # of an image's height, that a line of text on a slope may have
+
 _MOST_CHUNKS, _LONGEST_EXIF = 100_000, 2**16  # of a PNG; bytes
 
 _large_lock = threading.RLock()
@@ -143,6 +146,7 @@ class Preprocess:
         image: bytes | str | Path | np.ndarray | Image.Image,
         width: int | None = None,
         rotation: int = 0,
+        slope: int = 0,
     ) -> Pixels:
         """Decodes and resizes one image.
 
@@ -152,6 +156,8 @@ class Preprocess:
           width: W', where it is not to be that of the image.
           rotation: 0, 90, 180 or 270 degrees by which the upright image is turned
             counter-clockwise.
+          slope: degrees by which its text falls to the right, or, below 0, climbs: it is made
+            level, see `level`.
 
         Returns:
           uint8[height, W', channels]; by default, W' = target_width of the upright image.
@@ -167,6 +173,8 @@ class Preprocess:
             pixels = _decode(image, self.channels, MAX_PIXELS)
         if rotation:
             pixels = pixels.transpose(_TURNS[rotation])
+        if slope:
+            pixels = level(pixels, slope, self.height)
         size = (width or self.target_width(*pixels.size), self.height)
         return to_array(pixels.resize(size, Image.Resampling.BILINEAR))
 
@@ -216,13 +224,49 @@ def image_size(
     return size[::-1] if orientation in _SIDEWAYS and not upright else size
 
 
-def width_of(image: bytes | str | Path | np.ndarray | Image.Image) -> int:
-    """Returns the width in pixels of an upright image, given as `Preprocess` takes it."""
+def size_of(image: bytes | str | Path | np.ndarray | Image.Image) -> tuple[int, int]:
+    """Returns (width, height) of an upright image, given as `Preprocess` takes it."""
     if isinstance(image, np.ndarray):
-        return image.shape[1]
+        return image.shape[1], image.shape[0]
     if isinstance(image, Image.Image):
-        return image.size[_exif_orientation(image) in _SIDEWAYS]
-    return image_size(image)[0]
+        width, height = image.size
+        return (height, width) if _exif_orientation(image) in _SIDEWAYS else (width, height)
+    return image_size(image)
+
+
+def level(image: Image.Image, slope: int, height: int) -> Image.Image:
+    """Returns the band of an image in which a text of some slope lies level.
+
+    The band goes from one side of the image to the other, as high as the image's corners allow:
+    its columns are moved up and down.
+
+    Args:
+      image: in mode L or RGB.
+      slope: degrees by which the text falls to the right, or, below 0, climbs.
+      height: pixels that the band is to be brought to: a lower one is enlarged before it is cut
+        out.
+
+    Raises:
+      UserError: for a slope that leaves less than LEAST_LEVEL of the height.
+    """
+    rise = math.tan(math.radians(slope))
+    band = 1 - abs(rise) * image.width / image.height  # of the height
+    if band < LEAST_LEVEL:
+        raise UserError(
+            f"slope={slope} of an image of {image.width} x {image.height} pixels leaves no line of "
+            "text: give a smaller one"
+        )
+    scale = height / (band * image.height)
+    if scale > 1:
+        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        image = image.resize(size, Image.Resampling.BILINEAR)
+    first = max(0.0, -rise * image.width)  # row at which the band begins on the left
+    return image.transform(
+        (image.width, max(1, round(band * image.height))),
+        Image.Transform.AFFINE,
+        (1, 0, 0, rise, 1, first),
+        Image.Resampling.BILINEAR,
+    )
 
 
 def _decode(
