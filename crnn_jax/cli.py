@@ -43,13 +43,13 @@ class Parser(argparse.ArgumentParser):
         squeezed = "squeezes lines wider than those of training, instead of reading them in windows"
         self.add_argument("--squeeze", help=squeezed, action="store_true")
 
-    def add_slopes(self) -> None:
-        """Adds `--slopes`."""
-        level = (
-            "also straightens images whose text may climb or fall, where the reading is unsure, "
-            "and keeps a reading that is surer"
+    def add_careful(self) -> None:
+        """Adds `--careful`."""
+        careful = (
+            "where a reading is unsure, looks again: with a margin, stretched, straightened as if "
+            "the text climbed or fell, tall images turned; the surest counts"
         )
-        self.add_argument("--slopes", help=level, action="store_true")
+        self.add_argument("--careful", help=careful, action="store_true")
 
     def add_protocol(self) -> None:
         """Adds how texts are compared."""

@@ -87,9 +87,9 @@ class Voters:
         return self.members[0].charset
 
     @staticmethod
-    def preprocess(image: Any, rotation: int = 0, slope: int = 0) -> tuple[Any, int, int]:
+    def preprocess(image: Any, **view: Any) -> tuple[Any, dict[str, Any]]:
         """Returns the arguments of each model's own preprocessing."""
-        return image, rotation, slope
+        return image, view
 
     def in_windows(self) -> Voters:
         """Returns the same voters, which read long lines in windows."""
@@ -164,8 +164,8 @@ def decoder_of(
 
 
 def _prepared(member: Recognizer, load: Callable[[T], Any], item: T) -> np.ndarray:
-    image, rotation, slope = load(item)
-    return member.preprocess(image, rotation=rotation, slope=slope)
+    image, view = load(item)
+    return member.preprocess(image, **view)
 
 
 def vote(readings: Sequence[Reading | DataError]) -> Reading | DataError:

@@ -21,12 +21,12 @@ from crnn_jax.scoring.tables import report_markdown, report_text, table
 if TYPE_CHECKING:
     import argparse
 
+    from crnn_jax.careful import Careful
     from crnn_jax.data.sources import Source
     from crnn_jax.decode import Decoder
     from crnn_jax.ensembles import Voters
     from crnn_jax.recognizer import Recognizer
     from crnn_jax.scoring.report import Report
-    from crnn_jax.slopes import OnSlopes
 
 __all__ = [
     "Result", "Row", "evaluate_source", "evaluate_sources", "main", "table", "write_predictions",
@@ -42,7 +42,7 @@ _EXAMPLE = """example:
 
 @overload
 def evaluate_source(
-    recognizer: Recognizer | Voters | OnSlopes,
+    recognizer: Recognizer | Voters | Careful,
     source: Source,
     protocol: str,
     decoder: str | Decoder | tuple[Decoder, ...] = "greedy",
@@ -53,7 +53,7 @@ def evaluate_source(
 
 @overload
 def evaluate_source(
-    recognizer: Recognizer | Voters | OnSlopes,
+    recognizer: Recognizer | Voters | Careful,
     source: Source,
     protocol: str,
     decoder: str | Decoder | tuple[Decoder, ...] = "greedy",
@@ -65,7 +65,7 @@ def evaluate_source(
 
 
 def evaluate_source(
-    recognizer: Recognizer | Voters | OnSlopes,
+    recognizer: Recognizer | Voters | Careful,
     source: Source,
     protocol: str,
     decoder: str | Decoder | tuple[Decoder, ...] = "greedy",
@@ -156,11 +156,11 @@ def main(argv: Sequence[str]) -> int:
     args = _parse(argv)
 
     from crnn_jax import ensembles
+    from crnn_jax.careful import Careful
     from crnn_jax.data.sources import check_names, open_source
     from crnn_jax.scoring import systems as systems_lib
     from crnn_jax.scoring.breakdown import aspect_ratios
     from crnn_jax.scoring.report import build_report
-    from crnn_jax.slopes import OnSlopes
 
     sources = [open_source(spec) for spec in args.data]
     check_names(sources)
@@ -179,7 +179,7 @@ def main(argv: Sequence[str]) -> int:
     decoded = [
         (
             name + suffix,
-            OnSlopes(model) if args.slopes else model,
+            Careful(model) if args.careful else model,
             ensembles.decoder_of(model, build),
         )
         for name, model in models.items()
@@ -220,8 +220,8 @@ def main(argv: Sequence[str]) -> int:
 
 def _describe(args: argparse.Namespace, decoders: Sequence[str]) -> str | None:
     """Returns how models read, for the report; None without models."""
-    slopes = ", on slopes, too" if args.slopes else ""
-    return " or ".join(dict.fromkeys(decoders)) + slopes if decoders else None
+    careful = ", careful" if args.careful else ""
+    return " or ".join(dict.fromkeys(decoders)) + careful if decoders else None
 
 
 def _write(
@@ -264,7 +264,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_protocol()
     add("--batch_size", "most images per step", type=cli.positive_int, default=64)
     parser.add_squeeze()
-    parser.add_slopes()
+    parser.add_careful()
     add("--resamples", "of the bootstrap", type=cli.positive_int, default=2000)
     add("--published", "published results beside these (protocol 36)", action="store_true")
     add("--breakdown", "accuracy by length, shape and characters", action="store_true")

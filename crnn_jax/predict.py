@@ -102,7 +102,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
         action="store_true",
         help="also turns images by 90, 180 and 270 degrees, and keeps the surest reading",
     )
-    parser.add_slopes()
+    parser.add_careful()
     parser.add_argument(
         "--images_from", action="append", default=[], metavar="FILE",
         help="text file with the path of an image per line",

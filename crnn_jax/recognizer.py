@@ -196,7 +196,8 @@ class Recognizer:
         for position, reading in stream:
             if isinstance(reading, DataError):
                 raise DataError(f"image {position}: {reading}")
-            readings[position] = reading.in_pixels(size_of(images[position])[0])
+            sideways = reading.rotation in (90, 270)
+            readings[position] = reading.in_pixels(size_of(images[position])[sideways])
         return [readings[position] for position in range(len(images))]
 
     def stream(

@@ -36,7 +36,8 @@ def stream_rotated(
     for place, reading in recognizer.stream(turned, lambda pair: load(*pair), **arguments):
         position, number = divmod(place, len(DEGREES))
         if isinstance(reading, Reading):
-            reading = dataclasses.replace(reading, rotation=DEGREES[number])
+            turned_by = (DEGREES[number] + reading.rotation) % 360
+            reading = dataclasses.replace(reading, rotation=turned_by)
         own = found.setdefault(position, [])
         own.append(reading)
         if len(own) == len(DEGREES):

@@ -15,7 +15,7 @@ COMMANDS = (
 )  # fmt: skip
 # What users of the library call, in the order in which data flows.
 MODULES = {
-    "Reading": ("recognizer", "reading", "ensembles", "rotations", "slopes"),
+    "Reading": ("recognizer", "reading", "ensembles", "rotations", "careful"),
     "Decoding": (
         "decode.greedy", "decode.beam", "decode.lexicon", "decode.automaton", "decode.pattern",
         "decode.lm",

@@ -53,7 +53,7 @@ def _job(
         "format": args.format,
         "squeeze": args.squeeze,
         "rotations": args.rotations,
-        "slopes": args.slopes,
+        "careful": args.careful,
         "shard": args.shard,
         "images": len(rows),
         "names": reading.fingerprint(inputs, rows),

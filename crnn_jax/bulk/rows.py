@@ -77,18 +77,18 @@ def open_stream(
     pixels where the format has places.
     """
     from crnn_jax import ensembles
+    from crnn_jax.careful import Careful
     from crnn_jax.data.image_file import quiet_libtiff
     from crnn_jax.data.images import image_size
     from crnn_jax.recognizer import Recognizer
     from crnn_jax.rotations import stream_rotated
-    from crnn_jax.slopes import OnSlopes
 
     quiet_libtiff()
     model = ensembles.combine([Recognizer.load(name) for name in args.model or [shipped.DEFAULT]])
     decoder = ensembles.decoder_of(model, functools.partial(options.build_decoder, args))
     if not args.squeeze:
         model = model.in_windows()
-    reader = OnSlopes(model) if args.slopes else model
+    reader = Careful(model) if args.careful else model
     arguments = {
         "batch_size": args.batch_size,
         "decoder": decoder,

@@ -147,6 +147,8 @@ class Preprocess:
         width: int | None = None,
         rotation: int = 0,
         slope: int = 0,
+        stretch: float = 1.0,
+        margin: float = 0.0,
     ) -> Pixels:
         """Decodes and resizes one image.
 
@@ -158,6 +160,8 @@ class Preprocess:
             counter-clockwise.
           slope: degrees by which its text falls to the right, or, below 0, climbs: it is made
             level, see `level`.
+          stretch: times its width that it is as wide, where the aspect is kept.
+          margin: around it, of its height: its border goes on.
 
         Returns:
           uint8[height, W', channels]; by default, W' = target_width of the upright image.
@@ -173,9 +177,12 @@ class Preprocess:
             pixels = _decode(image, self.channels, MAX_PIXELS)
         if rotation:
             pixels = pixels.transpose(_TURNS[rotation])
+        if margin:
+            pixels = with_margin(pixels, margin)
         if slope:
             pixels = level(pixels, slope, self.height)
-        size = (width or self.target_width(*pixels.size), self.height)
+        natural = max(1, round(pixels.width * stretch))
+        size = (width or self.target_width(natural, pixels.height), self.height)
         return to_array(pixels.resize(size, Image.Resampling.BILINEAR))
 
 
@@ -232,6 +239,19 @@ def size_of(image: bytes | str | Path | np.ndarray | Image.Image) -> tuple[int, 
         width, height = image.size
         return (height, width) if _exif_orientation(image) in _SIDEWAYS else (width, height)
     return image_size(image)
+
+
+def margin_pixels(height: int, margin: float) -> int:
+    """Returns the pixels of a margin that is a share of an image's height."""
+    return max(1, round(margin * height))
+
+
+def with_margin(image: Image.Image, margin: float) -> Image.Image:
+    """Returns an image in mode L or RGB whose last pixels go on beyond its border."""
+    around = margin_pixels(image.height, margin)
+    sides = ((around, around), (around, around), (0, 0))
+    pixels = np.asarray(image)
+    return Image.fromarray(np.pad(pixels, sides[: pixels.ndim], "edge"))
 
 
 def level(image: Image.Image, slope: int, height: int) -> Image.Image:

@@ -1,9 +1,11 @@
-"""Text that climbs or falls: what is unsure is read again from images straightened in several ways.
+"""A second look: what is unsure is read again in other views of the image; the surest counts.
 
-A word on a slope fills its picture from corner to corner, so its letters are small once the picture
-is brought to the network's height. The picture's columns are moved up and down instead until a text
-of some slope lies level, and what is above and below it then is cut off: signs seen from the side
-have that shape, their strokes stay upright. Places along the width do not change.
+A word whose letters touch the border of its picture is read better with some room around it, narrow
+letters when they are stretched. A word on a slope fills its picture from corner to corner, so its
+letters are small once the picture is brought to the network's height: the picture's columns are
+moved up and down until a text of some slope lies level, and what is above and below it then is cut
+off. Signs seen from the side have that shape, their strokes stay upright. And what is much higher
+than wide may be a line that goes up or down.
 """
 
 from __future__ import annotations
@@ -11,34 +13,48 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
 
 from crnn_jax.charset import Charset
-from crnn_jax.data.images import LEAST_LEVEL, size_of
+from crnn_jax.data.images import LEAST_LEVEL, margin_pixels, size_of
 from crnn_jax.errors import DataError
 from crnn_jax.reading import Reading
 from crnn_jax.recognizer import Recognizer
 
 T = TypeVar("T")
 
-DEGREES = (-28, -19, -10, 10, 19, 28)  # that are tried; positive ones fall to the right
 SURE = 0.7  # confidence from which an image is read once
-MARGIN = 0.2  # by which a straightened image must be surer than the image as it is
+SURER = 0.1  # by which another view must be surer than the image as it is
+_SLOPES = (-28, -19, -10, 10, 19, 28)  # degrees; positive ones fall to the right
+_TALL = 1.3  # times as high as wide is what may be a line that goes up or down
 _WAITING = 4  # batches' worth of unsure images that are read again together
 
 
-def slopes_of(width: int, height: int) -> list[int]:
-    """Returns the degrees to try for an image: where a line of text is left, once it is level."""
-    return [
-        degrees
-        for degrees in DEGREES
-        if height - abs(math.tan(math.radians(degrees))) * width >= LEAST_LEVEL * height
-    ]
+class View(NamedTuple):
+    """A way of looking at an image, as `Preprocess` takes it."""
+
+    rotation: int = 0
+    slope: int = 0
+    stretch: float = 1.0
+    margin: float = 0.0
+
+
+def views_of(width: int, height: int) -> list[View]:
+    """Returns the views of an image that are tried: slopes where a line of text is left, level."""
+    views = [View(margin=0.1), View(stretch=1.3)]
+    for degrees in _SLOPES:
+        if height - abs(math.tan(math.radians(degrees))) * width >= LEAST_LEVEL * height:
+            views.append(View(slope=degrees))
+    if height > _TALL * width:
+        views += [View(rotation=90), View(rotation=270)]
+    return views
 
 
 @dataclasses.dataclass(frozen=True)
-class OnSlopes:
-    """A model that reads text on slopes, too.
+class Careful:
+    """A model that looks twice at what it is not sure of.
 
     Attributes:
       model: a recogniser, or several that vote; in windows, if it is to read long lines so.
@@ -93,7 +109,7 @@ class OnSlopes:
                 yield position, item
 
         def read(
-            pairs: Iterable[tuple[int, T]], loaded: Callable[..., Any]
+            pairs: Iterable[tuple[Any, T]], loaded: Callable[..., Any]
         ) -> Iterator[tuple[int, Reading | DataError]]:
             return self.model.stream(
                 pairs,
@@ -111,26 +127,28 @@ class OnSlopes:
             sizes[pair[0]] = (height, width) if rotation in (90, 270) else (width, height)
             return self.model.preprocess(image, rotation=rotation)
 
-        def load_level(pair: tuple[int, T]) -> Any:
+        def load_view(pair: tuple[View, T]) -> Any:
             image, rotation = load(pair[1])
-            return self.model.preprocess(image, rotation=rotation, slope=pair[0])
+            view = pair[0]._replace(rotation=(rotation + pair[0].rotation) % 360)
+            return self.model.preprocess(image, **view._asdict())
 
         def again(unsure: dict[int, Reading]) -> Iterator[tuple[int, Reading | DataError]]:
             """Yields the readings of items that have been read as they are."""
             owners, pairs = [], []
             for position in unsure:
                 item = found.pop(position)
-                for degrees in slopes_of(*sizes.pop(position)):
+                for view in views_of(*sizes[position]):
                     owners.append(position)
-                    pairs.append((degrees, item))
+                    pairs.append((view, item))
             best: dict[int, Reading] = {}
-            for place, reading in read(pairs, load_level):
+            for place, reading in read(pairs, load_view):
                 owner = owners[place]
                 if isinstance(reading, Reading) and _surer(reading, best.get(owner)):
-                    best[owner] = dataclasses.replace(reading, slope=pairs[place][0])
+                    best[owner] = _seen(reading, pairs[place][0], *sizes[owner])
             for position, plain in unsure.items():
-                level = best.get(position, plain)
-                yield position, level if level.confidence > plain.confidence + MARGIN else plain
+                del sizes[position]
+                other = best.get(position, plain)
+                yield position, other if other.confidence > plain.confidence + SURER else plain
 
         unsure: dict[int, Reading] = {}
         for position, reading in read(noted(), load_whole):
@@ -149,3 +167,17 @@ class OnSlopes:
 def _surer(reading: Reading, other: Reading | None) -> bool:
     """Returns whether a reading says something, and more surely than another."""
     return bool(reading.text) and (other is None or reading.confidence > other.confidence)
+
+
+def _seen(reading: Reading, view: View, width: int, height: int) -> Reading:
+    """Returns the reading of a view with its places as shares of the image's own width."""
+    reading = dataclasses.replace(reading, rotation=view.rotation, slope=view.slope)
+    if not view.margin:
+        return reading
+    beside = margin_pixels(height, view.margin)
+
+    def place(x: float) -> float:
+        return float(np.clip((x * (width + 2 * beside) - beside) / width, 0.0, 1.0))
+
+    moved = tuple(c._replace(x0=place(c.x0), x1=place(c.x1)) for c in reading.characters)
+    return dataclasses.replace(reading, characters=moved)

@@ -1,4 +1,4 @@
-"""Text on slopes: unsure images are straightened and read again."""
+"""A second look: unsure images are read again in other views."""
 
 from __future__ import annotations
 
@@ -11,33 +11,41 @@ import pytest
 from PIL import Image
 
 from crnn_jax import demoing, evaluate, predict
+from crnn_jax.careful import Careful, View, views_of
 from crnn_jax.data.images import Preprocess, level
 from crnn_jax.ensembles import combine
 from crnn_jax.errors import DataError, UserError
 from crnn_jax.reading import Reading
 from crnn_jax.recognizer import Recognizer
-from crnn_jax.slopes import DEGREES, OnSlopes, slopes_of
+from crnn_jax.rotations import stream_rotated
+from crnn_jax.runtime import Character
 
 EXAMPLES = pathlib.Path(demoing.__file__).parent / "examples"
 KEEP = Preprocess(height=16, fit="keep", min_width=8, max_width=64)
 
 
+PLAIN, MARGIN, STRETCHED = View(), View(margin=0.1), View(stretch=1.3)
+FALLING, CLIMBING = View(slope=10), View(slope=-19)
+SQUARE = [MARGIN, STRETCHED, *(View(slope=degrees) for degrees in (-28, -19, -10, 10, 19, 28))]
+LETTER = Character("a", 1.0, 0.25, 0.75)
+
+
 class Fake:
-    """Reads what it is told to of (item, slope)."""
+    """Reads what it is told to of an image, by its number, in a view."""
 
-    def __init__(self, readings, preprocess=KEEP):
-        self.readings, self.preprocessing, self.reads = readings, preprocess, []
+    def __init__(self, *readings):
+        self.readings, self.views = readings, []
 
-    def preprocess(self, image, rotation=0, slope=0):
-        self.preprocessing(image, rotation=rotation, slope=slope)
-        self.reads.append(slope)
-        return image[0, 0], slope
+    def preprocess(self, image, **view):
+        KEEP(image, **view)
+        self.views.append(View(**view))
+        return image[0, 0], View(**view)
 
     def stream(self, items, load, batch_size, decoder, label, words, characters):
         for place, item in reversed(list(enumerate(items))):
             try:
-                number, slope = load(item)
-                reading = self.readings[number].get(slope, Reading("", 0.0))
+                number, view = load(item)
+                reading = self.readings[number].get(view, Reading("", 0.0))
                 yield place, reading if label is None else Reading(label(item), 0.1)
             except DataError as error:
                 yield place, error
@@ -48,68 +56,81 @@ def pictures(count, width=20, height=20):
 
 
 def read(model, images, **arguments):
-    reader = OnSlopes(model)
+    reader = Careful(model)
     return dict(reader.stream(images, reader.preprocess, **arguments))
 
 
-def test_which_slopes_leave_a_line():
-    assert slopes_of(20, 20) == [-28, -19, -10, 10, 19, 28]
-    assert slopes_of(60, 20) == [-10, 10]  # 1 - 3 tan 10 is 0.47, 1 - 3 tan 19 is -0.03
-    assert slopes_of(200, 20) == []
-    assert sorted(DEGREES) == list(DEGREES)
+def test_which_views_there_are():
+    assert views_of(20, 20) == SQUARE
+    # 1 - 3 tan 10 is 0.47, 1 - 3 tan 19 is -0.03
+    assert views_of(60, 20) == [MARGIN, STRETCHED, View(slope=-10), View(slope=10)]
+    assert views_of(200, 20) == [MARGIN, STRETCHED]
+    assert views_of(20, 26) == SQUARE
+    assert views_of(20, 27) == [*SQUARE, View(rotation=90), View(rotation=270)]
 
 
 def test_sure_images_are_read_once():
-    model = Fake([{0: Reading("word", 0.7), 10: Reading("other", 1.0)}])
+    model = Fake({PLAIN: Reading("word", 0.7), FALLING: Reading("other", 1.0)})
     found = read(model, pictures(1))
     assert (found[0].text, found[0].slope) == ("word", 0)
-    assert model.reads == [0]
+    assert model.views == [PLAIN]
 
 
-def test_the_surest_way_is_taken_if_it_is_much_surer():
+def test_the_surest_view_is_taken_if_it_is_surer():
     model = Fake(
-        [
-            {0: Reading("a", 0.3), 10: Reading("b", 0.6), -19: Reading("c", 0.8)},
-            {0: Reading("a", 0.6), 10: Reading("b", 0.79)},  # hardly surer
-            {0: Reading("a", 0.2), 10: Reading("", 0.99), 19: Reading("d", 0.5)},
-            {0: Reading("", 0.4)},
-        ]
+        {PLAIN: Reading("a", 0.3), FALLING: Reading("b", 0.6), CLIMBING: Reading("c", 0.8)},
+        {PLAIN: Reading("a", 0.6), MARGIN: Reading("b", 0.69)},  # hardly surer
+        {PLAIN: Reading("a", 0.2), FALLING: Reading("", 0.99), STRETCHED: Reading("d", 0.5)},
+        {PLAIN: Reading("", 0.4)},
     )
     found = read(model, pictures(4))
     assert {p: (r.text, r.slope) for p, r in found.items()} == {
         0: ("c", -19),
         1: ("a", 0),
-        2: ("d", 19),
+        2: ("d", 0),
         3: ("", 0),
     }
-    assert sorted(model.reads) == sorted([0] * 4 + list(DEGREES) * 4)
+    assert sorted(model.views) == sorted([PLAIN] * 4 + SQUARE * 4)
 
 
 def test_every_image_comes_out_once_however_many_wait():
     readings = [
-        {0: Reading("plain", 0.9 if i % 3 else 0.1), 28: Reading(f"{i}", 0.8)} for i in range(50)
+        {PLAIN: Reading("plain", 0.9 if i % 3 else 0.1), FALLING: Reading(f"{i}", 0.8)}
+        for i in range(50)
     ]
-    found = list(OnSlopes(Fake(readings)).stream(pictures(50), OnSlopes.preprocess, batch_size=2))
+    found = list(Careful(Fake(*readings)).stream(pictures(50), Careful.preprocess, batch_size=2))
     assert sorted(position for position, _ in found) == list(range(50))
     for position, reading in found:
         assert reading.text == ("plain" if position % 3 else f"{position}")
 
 
-def test_wide_images_keep_their_reading():
-    model = Fake([{0: Reading("line", 0.1)}])
-    assert read(model, pictures(1, width=200))[0].text == "line"
-    assert model.reads == [0]
+def test_tall_images_are_turned():
+    turned = View(rotation=270)
+    model = Fake({PLAIN: Reading("i", 0.1), turned: Reading("sign", 0.9, characters=(LETTER,))})
+    (found,) = Careful(model).read(pictures(1, 20, 200))
+    assert (found.text, found.rotation) == ("sign", 270)
+    assert found.characters[0][2:] == (50.0, 150.0)  # pixels of the picture as it was turned
 
 
-def test_images_on_their_side_are_as_wide_as_they_are_high():
-    model = Fake([{0: Reading("sign", 0.1)}])
-    reader = OnSlopes(model)
-    dict(reader.stream(pictures(1, 20, 200), lambda image: reader.preprocess(image, rotation=90)))
-    assert model.reads == [0]
+def test_turns_add_up():
+    model = Fake({View(rotation=180): Reading("i", 0.1), View(rotation=90): Reading("sign", 0.9)})
+    reader = Careful(model)
+    found = dict(
+        stream_rotated(reader, pictures(1, 20, 200), lambda i, by: reader.preprocess(i, by))
+    )
+    assert (found[0].text, found[0].rotation) == ("sign", 90)
+    assert {view.rotation for view in model.views} == {0, 90, 180, 270}
+
+
+def test_places_are_those_of_the_image_without_its_margin():
+    shown = {PLAIN: Reading("i", 0.1), MARGIN: Reading("a", 0.9, characters=(LETTER,))}
+    (found,) = Careful(Fake(shown)).read(pictures(1, 40, 50))
+    # A quarter and three quarters of 5 + 40 + 5 pixels.
+    np.testing.assert_allclose(found.characters[0][2:], (7.5, 32.5))
 
 
 def test_images_that_cannot_be_read_are_told_once():
-    model = Fake([{0: Reading("word", 0.1)}])
+    model = Fake({PLAIN: Reading("word", 0.1)})
     broken = b"no image"
     found = read(model, [broken, pictures(1)[0]])
     assert isinstance(found[0], DataError)
@@ -117,7 +138,7 @@ def test_images_that_cannot_be_read_are_told_once():
 
 
 def test_labels_and_words_are_those_of_the_items():
-    model = Fake([{0: Reading("", 0.1)}])
+    model = Fake({PLAIN: Reading("", 0.1)})
     found = read(model, pictures(1), label=lambda image: f"label {image.size}")
     assert found[0].text == "label 400"
 
@@ -158,6 +179,15 @@ def test_a_low_band_is_enlarged_before_it_is_cut_out():
     assert KEEP(picture, slope=30).shape == (16, 48, 1)
 
 
+def test_margins_and_stretched_images():
+    pixels = np.arange(40, dtype=np.uint8).reshape(4, 10)
+    exact = Preprocess(height=12, fit="keep", min_width=1, max_width=64)
+    around = exact(pixels, margin=1.0)[..., 0]
+    np.testing.assert_array_equal(around, np.pad(pixels, 4, "edge"))
+    assert exact(pixels).shape == (12, 30, 1)
+    assert exact(pixels, stretch=1.3).shape == (12, 39, 1)
+
+
 def test_a_slope_that_leaves_nothing_is_refused():
     with pytest.raises(UserError, match="slope=30 of an image of 100 x 20 pixels leaves no line"):
         level(Image.new("L", (100, 20)), 30, height=16)
@@ -192,7 +222,7 @@ def test_predict_reads_words_on_slopes(words, run_command):
     plain = run_command(predict.main, "--model=tiny-latin", *files).out
     assert ": uniform" not in "".join(plain)
     assert "Pharynxes" not in "".join(plain)
-    out = run_command(predict.main, "--model=tiny-latin", "--slopes", "--format=json", *files).out
+    out = run_command(predict.main, "--model=tiny-latin", "--careful", "--format=json", *files).out
     found = [json.loads(line) for line in out]
     assert [(row["text"], row["slope"]) for row in found] == [("uniform", 19), ("Pharynxes", -28)]
     # Places along the width are those of the image as it is.
@@ -202,14 +232,14 @@ def test_predict_reads_words_on_slopes(words, run_command):
 def test_evaluate_scores_them(words, run_command):
     data = f"--data=tsv:{words / 'labels.tsv'}"
     out = words / "report.json"
-    run_command(evaluate.main, "--model=tiny-latin", "--slopes", data, f"--out={out}")
+    run_command(evaluate.main, "--model=tiny-latin", "--careful", data, f"--out={out}")
     report = json.loads(out.read_text())
     assert report["sets"][0]["word_accuracy"] == 1.0
-    assert report["decoder"] == "greedy, on slopes, too"
+    assert report["decoder"] == "greedy, careful"
 
 
 def test_voters_read_words_on_slopes(words):
     models = combine([Recognizer.load("quickstart"), Recognizer.load("tiny-latin")])
-    assert [(r.text, r.slope) for r in OnSlopes(models).read([words / "uniform.png"])] == [
+    assert [(r.text, r.slope) for r in Careful(models).read([words / "uniform.png"])] == [
         ("uniform", 19)
     ]
