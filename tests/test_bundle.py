@@ -95,7 +95,14 @@ def test_a_bundle_reads_like_its_run(file, recognizer):
     images = [source.image_bytes(i) for i in range(len(source))]
     model = Recognizer.load(file)
     assert model.name == "smoke model"
-    assert model.read(images) == recognizer.read(images)
+    found, expected = model.read(images), recognizer.read(images)
+    assert [r.text for r in found] == [r.text for r in expected]
+    # Sums over threads differ in their last bits where cores are busy.
+    for ours, theirs in zip(found, expected, strict=True):
+        np.testing.assert_allclose(ours.confidence, theirs.confidence, rtol=1e-3)
+        assert [c.char for c in ours.characters] == [c.char for c in theirs.characters]
+        places = [[c[1:] for c in r.characters] for r in (ours, theirs)]
+        np.testing.assert_allclose(*places, rtol=1e-3)
 
 
 def test_bf16_halves_the_file_and_loses_little(bundle, file, tmp_path):
