@@ -11,14 +11,13 @@ than wide may be a line that goes up or down.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from crnn_jax.charset import Charset
-from crnn_jax.data.images import LEAST_LEVEL, margin_pixels, size_of
+from crnn_jax.data.images import LEAST_LEVEL, level_share, margin_pixels, size_of
 from crnn_jax.errors import DataError
 from crnn_jax.reading import Reading
 from crnn_jax.recognizer import Recognizer
@@ -45,7 +44,7 @@ def views_of(width: int, height: int) -> list[View]:
     """Returns the views of an image that are tried: slopes where a line of text is left, level."""
     views = [View(margin=0.1), View(stretch=1.3)]
     for degrees in _SLOPES:
-        if height - abs(math.tan(math.radians(degrees))) * width >= LEAST_LEVEL * height:
+        if level_share(width, height, degrees) >= LEAST_LEVEL:
             views.append(View(slope=degrees))
     if height > _TALL * width:
         views += [View(rotation=90), View(rotation=270)]

@@ -254,6 +254,11 @@ def with_margin(image: Image.Image, margin: float) -> Image.Image:
     return Image.fromarray(np.pad(pixels, sides[: pixels.ndim], "edge"))
 
 
+def level_share(width: int, height: int, slope: int) -> float:
+    """Returns the share of an image's height that is left once a slope in degrees is level."""
+    return 1 - abs(math.tan(math.radians(slope))) * width / height
+
+
 def level(image: Image.Image, slope: int, height: int) -> Image.Image:
     """Returns the band of an image in which a text of some slope lies level.
 
@@ -269,8 +274,7 @@ def level(image: Image.Image, slope: int, height: int) -> Image.Image:
     Raises:
       UserError: for a slope that leaves less than LEAST_LEVEL of the height.
     """
-    rise = math.tan(math.radians(slope))
-    band = 1 - abs(rise) * image.width / image.height  # of the height
+    rise, band = math.tan(math.radians(slope)), level_share(*image.size, slope)
     if band < LEAST_LEVEL:
         raise UserError(
             f"slope={slope} of an image of {image.width} x {image.height} pixels leaves no line of "
