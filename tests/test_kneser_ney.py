@@ -10,8 +10,9 @@ import pytest
 from plain_ngrams import PlainKneserNey, backed_off, listed
 
 from crnn_jax.charset import build_charset
-from crnn_jax.decode import kneser_ney
-from crnn_jax.decode.kneser_ney import FALLBACK, count, estimate, train, whole_counts
+from crnn_jax.decode import ngram_counts
+from crnn_jax.decode.kneser_ney import FALLBACK, estimate, train
+from crnn_jax.decode.ngram_counts import count, encode_all, whole_counts
 from crnn_jax.errors import UserError
 
 ABC = build_charset("abc", "keep")
@@ -117,10 +118,26 @@ def test_parts_and_packed_numbers_change_nothing(monkeypatch):
     wide = build_charset("chars:abcdefgh" + "".join(map(chr, range(0x4E00, 0x4E00 + 7000))), "keep")
     expected = count(texts, narrow, 9)
     for charset, chunk in ((narrow, 50), (wide, 1 << 22), (wide, 50)):
-        monkeypatch.setattr(kneser_ney, "_CHUNK", chunk)
+        monkeypatch.setattr(ngram_counts, "_CHUNK", chunk)
         found = count(texts, charset, 9)
         np.testing.assert_array_equal(found.windows, expected.windows)
         np.testing.assert_array_equal(found.counts, expected.counts)
+
+
+@pytest.mark.parametrize(
+    "name", ["alnum36", "latin+space", "chars:ab\n", "chars:אבגד", "chars:a\N{COMBINING CEDILLA}bé"]
+)
+def test_many_texts_are_encoded_as_each_is(name):
+    texts = [
+        "", "Hotel", "cafe\N{COMBINING ACUTE ACCENT}", "\N{COMBINING ACUTE ACCENT}a", "ΑΣ", "Σα",
+        "a\N{COMBINING CEDILLA}b", "אב 12 a", "a😀b", "é", "", "İstanbul", "\ud800a", "",
+    ]  # fmt: skip
+    charset = build_charset(name)
+    for given in (texts, [*texts, "a\nb", "\n"], [], [""], ["", ""]):
+        ids, lengths = encode_all(given, charset)
+        expected = [charset.encode_known(text) for text in given]
+        assert lengths.tolist() == [len(own) for own in expected]
+        assert ids.tolist() == [id_ for own in expected for id_ in own]
 
 
 def test_shortened_counts_are_those_of_a_shorter_order():

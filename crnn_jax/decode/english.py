@@ -2,7 +2,7 @@
 
 Words are those that text is rendered with, by the same tempered frequency (`crnn_jax.data.words`);
 a tenth of all texts are numbers of up to four digits, equally often. It is counted where it is
-needed, in two seconds, and knows nothing of case. Every other character, as the blank and
+needed, in a second, and knows nothing of case. Every other character, as the blank and
 punctuation, ends a word, after which the next begins or the text ends. So it goes with any charset
 that has Latin letters, and with lines as with words.
 """

@@ -15,17 +15,14 @@ text: every one of them is possible after every history. Nothing is left for <un
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Int32, Int64
-from tqdm import tqdm
 
 from crnn_jax.charset import Charset
+from crnn_jax.decode.ngram_counts import NOTHING, Counts, count, differs
 from crnn_jax.decode.ngram_model import (
-    END,
-    MAX_ORDER,
     SPECIAL,
     START,
     UNKNOWN,
@@ -34,31 +31,11 @@ from crnn_jax.decode.ngram_model import (
     find,
     keys_of,
 )
-from crnn_jax.errors import UserError
 
 Discounts = tuple[float, float, float]  # of counts of 1, of 2, and of 3 or more
 
 # Where the counts of counts give no discount: those that Heafield's lmplz falls back to.
 FALLBACK: Discounts = (0.5, 1.0, 1.5)
-_NOTHING = -1  # symbol behind the end of a text
-_CHUNK = 1 << 22  # symbols that are sorted at a time
-_BITS = 62  # of a packed number
-
-
-class Counts(NamedTuple):
-    """How often each string of N symbols occurs, from every place of the texts on.
-
-    Strings that begin less than N symbols before the end of their text are filled up with -1.
-    """
-
-    windows: Int32[np.ndarray, "M N"]  # all different, in lexicographic order
-    counts: Int64[np.ndarray, " M"]
-
-    def shortened(self, order: int) -> Counts:
-        """Returns the counts of the strings of `order` symbols, at most N."""
-        windows = self.windows[:, :order]
-        first = np.flatnonzero(_differs(windows).any(axis=1))
-        return Counts(windows[first], np.add.reduceat(self.counts, first))
 
 
 class Estimate(NamedTuple):
@@ -89,111 +66,6 @@ def train(
       UserError: an order out of range, or no text has a character of the charset.
     """
     return estimate(count(texts, charset, order), charset, min_count)
-
-
-def whole_counts(counts: Iterable[int | float]) -> Int64[np.ndarray, " M"]:
-    """Returns counts as whole numbers, which the discounts are made for.
-
-    Where there are fractions, all are divided by the smallest, and rounded. None is above 2**40,
-    so that their sums stay exact.
-    """
-    values = np.array(list(counts), np.float64)
-    if len(values) and (values != np.round(values)).any():
-        values = values / values.min()
-    return np.maximum(np.round(np.minimum(values, 2.0**40)), 1).astype(np.int64)
-
-
-def count(texts: Iterable[tuple[str, int | float]], charset: Charset, order: int) -> Counts:
-    """Counts what texts hold; arguments and errors as in `train`."""
-    if not 1 <= order <= MAX_ORDER:
-        raise UserError(f"order {order} of a language model: 1 to {MAX_ORDER} characters")
-    pairs = list(texts)
-    numbers = whole_counts(number for _, number in pairs).tolist()
-    packing = _Packing(len(charset.classes) + len(SPECIAL), order)
-    found = packing.empty()
-    encoded: list[np.ndarray] = []
-    weights: list[int] = []
-    size = 0
-    bar = tqdm(pairs, desc="counting", unit="text", delay=3, disable=None)  # on a terminal alone
-    for (text, _), number in zip(bar, numbers, strict=True):
-        if ids := charset.encode_known(text):
-            encoded.append(np.array(ids, np.int32))
-            weights.append(number)
-            size += len(ids) + 2
-        if size >= _CHUNK:
-            found = _add_up(*packing.pack(encoded, weights), *found)
-            encoded, weights, size = [], [], 0
-    if encoded:
-        found = _add_up(*packing.pack(encoded, weights), *found)
-    if not found[1].size:
-        raise UserError(
-            "no text has a character of the charset "
-            f"({len(charset.classes)} characters): give texts in its characters, one per line"
-        )
-    return Counts(packing.unpack(found[0]), found[1])
-
-
-class _Packing:
-    """Strings of N symbols as few numbers that sort as they do."""
-
-    def __init__(self, vocabulary: int, order: int):
-        self._bits = vocabulary.bit_length()  # of a symbol + 1
-        self._per = _BITS // self._bits
-        self._order = order
-
-    def empty(self) -> tuple[Int64[np.ndarray, "P 0"], Int64[np.ndarray, " 0"]]:
-        """Returns no strings, and their counts."""
-        return np.zeros((-(-self._order // self._per), 0), np.int64), np.zeros(0, np.int64)
-
-    def pack(
-        self, texts: Sequence[np.ndarray], counts: Sequence[int]
-    ) -> tuple[Int64[np.ndarray, "P M"], Int64[np.ndarray, " M"]]:
-        """Returns the strings from every place of texts in class ids on, and their counts."""
-        offset = len(SPECIAL) - 1  # class ids begin at 1
-        symbols = np.concatenate([np.concatenate([[START], t + offset, [END]]) for t in texts])
-        lengths = np.array([len(text) + 2 for text in texts])
-        stop = np.repeat(np.cumsum(lengths), lengths)
-        place = np.arange(len(symbols))
-        packed = np.zeros((-(-self._order // self._per), len(symbols)), np.int64)
-        for n in range(self._order):
-            at = np.minimum(place + n, len(symbols) - 1)
-            digit = np.where(place + n < stop, symbols[at] + 1, 0)
-            packed[n // self._per] |= digit << self._shift(n)
-        return _add_up(packed, np.repeat(np.array(counts, np.int64), lengths))
-
-    def unpack(self, packed: Int64[np.ndarray, "P M"]) -> Int32[np.ndarray, "M N"]:
-        """Returns the symbols of strings."""
-        mask = (1 << self._bits) - 1
-        columns = [
-            ((packed[n // self._per] >> self._shift(n)) & mask) - 1 for n in range(self._order)
-        ]
-        return np.stack(columns, axis=1).astype(np.int32)
-
-    def _shift(self, n: int) -> int:
-        return (self._per - 1 - n % self._per) * self._bits
-
-
-def _add_up(
-    keys: Int64[np.ndarray, "P M"],
-    counts: Int64[np.ndarray, " M"],
-    other_keys: Int64[np.ndarray, "P N"] | None = None,
-    other_counts: Int64[np.ndarray, " N"] | None = None,
-) -> tuple[Int64[np.ndarray, "P D"], Int64[np.ndarray, " D"]]:
-    """Returns all different keys, of both kinds, in order, with the sums of their counts."""
-    if other_keys is not None:
-        keys = np.concatenate([keys, other_keys], axis=1)
-        counts = np.concatenate([counts, other_counts])
-    order = np.argsort(keys[0], kind="stable") if len(keys) == 1 else np.lexsort(keys[::-1])
-    keys, counts = keys[:, order], counts[order]
-    first = np.flatnonzero(_differs(keys.T).any(axis=1))
-    return keys[:, first], np.add.reduceat(counts, first)
-
-
-def _differs(rows: np.ndarray) -> Bool[np.ndarray, "M N"]:
-    """Returns where rows differ from the row before; the first row differs everywhere."""
-    differs = np.ones(rows.shape, bool)
-    np.not_equal(rows[1:], rows[:-1], out=differs[1:])
-    return differs
 
 
 class _Grams(NamedTuple):
@@ -263,9 +135,9 @@ def _levels(counts: Counts, vocabulary: int) -> list[_Grams]:
     zeros = np.zeros(vocabulary, np.int64)
     grams = [_Grams(zeros, everything, zeros, raw, everything == START)]
     node = counts.windows[:, 0].astype(np.int64)  # of each window's first n symbols
-    changes = np.logical_or.accumulate(_differs(counts.windows), axis=1)
+    changes = np.logical_or.accumulate(differs(counts.windows), axis=1)
     for n in range(1, counts.windows.shape[1]):
-        real = counts.windows[:, n] != _NOTHING
+        real = counts.windows[:, n] != NOTHING
         new = np.flatnonzero(changes[:, n] & real)
         parent, symbol = node[new], counts.windows[new, n]
         node = np.cumsum(changes[:, n] & real) - 1

@@ -23,8 +23,9 @@ from crnn_jax.errors import UserError
 
 if TYPE_CHECKING:
     from crnn_jax.charset import Charset
-    from crnn_jax.decode.kneser_ney import Counts, Estimate
+    from crnn_jax.decode.kneser_ney import Estimate
     from crnn_jax.decode.language import Weighted
+    from crnn_jax.decode.ngram_counts import Counts
 
 __all__ = ["NgramModel", "load", "main", "spelled"]
 
