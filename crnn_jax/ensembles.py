@@ -20,7 +20,7 @@ from crnn_jax.models.ensemble import Ensemble
 from crnn_jax.models.windows import layers_of
 from crnn_jax.reading import Reading
 from crnn_jax.recognizer import Recognizer
-from crnn_jax.runtime import Alternative
+from crnn_jax.runtime import AS_IT_IS, Alternative, View
 
 T = TypeVar("T")
 
@@ -87,7 +87,7 @@ class Voters:
         return self.members[0].charset
 
     @staticmethod
-    def preprocess(image: Any, **view: Any) -> tuple[Any, dict[str, Any]]:
+    def preprocess(image: Any, view: View = AS_IT_IS) -> tuple[Any, View]:
         """Returns the arguments of each model's own preprocessing."""
         return image, view
 
@@ -165,7 +165,7 @@ def decoder_of(
 
 def _prepared(member: Recognizer, load: Callable[[T], Any], item: T) -> np.ndarray:
     image, view = load(item)
-    return member.preprocess(image, **view)
+    return member.preprocess(image, view=view)
 
 
 def vote(readings: Sequence[Reading | DataError]) -> Reading | DataError:

@@ -34,15 +34,11 @@ class Reading(runtime.Reading):
     """What was read in an image; characters where they were asked for.
 
     Attributes:
-      text, confidence, alternatives, characters: as in `runtime.Reading`.
+      text, confidence, alternatives, characters, rotation, slope: as in `runtime.Reading`.
       loss: -log p(label | image) in nats where a label was given and fits the frames, else None.
-      rotation: degrees by which the image was turned counter-clockwise to be read.
-      slope: degrees by which the text falls to the right, as which it was read; below 0 it climbs.
     """
 
     loss: float | None = None
-    rotation: int = 0
-    slope: int = 0
 
     def in_pixels(self, width: int) -> Reading:
         """Returns the same reading, its shares of the width as pixels of an image so wide."""

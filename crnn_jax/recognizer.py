@@ -33,11 +33,10 @@ from crnn_jax.reading import (
     probability,
     score_candidates,
 )
-from crnn_jax.runtime import Alternative, Character
+from crnn_jax.runtime import Alternative, Character, turned_size
 
 T = TypeVar("T")
 
-_LONGEST = 16  # windows' widths: a longer line is squeezed to that
 _LAST = Streamed(None, [], None)  # in place of a batch, when there are no more
 
 
@@ -175,7 +174,7 @@ class Recognizer:
         if self.preprocess.fit == "squash" or isinstance(self.model, Windowed):
             return self
         windowed = Windowed.of(self.model, self.preprocess.max_width)
-        longest = dataclasses.replace(self.preprocess, max_width=_LONGEST * windowed.width)
+        longest = dataclasses.replace(self.preprocess, max_width=runtime.LONGEST * windowed.width)
         return dataclasses.replace(self, model=windowed, preprocess=longest)
 
     def read(
@@ -196,8 +195,8 @@ class Recognizer:
         for position, reading in stream:
             if isinstance(reading, DataError):
                 raise DataError(f"image {position}: {reading}")
-            sideways = reading.rotation in (90, 270)
-            readings[position] = reading.in_pixels(size_of(images[position])[sideways])
+            width, _ = turned_size(*size_of(images[position]), reading.rotation)
+            readings[position] = reading.in_pixels(width)
         return [readings[position] for position in range(len(images))]
 
     def stream(
@@ -300,7 +299,7 @@ class Recognizer:
                     centres, float(batch.widths[row]),
                 )  # fmt: skip
             loss = float(losses[row]) if feasible[row] else None
-            yield position, Reading(best.text, best.confidence, tuple(others), placed, loss)
+            yield position, Reading(best.text, best.confidence, tuple(others), placed, loss=loss)
 
     def _frames(self) -> int:
         """Frames of the widest image: no feasible label is longer.

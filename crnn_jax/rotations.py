@@ -8,10 +8,9 @@ from typing import Any, TypeVar
 
 from crnn_jax.errors import DataError
 from crnn_jax.reading import Reading
+from crnn_jax.runtime import DEGREES, likely_upright
 
 T = TypeVar("T")
-
-DEGREES = (0, 90, 180, 270)  # counter-clockwise, by which an image is turned
 
 
 def stream_rotated(
@@ -22,8 +21,7 @@ def stream_rotated(
 ) -> Iterator[tuple[int, Reading | DataError]]:
     """Yields (position, reading or error) of items, each read in four ways.
 
-    The most confident reading is taken. One without characters is taken only where all are: that
-    an image shows nothing is easily said of one that stands on its head.
+    Which reading is taken says `runtime.likely_upright`.
 
     Args:
       recognizer: a model, or several.
@@ -50,4 +48,4 @@ def _surest(readings: list[Reading | DataError]) -> Reading | DataError:
         if isinstance(reading, DataError):
             return reading
         found.append(reading)
-    return max(found, key=lambda r: (bool(r.text), r.confidence, -r.rotation))
+    return likely_upright(found)

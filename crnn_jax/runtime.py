@@ -19,8 +19,10 @@ import contextlib
 import ctypes
 import dataclasses
 import io
+import itertools
 import json
 import logging
+import math
 import os
 import pathlib
 import re
@@ -30,7 +32,7 @@ import unicodedata
 import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -55,6 +57,18 @@ _FAR = 14.0  # nats below the best word, a millionth of its probability
 _SLACK = 1e-6  # rounding must not put a bound below a score
 _LARGE = MAX_PIXELS // 4  # pixels of images of which one at a time is decoded
 _ONE_LARGE = threading.Lock()
+_TURNS = {
+    90: Image.Transpose.ROTATE_90,
+    180: Image.Transpose.ROTATE_180,
+    270: Image.Transpose.ROTATE_270,
+}
+LONGEST = 16  # windows' widths: a longer line is squeezed to that
+SURE = 0.7  # confidence from which an image is read once
+SURER = 0.1  # by which another view must be surer than the image as it is
+LEAST_LEVEL = 0.25  # of an image's height, that a line of text on a slope may have
+_PLENTY = 8  # times a network's height, that an image has before it is cut
+_SLOPES = (-28, -19, -10, 10, 19, 28)  # degrees; positive ones fall to the right
+_TALL = 1.3  # times as high as wide is what may be a line that goes up or down
 _ESCAPED = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})  # a row of TSV stays one line
 
 # Pillow logs what it also raises; without a handler of the caller's that would go to stderr.
@@ -109,12 +123,19 @@ class Reading:
       confidence: p(text | image), 0 to 1, of calibrated posteriors where the model is calibrated.
       alternatives: what else the decoder found, best first.
       characters: of the text, in the order of the picture.
+      rotation: degrees by which the image was turned counter-clockwise to be read.
+      slope: degrees by which the text falls to the right, as which it was read; below 0 it climbs.
     """
 
     text: str
     confidence: float
     alternatives: tuple[Alternative, ...] = ()
     characters: tuple[Character, ...] = ()
+    rotation: int = 0
+    slope: int = 0
+
+
+SomeReading = TypeVar("SomeReading", bound=Reading)
 
 
 # --- images ---------------------------------------------------------------------------------------
@@ -374,6 +395,211 @@ def _by_rows(change: Callable[[np.ndarray], np.ndarray], values: np.ndarray) -> 
     return out
 
 
+# --- views ----------------------------------------------------------------------------------------
+# A word whose letters touch the border of its picture is read better with some room around it,
+# narrow letters when they are stretched. A word on a slope fills its picture from corner to corner,
+# so its letters are small once the picture is brought to the network's height: the picture's
+# columns are moved up and down until a text of some slope lies level, and what is above and below
+# it then is cut off. Signs seen from the side have that shape, their strokes stay upright. And what
+# is much higher than wide may be a line that goes up or down.
+
+
+class View(NamedTuple):
+    """A way of looking at an image.
+
+    Attributes:
+      rotation: 0, 90, 180 or 270 degrees by which it is turned counter-clockwise.
+      slope: degrees by which its text falls to the right, or, below 0, climbs: it is made level.
+      stretch: times its width that it is as wide, where the aspect is kept.
+      margin: around it, of its height: its border goes on.
+    """
+
+    rotation: int = 0
+    slope: int = 0
+    stretch: float = 1.0
+    margin: float = 0.0
+
+    def of(self, image: Image.Image, height: int) -> Image.Image:
+        """Returns an image in mode L or RGB turned, with its margin, and level; not yet stretched.
+
+        Args:
+          image: upright.
+          height: pixels that it is to be brought to.
+
+        Raises:
+          ReadError: for a slope that leaves no line of text.
+        """
+        if self.rotation:
+            image = image.transpose(_TURNS[self.rotation])
+        if self.margin or self.slope:
+            image = image.reduce(max(image.height // (_PLENTY * height), 1))
+        if self.margin:
+            around = self.beside(image.height)
+            sides = ((around, around), (around, around), (0, 0))
+            pixels = np.asarray(image)
+            image = Image.fromarray(np.pad(pixels, sides[: pixels.ndim], "edge"))
+        return level(image, self.slope, height) if self.slope else image
+
+    def stretched(self, width: int) -> int:
+        """Returns the pixels that so many of an image's width are taken for."""
+        return max(1, round(width * self.stretch))
+
+    def across(self, x: np.ndarray, width: int, height: int) -> np.ndarray:
+        """Returns where shares of a view's width lie in that of the image, from 0 to 1.
+
+        Args:
+          x: the shares.
+          width, height: pixels of the image as it is turned.
+        """
+        beside = self.beside(height)
+        return np.clip((x * (width + 2 * beside) - beside) / width, 0.0, 1.0)
+
+    def beside(self, height: int) -> int:
+        """Returns the pixels of the margin around a (turned) image so high."""
+        return max(1, round(self.margin * height)) if self.margin else 0
+
+
+AS_IT_IS = View()
+DEGREES = (0, 90, 180, 270)  # counter-clockwise, by which an image may be turned
+
+
+def turned_size(width: int, height: int, rotation: int) -> tuple[int, int]:
+    """Returns the (width, height) of an image of width x height once it is turned."""
+    return (height, width) if rotation in (90, 270) else (width, height)
+
+
+def other_views(width: int, height: int) -> list[View]:
+    """Returns the views in which an unsure image is read again; slopes where it has room for them.
+
+    Args:
+      width, height: pixels of the image.
+    """
+    views = [View(margin=0.1), View(stretch=1.3)]
+    for degrees in _SLOPES:
+        if level_share(width, height, degrees) >= LEAST_LEVEL:
+            views.append(View(slope=degrees))
+    if height > _TALL * width:
+        views += [View(rotation=90), View(rotation=270)]
+    return views
+
+
+def surest(plain: SomeReading, others: Iterable[SomeReading]) -> SomeReading:
+    """Returns the most confident reading of other views, if it says something and is surer."""
+    best = max((r for r in others if r.text), key=lambda r: r.confidence, default=plain)
+    return best if best.confidence > plain.confidence + SURER else plain
+
+
+def likely_upright(readings: Sequence[SomeReading]) -> SomeReading:
+    """Returns the most confident of readings of an image that is turned in several ways.
+
+    One without characters is taken only where all are: that an image shows nothing is easily said
+    of one that stands on its head.
+    """
+    return max(readings, key=lambda r: (bool(r.text), r.confidence, -r.rotation))
+
+
+def level_share(width: int, height: int, slope: int) -> float:
+    """Returns the share of an image's height that is left once a slope in degrees is level."""
+    return 1 - abs(math.tan(math.radians(slope))) * width / height
+
+
+def level(image: Image.Image, slope: int, height: int) -> Image.Image:
+    """Returns the band of an image in which a text of some slope lies level.
+
+    The band goes from one side of the image to the other, as high as the image's corners allow:
+    its columns are moved up and down.
+
+    Args:
+      image: in mode L or RGB.
+      slope: degrees by which the text falls to the right, or, below 0, climbs.
+      height: pixels that the band is to be brought to: a lower one is enlarged before it is cut
+        out.
+
+    Raises:
+      ReadError: for a slope that leaves less than LEAST_LEVEL of the height.
+    """
+    rise, band = math.tan(math.radians(slope)), level_share(*image.size, slope)
+    if band < LEAST_LEVEL:
+        raise ReadError(
+            f"slope={slope} of an image of {image.width} x {image.height} pixels leaves no line of "
+            "text: give a smaller one"
+        )
+    scale = height / (band * image.height)
+    if scale > 1:
+        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+        image = image.resize(size, Image.Resampling.BILINEAR)
+    first = max(0.0, -rise * image.width)  # row at which the band begins on the left
+    return image.transform(
+        (image.width, max(1, round(band * image.height))),
+        Image.Transform.AFFINE,
+        (1, 0, 0, rise, 1, first),
+        Image.Resampling.BILINEAR,
+    )
+
+
+# --- lines ----------------------------------------------------------------------------------------
+
+
+class Windows(NamedTuple):
+    """How a line wider than those of training is cut, and put together again.
+
+    Windows follow one another with an overlap. In its middle half the frame posteriors go over from
+    one window to the next; the outer quarters, where a character may be cut, give context alone.
+
+    Attributes:
+      width: pixels of a window.
+      overlap: pixels that neighbouring windows share; it and the rest of the width are multiples of
+        the stride.
+      stride: pixels per frame.
+    """
+
+    width: int
+    overlap: int
+    stride: int
+
+    @classmethod
+    def of(cls, width: int, stride: int) -> Windows:
+        """Returns windows of at most `width` pixels, a quarter of which are shared."""
+        overlap = max(round(width / 4 / stride), 1) * stride
+        return cls(max(width // stride * stride, 2 * overlap), overlap, stride)
+
+    @property
+    def hop(self) -> int:
+        """Pixels from one window's begin to the next one's."""
+        return self.width - self.overlap
+
+    def starts(self, width: int) -> range:
+        """Returns where the windows begin that a line of so many pixels needs.
+
+        A window is needed if the one before it does not reach the end of the line.
+        """
+        return range(0, max(width - self.overlap, 1), self.hop)
+
+    def shares(self, frames: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns how much of each frame of a window counts, (frames,) twice.
+
+        The first beside the window before it, the second beside the one that follows.
+        """
+        place = self.stride * (np.arange(frames, dtype=np.float32) + 0.5)
+
+        def ramp(x: np.ndarray) -> np.ndarray:
+            return np.clip((x - self.overlap / 4) / (self.overlap / 2), 0, 1)
+
+        return ramp(place), 1 - ramp(place - self.hop)
+
+    def merged(self, logits: Sequence[np.ndarray]) -> np.ndarray:
+        """Returns the log posteriors (T, K) of a line from its windows' logits; of one, these."""
+        if len(logits) == 1:
+            return logits[0]
+        step, last = self.hop // self.stride, len(logits) - 1
+        found = np.zeros((last * step + len(logits[last]), logits[0].shape[1]))
+        for k, own in enumerate(logits):
+            rising, falling = self.shares(len(own))
+            share = np.where(k == 0, 1, rising) * np.where(k == last, 1, falling)
+            found[k * step : k * step + len(own)] += posteriors(own, 1.0) * share[:, None]
+        return np.log(np.maximum(found, 1e-30))
+
+
 @dataclasses.dataclass(frozen=True)
 class Preprocess:
     """From an image to uint8 (height, W', channels); see `crnn_jax.data.images.Preprocess`."""
@@ -387,19 +613,23 @@ class Preprocess:
 
     def __post_init__(self) -> None:
         sizes = (self.height, self.width, self.min_width, self.max_width, self.channels)
-        widest = self.width if self.fit == "squash" else self.max_width
         if (
             any(type(size) is not int or size < 1 for size in sizes)
             or self.fit not in ("squash", "keep")
             or self.channels not in (1, 3)
             or self.min_width > self.max_width
-            or self.height * widest > MOST_INPUT
         ):
             raise ValueError("its preprocessing is none")
 
-    def __call__(self, image: Image.Image) -> np.ndarray:
-        """Resizes an image in mode L or RGB by antialiased bilinear interpolation."""
-        width, height = image.size
+    @property
+    def widest(self) -> int:
+        """Pixels of the widest image that comes out."""
+        return self.width if self.fit == "squash" else self.max_width
+
+    def __call__(self, image: Image.Image, view: View = AS_IT_IS) -> np.ndarray:
+        """Resizes a view of an image in mode L or RGB by antialiased bilinear interpolation."""
+        image = view.of(image, self.height)
+        width, height = view.stretched(image.width), image.height
         scaled = (2 * width * self.height + height) // (2 * height)
         kept = min(max(scaled, self.min_width), self.max_width)
         size = (self.width if self.fit == "squash" else kept, self.height)
@@ -966,17 +1196,43 @@ def run_session(
     return tuple(session.run(["logits", "frames"], inputs))
 
 
+class _Look(NamedTuple):
+    """A view of an image, as a network is given it.
+
+    Attributes:
+      pixels: (H, W', C).
+      view: of the image.
+      size: (width, height) of the image as it is turned.
+    """
+
+    pixels: np.ndarray
+    view: View
+    size: tuple[int, int]
+
+
+class _Way(NamedTuple):
+    """How frames are read; see `Reader.read`."""
+
+    decoder: str
+    lexicon: Lexicon | None
+    lm: LanguageModel | None
+    characters: bool
+    batch_size: int
+
+
 class Reader:
     """An exported model that reads images.
 
     Args:
       session: an onnxruntime session.
+      squeeze: squeezes lines wider than those of training to that, instead of reading them in
+        windows.
 
     Raises:
       ReadError: its metadata are not those of an exported recogniser.
     """
 
-    def __init__(self, session: Any):
+    def __init__(self, session: Any, squeeze: bool = False):
         self._session = session
         try:
             found = session.get_modelmeta().custom_metadata_map
@@ -995,6 +1251,14 @@ class Reader:
             step, start = self._frames
             if not (1e-3 < self.temperature < 1e3 and 0 < step < 1e6 and abs(start) < 1e6):
                 raise ValueError("its temperature or its frames cannot be")
+            self._windows = Windows.of(self.preprocess.widest, max(round(step), 1))
+            widest = max(self.preprocess.widest, self._windows.width)
+            if self.preprocess.height * widest > MOST_INPUT:
+                raise ValueError("its images are too large")
+            if self.preprocess.fit == "keep" and not squeeze:
+                self.preprocess = dataclasses.replace(
+                    self.preprocess, max_width=LONGEST * self._windows.width
+                )
         except (
             AttributeError, IndexError, KeyError, TypeError, ValueError, OverflowError,
             RecursionError,
@@ -1006,12 +1270,16 @@ class Reader:
             ) from None
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], threads: int | None = None) -> Reader:
+    def load(
+        cls, path: str | os.PathLike[str], threads: int | None = None, squeeze: bool = False
+    ) -> Reader:
         """Opens a model.
 
         Args:
           path: of the ONNX file.
           threads: for one reading; None: as many as there are cores.
+          squeeze: squeezes lines wider than those of training to that, instead of reading them in
+            windows.
 
         Raises:
           ReadError: it cannot be read.
@@ -1030,12 +1298,30 @@ class Reader:
             told = " ".join(str(error).split())[:160]
             raise ReadError(f"{path}: not an ONNX model that can be opened ({told})") from None
         try:
-            return cls(session)
+            return cls(session, squeeze)
         except ReadError as error:
             raise ReadError(f"{path}: {error}") from None
 
-    def logits(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Returns the logits (T, K) of preprocessed images, which are padded to the widest."""
+    def logits(self, images: Sequence[np.ndarray], batch_size: int = 32) -> list[np.ndarray]:
+        """Returns the logits (T, K) of preprocessed images; log posteriors of lines in windows.
+
+        Args:
+          images: (H, W', C) each, padded to the widest of a step.
+          batch_size: most images, or windows, per step.
+        """
+        pieces, counts = [], []
+        for image in images:
+            starts = self._windows.starts(image.shape[1])
+            pieces += [image[:, start : start + self._windows.width] for start in starts]
+            counts.append(len(starts))
+        found = itertools.chain.from_iterable(
+            self._run(pieces[start : start + batch_size])
+            for start in range(0, len(pieces), batch_size)
+        )
+        return [self._windows.merged(list(itertools.islice(found, count))) for count in counts]
+
+    def _run(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Returns the logits (T, K) of images that are read in one step."""
         widths = np.array([image.shape[1] for image in images], np.int32)
         height, _, channels = images[0].shape
         batch = np.zeros((len(images), height, widths.max(), channels), np.uint8)
@@ -1063,6 +1349,8 @@ class Reader:
         lexicon: Lexicon | Sequence[str] | None = None,
         characters: bool = True,
         lm: LanguageModel | None = None,
+        careful: bool = False,
+        rotations: bool = False,
     ) -> list[Reading]:
         """Reads images: paths, encoded bytes, arrays or Pillow images, see `load_image`.
 
@@ -1074,6 +1362,8 @@ class Reader:
           lexicon: words, for the decoder "lexicon".
           characters: whether to look at the characters, which takes longer than greedy decoding.
           lm: language model, for the decoder "beam".
+          careful: looks again at what is unsure, in `other_views`, and takes the surest.
+          rotations: also turns images by 90, 180 and 270 degrees, and takes the surest.
 
         Raises:
           ReadError: for the first image that cannot be read, or an option that cannot be.
@@ -1095,24 +1385,45 @@ class Reader:
             raise ReadError(f"decoder {decoder!r} uses no lexicon: leave one of them out")
         if lm is not None:
             self._check_lm(lm, decoder)
-        pixels, sizes = [], []
-        for number, image in enumerate(images):
-            try:
-                loaded = load_image(image, self.preprocess.channels)
-            except ReadError as error:
-                raise ReadError(f"image {number}: {error}") from None
-            sizes.append(loaded.size[0])
-            pixels.append(self.preprocess(loaded))
-        order = sorted(range(len(images)), key=lambda i: pixels[i].shape[1])
+        way = _Way(decoder, known, lm, characters, batch_size)
+        turns = DEGREES if rotations else (0,)
+        asked = [(i, turn) for i in range(len(images)) for turn in turns]
+        readings = self._readings([self._looks(images, *one)[0] for one in asked], way)
+        unsure = [n for n, r in enumerate(readings) if careful and r.confidence < SURE]
+        for start in range(0, len(unsure), batch_size):  # ten views of each are held
+            rows = unsure[start : start + batch_size]
+            looks = [self._looks(images, *asked[n], again=True) for n in rows]
+            others = iter(self._readings([look for own in looks for look in own], way))
+            for n, own in zip(rows, looks, strict=True):
+                readings[n] = surest(readings[n], list(itertools.islice(others, len(own))))
+        return [
+            likely_upright(readings[n : n + len(turns)])
+            for n in range(0, len(readings), len(turns))
+        ]
+
+    def _looks(self, images: Sequence[Any], i: int, turn: int, again: bool = False) -> list[_Look]:
+        """Returns the views, one or, looking again, several, of an image that is turned."""
+        try:
+            image = load_image(images[i], self.preprocess.channels)
+        except ReadError as error:
+            raise ReadError(f"image {i}: {error}") from None
+        looks = []
+        for view in other_views(*turned_size(*image.size, turn)) if again else [AS_IT_IS]:
+            view = view._replace(rotation=(turn + view.rotation) % 360)
+            size = turned_size(*image.size, view.rotation)
+            looks.append(_Look(self.preprocess(image, view), view, size))
+        return looks
+
+    def _readings(self, looks: Sequence[_Look], way: _Way) -> list[Reading]:
+        """Returns the readings of views, of which those of alike widths are read together."""
+        order = sorted(range(len(looks)), key=lambda i: looks[i].pixels.shape[1])
         readings: dict[int, Reading] = {}
-        for start in range(0, len(order), batch_size):
-            rows = order[start : start + batch_size]
-            for row, logits in zip(rows, self.logits([pixels[i] for i in rows]), strict=True):
-                width = pixels[row].shape[1]
-                readings[row] = self._reading(
-                    logits, decoder, known, lm, sizes[row] / width, width, characters
-                )
-        return [readings[i] for i in range(len(images))]
+        for start in range(0, len(order), way.batch_size):
+            rows = order[start : start + way.batch_size]
+            batch = self.logits([looks[i].pixels for i in rows], way.batch_size)
+            for row, logits in zip(rows, batch, strict=True):
+                readings[row] = self._reading(logits, looks[row], way)
+        return [readings[i] for i in range(len(looks))]
 
     def _check_lm(self, lm: LanguageModel, decoder: str) -> None:
         """Raises a ReadError where a language model is of no use."""
@@ -1126,26 +1437,16 @@ class Reader:
                 "this model"
             )
 
-    def _reading(
-        self,
-        logits: np.ndarray,
-        decoder: str,
-        lexicon: Lexicon | None,
-        lm: LanguageModel | None,
-        scale: float,
-        width: int,
-        characters: bool,
-    ) -> Reading:
-        """Returns the reading of a row; `scale` is pixels of the image per pixel read."""
+    def _reading(self, logits: np.ndarray, look: _Look, way: _Way) -> Reading:
         p = posteriors(logits, 1.0)
-        if lexicon is not None:
-            found = [(ids, text) for ids, text, _ in lexicon.best(p, count=5)]
+        if way.lexicon is not None:
+            found = [(ids, text) for ids, text, _ in way.lexicon.best(p, count=5)]
         else:
-            strings = [greedy(p)] if decoder == "greedy" else beam(p, model=lm)
+            strings = [greedy(p)] if way.decoder == "greedy" else beam(p, model=way.lm)
             if len(strings) > 1:
                 ranks = log_probabilities(p, strings)
-                if lm is not None:
-                    ranks = ranks + [lm.string_score(ids) for ids in strings]
+                if way.lm is not None:
+                    ranks = ranks + [way.lm.string_score(ids) for ids in strings]
                 strings = [strings[i] for i in np.argsort(-ranks, kind="stable")[:4]]
             found = [(ids, self.charset.decode(ids)) for ids in strings]
         if not found:
@@ -1156,23 +1457,24 @@ class Reader:
         (ids, text), *_ = found
         sure = np.exp(np.minimum(scores, 0.0)).tolist()
         others = [Alternative(t, s) for (_, t), s in zip(found[1:], sure[1:], strict=True)]
-        placed = self._characters(calibrated, ids, scale, width) if characters and ids else ()
-        return Reading(text, sure[0], tuple(others), placed)
+        placed = self._characters(calibrated, ids, look) if way.characters and ids else ()
+        view = look.view
+        return Reading(text, sure[0], tuple(others), placed, view.rotation, view.slope)
 
-    def _characters(
-        self, p: np.ndarray, ids: Sequence[int], scale: float, width: int
-    ) -> tuple[Character, ...]:
+    def _characters(self, p: np.ndarray, ids: Sequence[int], look: _Look) -> tuple[Character, ...]:
         """Returns the characters of a text; each reaches half-way to its neighbours' peaks."""
         first, last = align(p, ids)
         if not len(first):
             return ()
         step, start = self._frames
+        width = look.pixels.shape[1]
         peaks = step * ((first + last) / 2 + 0.5) + start
         middles = (peaks[1:] + peaks[:-1]) / 2
         alone = len(ids) == 1
         left = peaks[0] - (width if alone else middles[0] - peaks[0])
         right = peaks[-1] + (width if alone else peaks[-1] - middles[-1])
-        edges = np.clip(np.concatenate([[left], middles, [right]]), 0, width) * scale
+        edges = np.clip(np.concatenate([[left], middles, [right]]), 0, width) / width
+        edges = look.view.across(edges, *look.size) * look.size[0]
         sure = np.fmin(np.fmax(character_posteriors(p, ids), 0.0), 1.0)  # NaN is 0
         return tuple(
             Character(self.charset.classes[i - 1], float(c), float(x0), float(x1))
@@ -1185,7 +1487,8 @@ class Reader:
 _EXAMPLE = """example:
   python %(prog)s word.png photos/
   python %(prog)s --lexicon=words.txt --format=json photos/
-  python %(prog)s --lm=model_lm.npz photos/"""
+  python %(prog)s --lm=model_lm.npz photos/
+  python %(prog)s --careful --format=tsv photos/"""
 
 
 def _find(paths: Sequence[str]) -> Iterator[pathlib.Path]:
@@ -1230,6 +1533,7 @@ def _default_model() -> pathlib.Path:
 
 def record(path: str, reading: Reading) -> dict[str, Any]:
     """Returns a reading as JSON values."""
+    turned = {"rotation": reading.rotation, "slope": reading.slope}
     return {
         "path": path,
         "text": reading.text,
@@ -1242,6 +1546,7 @@ def record(path: str, reading: Reading) -> dict[str, Any]:
         "alternatives": [
             {"text": a.text, "confidence": round(a.confidence, 6)} for a in reading.alternatives
         ],
+        **{name: degrees for name, degrees in turned.items() if degrees},
     }  # fmt: skip
 
 
@@ -1286,6 +1591,21 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--lexicon", help="text file with a word per line")
     parser.add_argument("--lm", help="language model that was exported with the model (..._lm.npz)")
+    parser.add_argument(
+        "--squeeze",
+        action="store_true",
+        help="squeezes lines wider than those of training instead of reading them in windows",
+    )
+    parser.add_argument(
+        "--rotations",
+        action="store_true",
+        help="also turns images by 90, 180 and 270 degrees, and keeps the surest reading",
+    )
+    parser.add_argument(
+        "--careful",
+        action="store_true",
+        help="looks again at what is unsure: with a margin, stretched, straightened, turned",
+    )
     parser.add_argument("--format", default="text", choices=("text", "tsv", "json"))
     parser.add_argument("--threads", type=int, help="for one reading; default: all cores")
     return parser.parse_args(argv)
@@ -1314,8 +1634,10 @@ def _open(args: argparse.Namespace) -> tuple[list[pathlib.Path], Reader, dict[st
     paths = list(_find(args.paths))
     if args.model == "":
         raise ReadError("--model names no file: give an ONNX model, or leave it out")
-    reader = Reader.load(args.model or _default_model(), args.threads)
-    found: dict[str, Any] = {"decoder": args.decoder}
+    reader = Reader.load(args.model or _default_model(), args.threads, args.squeeze)
+    found: dict[str, Any] = {
+        "decoder": args.decoder, "careful": args.careful, "rotations": args.rotations,
+    }  # fmt: skip
     if args.lm is not None:
         found["lm"] = LanguageModel.load(args.lm)
         reader._check_lm(found["lm"], "beam")

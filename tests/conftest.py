@@ -203,3 +203,18 @@ def mistake(run_command: Callable[..., Outcome]) -> Callable[..., str]:
         return err[0]
 
     return run
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """An ONNX model of tiny-latin; copy it to change it."""
+    from crnn_jax.bundle import open_model
+    from crnn_jax.exporting.metadata import attach
+    from crnn_jax.exporting.onnx_model import to_onnx
+
+    bundle = open_model("tiny-latin")
+    model = to_onnx(bundle.recognizer())
+    attach(model, bundle)
+    path = tmp_path_factory.mktemp("exported") / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path

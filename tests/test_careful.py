@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import json
 import math
-import pathlib
 
 import numpy as np
 import pytest
 from PIL import Image
+from slopes import EXAMPLES, on_a_slope
 
-from crnn_jax import demoing, evaluate, predict
-from crnn_jax.careful import Careful, View, views_of
-from crnn_jax.data.images import Preprocess, level
+from crnn_jax import evaluate, predict, runtime
+from crnn_jax.careful import Careful
+from crnn_jax.data.images import Preprocess
 from crnn_jax.ensembles import combine
-from crnn_jax.errors import DataError, UserError
+from crnn_jax.errors import DataError, ImageError
 from crnn_jax.reading import Reading
 from crnn_jax.recognizer import Recognizer
 from crnn_jax.rotations import stream_rotated
-from crnn_jax.runtime import Character
+from crnn_jax.runtime import AS_IT_IS, Character, Reader, ReadError, View, level, other_views
 
-EXAMPLES = pathlib.Path(demoing.__file__).parent / "examples"
 KEEP = Preprocess(height=16, fit="keep", min_width=8, max_width=64)
 
 
@@ -36,10 +35,10 @@ class Fake:
     def __init__(self, *readings):
         self.readings, self.views = readings, []
 
-    def preprocess(self, image, **view):
-        KEEP(image, **view)
-        self.views.append(View(**view))
-        return image[0, 0], View(**view)
+    def preprocess(self, image, view=AS_IT_IS):
+        KEEP(image, view=view)
+        self.views.append(view)
+        return image[0, 0], view
 
     def stream(self, items, load, batch_size, decoder, label, words, characters):
         for place, item in reversed(list(enumerate(items))):
@@ -61,12 +60,12 @@ def read(model, images, **arguments):
 
 
 def test_which_views_there_are():
-    assert views_of(20, 20) == SQUARE
+    assert other_views(20, 20) == SQUARE
     # 1 - 3 tan 10 is 0.47, 1 - 3 tan 19 is -0.03
-    assert views_of(60, 20) == [MARGIN, STRETCHED, View(slope=-10), View(slope=10)]
-    assert views_of(200, 20) == [MARGIN, STRETCHED]
-    assert views_of(20, 26) == SQUARE
-    assert views_of(20, 27) == [*SQUARE, View(rotation=90), View(rotation=270)]
+    assert other_views(60, 20) == [MARGIN, STRETCHED, View(slope=-10), View(slope=10)]
+    assert other_views(200, 20) == [MARGIN, STRETCHED]
+    assert other_views(20, 26) == SQUARE
+    assert other_views(20, 27) == [*SQUARE, View(rotation=90), View(rotation=270)]
 
 
 def test_sure_images_are_read_once():
@@ -116,7 +115,7 @@ def test_turns_add_up():
     model = Fake({View(rotation=180): Reading("i", 0.1), View(rotation=90): Reading("sign", 0.9)})
     reader = Careful(model)
     found = dict(
-        stream_rotated(reader, pictures(1, 20, 200), lambda i, by: reader.preprocess(i, by))
+        stream_rotated(reader, pictures(1, 20, 200), lambda i, by: reader.preprocess(i, View(by)))
     )
     assert (found[0].text, found[0].rotation) == ("sign", 90)
     assert {view.rotation for view in model.views} == {0, 90, 180, 270}
@@ -176,35 +175,37 @@ def test_a_low_band_is_enlarged_before_it_is_cut_out():
     found = level(Image.fromarray(picture), 30, height=60)
     assert abs(found.height - 60) <= 1
     assert abs(found.width - 180) <= 4
-    assert KEEP(picture, slope=30).shape == (16, 48, 1)
+    assert KEEP(picture, view=View(slope=30)).shape == (16, 48, 1)
 
 
 def test_margins_and_stretched_images():
     pixels = np.arange(40, dtype=np.uint8).reshape(4, 10)
     exact = Preprocess(height=12, fit="keep", min_width=1, max_width=64)
-    around = exact(pixels, margin=1.0)[..., 0]
+    around = exact(pixels, view=View(margin=1.0))[..., 0]
     np.testing.assert_array_equal(around, np.pad(pixels, 4, "edge"))
     assert exact(pixels).shape == (12, 30, 1)
-    assert exact(pixels, stretch=1.3).shape == (12, 39, 1)
+    assert exact(pixels, view=View(stretch=1.3)).shape == (12, 39, 1)
+
+
+def test_large_images_are_made_smaller_before_they_are_cut():
+    with Image.open(EXAMPLES / "uniform.png") as image:
+        word = image.convert("L")
+    large = word.resize((20 * word.width, 20 * word.height), Image.Resampling.BICUBIC)
+    for view in (View(margin=0.1), View(slope=10), View(rotation=90, slope=10)):
+        assert view.of(large, 16).height < 300
+        small, shown = (KEEP(picture, width=48, view=view) for picture in (word, large))
+        assert np.abs(shown.astype(int) - small).mean() < 5
+    assert AS_IT_IS.of(large, 16) is large
+    view = View(rotation=180)
+    np.testing.assert_array_equal(view.of(large, 16), large.transpose(Image.Transpose.ROTATE_180))
 
 
 def test_a_slope_that_leaves_nothing_is_refused():
-    with pytest.raises(UserError, match="slope=30 of an image of 100 x 20 pixels leaves no line"):
+    told = "slope=30 of an image of 100 x 20 pixels leaves no line"
+    with pytest.raises(ReadError, match=told):
         level(Image.new("L", (100, 20)), 30, height=16)
-
-
-def on_a_slope(name, degrees):
-    """Returns one of the demo's pictures, its columns moved down more and more, or up."""
-    with Image.open(EXAMPLES / f"{name}.png") as image:
-        word = np.asarray(image.convert("L"))
-    height, width = word.shape
-    rise = math.tan(math.radians(degrees))
-    tops = np.rint(rise * np.arange(width)).astype(int)
-    tops -= tops.min()
-    picture = np.full((height + tops.max(), width), int(np.median(word)), np.uint8)
-    for column, top in enumerate(tops):
-        picture[top : top + height, column] = word[:, column]
-    return Image.fromarray(picture)
+    with pytest.raises(ImageError, match=told):
+        KEEP(Image.new("L", (100, 20)), view=View(slope=30))
 
 
 @pytest.fixture(scope="module")
@@ -243,3 +244,43 @@ def test_voters_read_words_on_slopes(words):
     assert [(r.text, r.slope) for r in Careful(models).read([words / "uniform.png"])] == [
         ("uniform", 19)
     ]
+
+
+# The exported reader.
+
+
+@pytest.fixture
+def several(words):
+    """Pictures of words as they are, on slopes, standing on end, and cut close."""
+    with Image.open(EXAMPLES / "uniform.png") as image:
+        word = image.convert("L")
+    close = word.crop((14, 12, word.width - 10, word.height - 12))
+    slopes = [Image.open(words / f"{name}.png") for name in ("uniform", "pharynxes")]
+    return [word, *slopes, word.transpose(Image.Transpose.ROTATE_90), close]
+
+
+def test_the_exported_reader_looks_again_as_the_package_does(exported, several):
+    pytest.importorskip("onnxruntime")
+    reader = Reader.load(exported, threads=1)
+    ours = Careful(Recognizer.load("tiny-latin")).read(several)
+    theirs = reader.read(several, batch_size=3, careful=True)
+    assert [(r.text, r.rotation, r.slope) for r in theirs[:4]] == [
+        ("uniform", 0, 0), ("uniform", 0, 19), ("Pharynxes", 0, -28), ("uniform", 270, 0),
+    ]  # fmt: skip
+    for a, b in zip(ours, theirs, strict=True):
+        assert (b.text, b.rotation, b.slope) == (a.text, a.rotation, a.slope)
+        assert b.confidence == pytest.approx(a.confidence, abs=1e-3)
+        for mine, other in zip(a.characters, b.characters, strict=True):
+            assert (other.x0, other.x1) == pytest.approx((mine.x0, mine.x1), abs=0.05)
+    assert reader.read(several[:1], careful=True) == reader.read(several[:1])
+    assert reader.read(several[1:2])[0].text != "uniform"
+
+
+def test_the_exported_reader_says_how_it_looked(exported, words, capsys):
+    pytest.importorskip("onnxruntime")
+    paths = [str(words / "uniform.png"), str(EXAMPLES / "uniform.png")]
+    arguments = [f"--model={exported}", "--format=json", "--careful", *paths]
+    assert runtime.main(arguments) == 0
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["text"] for row in found] == ["uniform", "uniform"]
+    assert [row.get("slope") for row in found] == [19, None]

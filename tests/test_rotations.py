@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
+from slopes import EXAMPLES
 
+from crnn_jax import runtime
 from crnn_jax.data.images import Preprocess
 from crnn_jax.errors import DataError
 from crnn_jax.reading import Reading
-from crnn_jax.rotations import DEGREES, stream_rotated
+from crnn_jax.rotations import stream_rotated
+from crnn_jax.runtime import DEGREES, Reader, View
 
 
 class Fake:
@@ -56,11 +61,29 @@ def test_images_are_turned_counter_clockwise():
     pixels = np.zeros((8, 16), np.uint8)
     pixels[:, 12:] = 255  # light on the right
     preprocess = Preprocess(height=8, fit="keep", min_width=1, max_width=64)
-    turned = {degrees: preprocess(pixels, rotation=degrees)[..., 0] for degrees in DEGREES}
+    turned = {degrees: preprocess(pixels, view=View(degrees))[..., 0] for degrees in DEGREES}
     assert turned[90].shape == (8, 4)
     assert turned[90][0].mean() > 200 > 100 > turned[90][-1].mean()  # right goes up
     assert turned[270][-1].mean() > 200 > 100 > turned[270][0].mean()
     np.testing.assert_array_equal(turned[180], turned[0][::-1, ::-1])
     np.testing.assert_array_equal(
-        preprocess(Image.fromarray(pixels), rotation=0)[..., 0], turned[0]
+        preprocess(Image.fromarray(pixels), view=View(0))[..., 0], turned[0]
     )
+
+
+def test_the_exported_reader_turns_images(exported, tmp_path, capsys):
+    pytest.importorskip("onnxruntime")
+    with Image.open(EXAMPLES / "uniform.png") as image:
+        word = image.convert("L")
+    turned = [word.rotate(-degrees, expand=True) for degrees in DEGREES]
+    reader = Reader.load(exported, threads=1)
+    found = reader.read([*turned, Image.new("L", (60, 20), 255)], batch_size=7, rotations=True)
+    assert [r.text for r in found] == ["uniform"] * 4 + [""]
+    assert [r.rotation for r in found[:4]] == [*DEGREES]
+    for degrees, reading in zip(DEGREES, found, strict=False):
+        assert reading.confidence == pytest.approx(found[0].confidence, abs=1e-5)
+        assert 0 < reading.characters[0].x0 < reading.characters[-1].x1 <= word.width, degrees
+    word.rotate(-90, expand=True).save(path := tmp_path / "word.png")
+    assert runtime.main([f"--model={exported}", "--rotations", "--format=json", str(path)]) == 0
+    (row,) = capsys.readouterr().out.splitlines()
+    assert (json.loads(row)["text"], json.loads(row)["rotation"]) == ("uniform", 90)

@@ -43,19 +43,6 @@ ALLOWED = {"numpy", "PIL", "onnxruntime", "bidi"}
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    from crnn_jax.exporting.metadata import attach
-    from crnn_jax.exporting.onnx_model import to_onnx
-
-    bundle = open_model(MODEL)
-    model = to_onnx(bundle.recognizer())
-    attach(model, bundle)
-    path = tmp_path_factory.mktemp("exported") / "model.onnx"
-    path.write_bytes(model.SerializeToString())
-    return path
-
-
-@pytest.fixture(scope="module")
 def reader(exported: pathlib.Path) -> runtime.Reader:
     return runtime.Reader.load(exported, threads=1)
 
@@ -68,7 +55,7 @@ def images() -> list[bytes]:
 
 @pytest.fixture(scope="module")
 def package() -> Recognizer:
-    return Recognizer.load(MODEL)
+    return Recognizer.load(MODEL).in_windows()
 
 
 def posteriors(seed: int, frames: int = 5, classes: int = 4) -> np.ndarray:

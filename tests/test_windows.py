@@ -9,12 +9,13 @@ import pytest
 from PIL import Image, ImageDraw, ImageFont
 from small import small_config
 
-from crnn_jax import calibrate, evaluate, models, predict
+from crnn_jax import calibrate, evaluate, models, predict, runtime
 from crnn_jax.charset import build_charset
 from crnn_jax.data.images import Preprocess
 from crnn_jax.errors import UserError
 from crnn_jax.models.windows import Windowed
 from crnn_jax.recognizer import Recognizer
+from crnn_jax.runtime import Reader, Windows
 
 WIDTHS = np.array([300, 47, 128, 129, 224, 225, 0, 299], np.int32)
 
@@ -44,7 +45,7 @@ def lines() -> np.ndarray:
 def test_windows_of_a_network_that_sees_little_context_read_as_the_whole(encoder):
     """Without recurrence a frame sees less than the quarter of the overlap that is left out."""
     model, variables = network(encoder, **{"model.standardize": False})
-    windowed = Windowed(model, 192, 96)
+    windowed = Windowed(model, Windows(192, 96, stride=4))
     whole, frames = read(model, variables, lines(), WIDTHS)
     merged, counts = read(windowed, variables, lines(), WIDTHS)
     np.testing.assert_array_equal(counts, frames)
@@ -74,6 +75,31 @@ def test_a_line_that_fits_a_window_is_read_as_ever():
     alone, _ = read(model, variables, lines()[1:2, :, :64], WIDTHS[1:2])
     count = int(frames[1])
     np.testing.assert_allclose(logits[1, :count], jax.nn.log_softmax(alone[0, :count]), atol=1e-4)
+
+
+def test_windows_read_alone_are_put_together_as_those_of_a_batch():
+    model, variables = network("tiny", "lstm")
+    windowed = Windowed.of(model, 64)
+    together, frames = read(windowed, variables, lines(), WIDTHS)
+    starts = [list(windowed.windows.starts(width)) for width in WIDTHS.tolist()]
+    assert starts == [
+        [0, 48, 96, 144, 192, 240], [0], [0, 48, 96], [0, 48, 96], [0, 48, 96, 144, 192],
+        [0, 48, 96, 144, 192], [0], [0, 48, 96, 144, 192, 240],
+    ]  # fmt: skip
+    asked = [(row, start) for row, own in enumerate(starts) for start in own]
+    pieces = np.zeros((len(asked), 32, 64, 1), np.uint8)
+    for piece, (row, start) in zip(pieces, asked, strict=True):
+        shown = lines()[row, :, start : start + 64]
+        piece[:, : shown.shape[1]] = shown
+    widths = np.array([min(WIDTHS[row] - start, 64) for row, start in asked], np.int32)
+    logits, counts = read(model, variables, pieces, widths)
+    for row, count in enumerate(np.asarray(frames)):
+        own = [n for n, (of, _) in enumerate(asked) if of == row]
+        merged = windowed.windows.merged([np.asarray(logits[n, : counts[n]]) for n in own])
+        assert merged.shape == (count, together.shape[2])
+        np.testing.assert_allclose(
+            jax.nn.log_softmax(merged), jax.nn.log_softmax(together[row, :count]), atol=1e-4
+        )
 
 
 @pytest.mark.slow
@@ -133,3 +159,22 @@ def test_commands_read_long_lines_in_windows_unless_they_are_told_to_squeeze(
     argv = "--model=tiny-latin", data, f"--check{data[6:]}", f"--out={tmp_path}/x.json"
     assert "Windowed" in mistake(calibrate.main, *argv)
     assert "CRNN" in mistake(calibrate.main, *argv, "--squeeze")
+
+
+def test_the_exported_reader_reads_long_lines_in_windows_unless_it_is_told_to_squeeze(
+    exported, long_line, capsys
+):
+    pytest.importorskip("onnxruntime")
+    model = Recognizer.load("tiny-latin")
+    for squeeze, ours in ((False, model.in_windows()), (True, model)):
+        reader = Reader.load(exported, threads=1, squeeze=squeeze)
+        for batch_size in (1, 32):  # windows, too
+            (theirs,) = reader.read([long_line], batch_size)
+            (reading,) = ours.read([long_line])
+            assert theirs.text == reading.text
+            assert theirs.confidence == pytest.approx(reading.confidence, abs=1e-3)
+            for a, b in zip(reading.characters, theirs.characters, strict=True):
+                assert (b.x0, b.x1) == pytest.approx((a.x0, a.x1), abs=0.05)
+        given = ["--squeeze"] if squeeze else []
+        assert runtime.main([f"--model={exported}", *given, str(long_line)]) == 0
+        assert f": {theirs.text}  (" in capsys.readouterr().out

@@ -24,9 +24,7 @@ def record(path: str, reading: Reading) -> dict[str, Any]:
     """Returns a reading as JSON values."""
     from crnn_jax import runtime  # late: it needs Pillow, and --help does not
 
-    found = runtime.record(path, reading)
-    turned = {"rotation": reading.rotation, "slope": reading.slope}
-    return found | {name: degrees for name, degrees in turned.items() if degrees}
+    return runtime.record(path, reading)
 
 
 def _text(name: str, found: Reading | DataError) -> str:
@@ -82,6 +80,7 @@ def open_stream(
     from crnn_jax.data.images import image_size
     from crnn_jax.recognizer import Recognizer
     from crnn_jax.rotations import stream_rotated
+    from crnn_jax.runtime import View, turned_size
 
     quiet_libtiff()
     model = ensembles.combine([Recognizer.load(name) for name in args.model or [shipped.DEFAULT]])
@@ -102,7 +101,7 @@ def open_stream(
         content = item.content()
         if arguments["characters"] and not rotation:  # once for all four ways
             sizes[position] = image_size(content)
-        return reader.preprocess(content, rotation=rotation)
+        return reader.preprocess(content, view=View(rotation))
 
     def stream(items: Sequence[Item]) -> Iterator[tuple[int, Reading | DataError]]:
         numbered = enumerate(items)
@@ -115,8 +114,8 @@ def open_stream(
             if isinstance(reading, ImageError) and not items[position].is_file:
                 reading = ImageError(f"{items[position].name}: {reading}")
             if not isinstance(reading, DataError) and reading.characters:
-                sideways = reading.rotation in (90, 270)
-                reading = reading.in_pixels(sizes[position][sideways])
+                width, _ = turned_size(*sizes[position], reading.rotation)
+                reading = reading.in_pixels(width)
             sizes.pop(position, None)
             yield position, reading
 

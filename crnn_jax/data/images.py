@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
-import math
 import operator
 import threading
 from collections.abc import Iterator
@@ -41,9 +40,11 @@ from crnn_jax.data.pixels import (
     flatten,
     from_array,
     one_line,
+    seen,
     to_array,
 )
 from crnn_jax.errors import ImageError, UserError, unknown_name
+from crnn_jax.runtime import AS_IT_IS, View
 
 FITS = ("squash", "keep")
 
@@ -72,16 +73,9 @@ _UPRIGHT: dict[int, Image.Transpose] = {
     8: Image.Transpose.ROTATE_90,
 }
 _SIDEWAYS = (5, 6, 7, 8)
-_TURNS = {
-    90: Image.Transpose.ROTATE_90,
-    180: Image.Transpose.ROTATE_180,
-    270: Image.Transpose.ROTATE_270,
-}
 _ORIENTATION_TAG, _SIZE_TAGS = 0x0112, (0x0100, 0x0101)  # width and height
 
 _LARGE = MAX_PIXELS // 4  # pixels of images of which one at a time is decoded
-
-LEAST_LEVEL = 0.25  # of an image's height, that a line of text on a slope may have
 
 _MOST_CHUNKS, _LONGEST_EXIF = 100_000, 2**16  # of a PNG; bytes
 
@@ -145,10 +139,7 @@ class Preprocess:
         self,
         image: bytes | str | Path | np.ndarray | Image.Image,
         width: int | None = None,
-        rotation: int = 0,
-        slope: int = 0,
-        stretch: float = 1.0,
-        margin: float = 0.0,
+        view: View = AS_IT_IS,
     ) -> Pixels:
         """Decodes and resizes one image.
 
@@ -156,12 +147,7 @@ class Preprocess:
           image: an encoded image (bytes), the path of one, a PIL image, or an array HxW, HxWx1,
             HxWx3 or HxWx4 (alpha last) of uint8, uint16, or floats in 0..1.
           width: W', where it is not to be that of the image.
-          rotation: 0, 90, 180 or 270 degrees by which the upright image is turned
-            counter-clockwise.
-          slope: degrees by which its text falls to the right, or, below 0, climbs: it is made
-            level, see `level`.
-          stretch: times its width that it is as wide, where the aspect is kept.
-          margin: around it, of its height: its border goes on.
+          view: of the upright image.
 
         Returns:
           uint8[height, W', channels]; by default, W' = target_width of the upright image.
@@ -175,14 +161,9 @@ class Preprocess:
             pixels = _from_pil(image, self.channels)
         else:
             pixels = _decode(image, self.channels, MAX_PIXELS)
-        if rotation:
-            pixels = pixels.transpose(_TURNS[rotation])
-        if margin:
-            pixels = with_margin(pixels, margin)
-        if slope:
-            pixels = level(pixels, slope, self.height)
-        natural = max(1, round(pixels.width * stretch))
-        size = (width or self.target_width(natural, pixels.height), self.height)
+        pixels = seen(pixels, view, self.height)
+        natural = self.target_width(view.stretched(pixels.width), pixels.height)
+        size = (width or natural, self.height)
         return to_array(pixels.resize(size, Image.Resampling.BILINEAR))
 
 
@@ -239,58 +220,6 @@ def size_of(image: bytes | str | Path | np.ndarray | Image.Image) -> tuple[int, 
         width, height = image.size
         return (height, width) if _exif_orientation(image) in _SIDEWAYS else (width, height)
     return image_size(image)
-
-
-def margin_pixels(height: int, margin: float) -> int:
-    """Returns the pixels of a margin that is a share of an image's height."""
-    return max(1, round(margin * height))
-
-
-def with_margin(image: Image.Image, margin: float) -> Image.Image:
-    """Returns an image in mode L or RGB whose last pixels go on beyond its border."""
-    around = margin_pixels(image.height, margin)
-    sides = ((around, around), (around, around), (0, 0))
-    pixels = np.asarray(image)
-    return Image.fromarray(np.pad(pixels, sides[: pixels.ndim], "edge"))
-
-
-def level_share(width: int, height: int, slope: int) -> float:
-    """Returns the share of an image's height that is left once a slope in degrees is level."""
-    return 1 - abs(math.tan(math.radians(slope))) * width / height
-
-
-def level(image: Image.Image, slope: int, height: int) -> Image.Image:
-    """Returns the band of an image in which a text of some slope lies level.
-
-    The band goes from one side of the image to the other, as high as the image's corners allow:
-    its columns are moved up and down.
-
-    Args:
-      image: in mode L or RGB.
-      slope: degrees by which the text falls to the right, or, below 0, climbs.
-      height: pixels that the band is to be brought to: a lower one is enlarged before it is cut
-        out.
-
-    Raises:
-      UserError: for a slope that leaves less than LEAST_LEVEL of the height.
-    """
-    rise, band = math.tan(math.radians(slope)), level_share(*image.size, slope)
-    if band < LEAST_LEVEL:
-        raise UserError(
-            f"slope={slope} of an image of {image.width} x {image.height} pixels leaves no line of "
-            "text: give a smaller one"
-        )
-    scale = height / (band * image.height)
-    if scale > 1:
-        size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-        image = image.resize(size, Image.Resampling.BILINEAR)
-    first = max(0.0, -rise * image.width)  # row at which the band begins on the left
-    return image.transform(
-        (image.width, max(1, round(band * image.height))),
-        Image.Transform.AFFINE,
-        (1, 0, 0, rise, 1, first),
-        Image.Resampling.BILINEAR,
-    )
 
 
 def _decode(

@@ -43,6 +43,12 @@ def flatten(image: Image.Image, channels: int) -> Image.Image:
         return runtime.flatten(image, channels)
 
 
+def seen(image: Image.Image, view: runtime.View, height: int) -> Image.Image:
+    """Returns a view of an image, see `runtime.View.of`; else raises ImageError."""
+    with _as_image_error():
+        return view.of(image, height)
+
+
 def from_array(array: np.ndarray) -> Image.Image:
     """Returns an image of 8 bits from HxW, HxWx1, HxWx3 or HxWx4; else raises ImageError."""
     with _as_image_error():

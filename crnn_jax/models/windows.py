@@ -15,35 +15,33 @@ from crnn_jax import types
 from crnn_jax.models.crnn import CRNN
 from crnn_jax.models.encoders import frames_of
 from crnn_jax.models.ensemble import Ensemble
-
-_OVERLAP = 0.25  # share of a window that the next one sees, too
+from crnn_jax.runtime import Windows
 
 
 @dataclasses.dataclass(frozen=True)
 class Windowed:
-    """A network that reads wide images piece by piece; static.
+    """A network that reads wide images piece by piece, see `runtime.Windows`; static.
 
-    Windows follow one another with an overlap. In its middle half the frame posteriors go over from
-    one window to the next; the outer quarters, where a character may be cut, give context alone. An
-    image that fits one window is read as ever.
+    An image that fits one window is read as ever.
 
     Attributes:
       model: the network, or several as one.
-      width: pixels of a window.
-      overlap: pixels that neighbouring windows share; it and the rest of the width are multiples of
-        the encoder's stride.
+      windows: how lines are cut.
     """
 
     model: CRNN | Ensemble
-    width: int
-    overlap: int
+    windows: Windows
 
     @classmethod
     def of(cls, model: CRNN | Ensemble, width: int) -> Windowed:
         """Returns the network with windows of at most `width` pixels."""
-        stride = _stride(layers_of(model))
-        overlap = max(round(width * _OVERLAP / stride), 1) * stride
-        return cls(model, max(width // stride * stride, 2 * overlap), overlap)
+        stride = math.prod(layer.stride[1] for layer in layers_of(model))
+        return cls(model, Windows.of(width, stride))
+
+    @property
+    def width(self) -> int:
+        """Pixels of a window."""
+        return self.windows.width
 
     def apply(
         self, variables: types.Variables, images: types.Images, widths: types.Widths
@@ -53,26 +51,25 @@ class Windowed:
         batch, height, wide, channels = images.shape
         if wide <= self.width:
             return self._run(variables, images, widths)
-        layers = layers_of(self.model)
-        hop, stride = self.width - self.overlap, _stride(layers)
-        count = math.ceil((wide - self.width) / hop) + 1
-        padding = (count - 1) * hop + self.width - wide
+        layers, hop, overlap = layers_of(self.model), self.windows.hop, self.windows.overlap
+        starts = np.array(self.windows.starts(wide), np.int32)
+        count = len(starts)
+        padding = int(starts[-1]) + self.width - wide
         images = jnp.pad(images, ((0, 0), (0, 0), (0, padding), (0, 0)))
-        starts = hop * np.arange(count, dtype=np.int32)
         pieces = jnp.stack([images[:, :, s : s + self.width] for s in starts.tolist()], axis=1)
         # A window is needed if the one before it does not reach the end of the line.
-        needed = (starts[None, :] == 0) | (widths[:, None] > starts[None, :] + self.overlap)
+        needed = (starts[None, :] == 0) | (widths[:, None] > starts[None, :] + overlap)
         own = jnp.where(needed, jnp.clip(widths[:, None] - starts[None, :], 0, self.width), 0)
         logits, frames = self._run(
             variables, pieces.reshape(-1, height, self.width, channels), own.reshape(-1)
         )
         posteriors = jax.nn.softmax(logits).reshape(batch, count, *logits.shape[1:])
         last = jnp.concatenate([~needed[:, 1:], jnp.ones_like(needed[:, :1])], axis=1)
-        weights = self._weights(logits.shape[1], stride, last, needed)
+        weights = self._weights(logits.shape[1], last, needed)
         real = jnp.arange(logits.shape[1])[None, None, :] < frames.reshape(batch, count)[..., None]
         weighted = posteriors * (weights * real)[..., None]
 
-        step = hop // stride
+        step = hop // self.windows.stride
         merged = jnp.zeros((batch, (count - 1) * step + logits.shape[1], logits.shape[2]))
         for k in range(count):
             merged = merged.at[:, k * step : k * step + logits.shape[1]].add(weighted[:, k])
@@ -88,18 +85,11 @@ class Windowed:
     def _weights(
         self,
         frames: int,
-        stride: int,
         last: Bool[Array, "B windows"],
         needed: Bool[Array, "B windows"],
     ) -> Float[Array, "B windows frames"]:
         """Returns (B, windows, frames): how much of a frame's posterior comes from which window."""
-        place = stride * (np.arange(frames, dtype=np.float32) + 0.5)
-        hop = self.width - self.overlap
-
-        def ramp(x: np.ndarray) -> np.ndarray:
-            return np.clip((x - self.overlap / 4) / (self.overlap / 2), 0, 1)
-
-        rising, falling = ramp(place)[None, None, :], 1 - ramp(place - hop)[None, None, :]
+        rising, falling = (share[None, None, :] for share in self.windows.shares(frames))
         first = (np.arange(needed.shape[1]) == 0)[None, :, None]
         weights = jnp.where(first, 1.0, rising) * jnp.where(last[..., None], 1.0, falling)
         return jnp.where(needed[..., None], weights, 0.0)
@@ -110,7 +100,3 @@ def layers_of(model: CRNN | Ensemble | Windowed) -> tuple:
     while not isinstance(model, CRNN):
         model = model.members[0] if isinstance(model, Ensemble) else model.model
     return model.encoder
-
-
-def _stride(layers: tuple) -> int:
-    return math.prod(layer.stride[1] for layer in layers)
