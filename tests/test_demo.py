@@ -23,17 +23,19 @@ import numpy as np
 import pytest
 from browser import Browser
 from PIL import Image
+from slopes import EXAMPLES, on_a_slope
 
 from crnn_jax import demo, shipped
+from crnn_jax.careful import Careful
 from crnn_jax.charset import Charset, build_charset
 from crnn_jax.decode import lm
 from crnn_jax.decode.beam import Beam
 from crnn_jax.demoing import desk as desks
+from crnn_jax.demoing import shown
 from crnn_jax.demoing.gate import Gate, Room
 from crnn_jax.errors import UserError
 from crnn_jax.recognizer import Recognizer
-
-_EXAMPLES = pathlib.Path(demo.__file__).parent / "demoing" / "examples"
+from crnn_jax.runtime import AS_IT_IS, View
 
 
 def skip_without_gradio() -> None:
@@ -87,10 +89,35 @@ def test_words_match_the_pattern_as_they_are_shown() -> None:
 @pytest.mark.slow
 def test_what_is_marked_in_the_frames_is_what_was_read() -> None:
     desk = desks.Desk(Recognizer.load("tiny-latin"))
-    seen = desk.read((_EXAMPLES / "uniform.png").read_bytes(), lexicon="UNIFORM, unicorn")
+    seen = desk.read((EXAMPLES / "uniform.png").read_bytes(), lexicon="UNIFORM, unicorn")
     marked = [desk.charset.classes[id_ - 1] for id_, *_ in seen.look.label]
     assert seen.reading.text == "UNIFORM"
     assert marked == [c.char for c in seen.reading.characters] == list("uniform")
+
+
+@pytest.mark.slow
+def test_what_is_unsure_is_read_again_and_shown_as_it_was_read() -> None:
+    desk = desks.Desk(Recognizer.load("tiny-latin"))
+    sloping, word = on_a_slope("uniform", 19), Image.open(EXAMPLES / "uniform.png")
+    seen = desk.read(png(sloping))
+    assert (seen.reading.text, seen.view) == ("uniform", View(slope=19))
+    assert seen.plain != "uniform"
+    assert seen.pixels.shape[:2] == (sloping.height, sloping.width)
+    assert shown.as_json(seen)["slope"] == 19
+    html = shown.as_html(seen, desk.charset)
+    assert "straightened, as a text that falls by 19 degrees" in html
+    assert f"<b>{seen.plain}</b>" in html
+
+    seen = desk.read(png(word.transpose(Image.Transpose.ROTATE_90)))
+    assert (seen.reading.text, seen.view) == ("uniform", View(rotation=270))
+    assert seen.pixels.shape[:2] == (word.height, word.width)
+    assert "turned by 270 degrees" in shown.as_html(seen, desk.charset)
+    places = [(c["x0"], c["x1"]) for c in shown.as_json(seen)["chars"]]
+    plain = desk.read(png(word))
+    assert plain.view == AS_IT_IS
+    assert "Read again" not in shown.as_html(plain, desk.charset)
+    wanted = [(c["x0"], c["x1"]) for c in shown.as_json(plain)["chars"]]
+    np.testing.assert_allclose(places, wanted, atol=0.1)
 
 
 def test_a_model_of_letters_from_right_to_left_can_be_shown(recognizer, monkeypatch) -> None:
@@ -108,7 +135,7 @@ def test_a_model_of_letters_from_right_to_left_can_be_shown(recognizer, monkeypa
 def test_a_language_model_reads_where_nothing_else_is_given() -> None:
     model = Recognizer.load("tiny-latin")
     desk = desks.Desk(model, Beam(model=lm.weighted("english", model.charset)))
-    image = (_EXAMPLES / "uniform.png").read_bytes()
+    image = (EXAMPLES / "uniform.png").read_bytes()
     assert desk.read(image).reading.text.lower() == "uniform"
     weighted = desk._decoder("", "").tables
     assert float(weighted.weight) == lm.ENGLISH_WEIGHT
@@ -231,8 +258,8 @@ def test_the_endpoint_reads_as_the_library_does(url: str) -> None:
     client_library = pytest.importorskip("gradio_client")
 
     client = client_library.Client(url, verbose=False, analytics_enabled=False)
-    recognizer = Recognizer.load(shipped.DEFAULT).in_windows()  # one example is wide
-    for path in sorted(_EXAMPLES.glob("*.png")):
+    recognizer = Careful(Recognizer.load(shipped.DEFAULT).in_windows())  # one example is wide
+    for path in sorted(EXAMPLES.glob("*.png")):
         [wanted] = recognizer.read([path], decoder="beam")
         text, html, values = client.predict(
             client_library.handle_file(path), "", "", api_name="/read"
@@ -249,7 +276,7 @@ def test_the_endpoint_reads_as_the_library_does(url: str) -> None:
 
 @pytest.mark.slow
 def test_lexicon_and_pattern(url: str) -> None:
-    image = data_uri((_EXAMPLES / "uniform.png").read_bytes())
+    image = data_uri((EXAMPLES / "uniform.png").read_bytes())
     for lexicon, pattern, wanted in (
         ("", "", "uniform"),
         ("unicorn, uniforms\nquick", "", "uniforms"),
@@ -271,7 +298,7 @@ def test_lexicon_and_pattern(url: str) -> None:
 
 @pytest.mark.slow
 def test_what_cannot_be_read_is_refused_in_a_line(url: str) -> None:
-    whole = (_EXAMPLES / "uniform.png").read_bytes()
+    whole = (EXAMPLES / "uniform.png").read_bytes()
     large = png(Image.new("1", (desks.MOST_PIXELS // 1000 + 1, 1000)))
     for image, told in (
         (None, "there is no image"),
@@ -311,7 +338,7 @@ def test_it_ends_when_told_to_and_leaves_nothing(tmp_path: pathlib.Path, monkeyp
     skip_without_gradio()
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     with serving() as (url, process):
-        files = {"files": ("x.png", (_EXAMPLES / "uniform.png").read_bytes())}
+        files = {"files": ("x.png", (EXAMPLES / "uniform.png").read_bytes())}
         [path] = httpx.post(f"{url}/gradio_api/upload", files=files).json()
         assert pathlib.Path(path).is_relative_to(tmp_path)
         process.send_signal(signal.SIGTERM)
@@ -329,7 +356,7 @@ def test_a_browser_reads(url: str, tmp_path: pathlib.Path, width: int, dark: boo
         browser.look(width, 900, dark)
         browser.open(url)
         browser.wait("document.querySelector('input[type=file]') !== null")
-        browser.give("input[type=file]", _EXAMPLES / "uniform.png")
+        browser.give("input[type=file]", EXAMPLES / "uniform.png")
         browser.wait("document.querySelector('#text textarea').value === 'uniform'")
         browser.wait("document.querySelector('.seen svg.frames') !== null")
         assert browser.run("document.querySelectorAll('.seen img.boxes').length") == 1
@@ -347,7 +374,7 @@ def test_a_browser_reads(url: str, tmp_path: pathlib.Path, width: int, dark: boo
 @pytest.mark.slow
 def test_a_browser_shows_a_refusal(url: str, tmp_path: pathlib.Path) -> None:
     broken = tmp_path / "broken.png"
-    broken.write_bytes((_EXAMPLES / "uniform.png").read_bytes()[:200])
+    broken.write_bytes((EXAMPLES / "uniform.png").read_bytes()[:200])
     with Browser(tmp_path / "profile") as browser:
         browser.look(1280, 900)
         browser.open(url)

@@ -14,6 +14,7 @@ import numpy as np
 import scipy.special
 
 from crnn_jax import types
+from crnn_jax.careful import in_image
 from crnn_jax.charset import Charset
 from crnn_jax.data.images import decode_image
 from crnn_jax.data.pixels import Pixels
@@ -28,6 +29,7 @@ from crnn_jax.models.windows import Windowed
 from crnn_jax.reading import Reading, score_candidates
 from crnn_jax.recognizer import Recognizer
 from crnn_jax.reporting import alignment
+from crnn_jax.runtime import AS_IT_IS, SURE, View, other_views, surest
 
 MOST_BYTES = 12 * 2**20  # of an image
 MOST_PIXELS = 30_000_000  # of an image, whatever its bytes
@@ -42,18 +44,24 @@ class Seen(NamedTuple):
     """What there is to show of an image.
 
     Attributes:
-      pixels: (H, W, 3) uint8, upright.
+      pixels: (H, W, 3) uint8, upright, turned where it was read so.
       reading: with characters, whose places are shares of the width.
       look: what the network says frame by frame, and where the text is in it.
+      view: of the image, that was read.
+      plain: what is read in the image as it is.
     """
 
     pixels: Pixels
     reading: Reading
     look: alignment.Look
+    view: View
+    plain: str
 
 
 class Desk:
     """Reads images with a lexicon or a pattern or neither; one at a time, for any thread.
+
+    What it is not sure of it reads again in other views, see `crnn_jax.careful`.
 
     Args:
       recognizer: one network, or several that read as one.
@@ -80,7 +88,7 @@ class Desk:
             image = np.full((model.preprocess.height, model.preprocess.widest, 3), 255, np.uint8)
             for lexicon, pattern in ways:
                 search = _Search(self._decoder(lexicon, pattern))
-                self._read(image, search)
+                self._look(image, search, AS_IT_IS)
             logits, frames = map(jnp.asarray, search.seen)
             for length in (1, logits.shape[1] // 4 + 1, logits.shape[1] // 2 + 1):
                 text = Candidate("", (1,) * length, 0.0)
@@ -109,14 +117,28 @@ class Desk:
             return self._read(pixels, _Search(self._decoder(lexicon, pattern)))
 
     def _read(self, pixels: Pixels, search: _Search) -> Seen:
-        image = self._preprocess(pixels)
+        height, width, _ = pixels.shape
+        plain = self._look(pixels, search, AS_IT_IS)
+        if plain.reading.confidence >= SURE:
+            return plain
+        looks = [plain, *(self._look(pixels, search, v) for v in other_views(width, height))]
+        best = surest(plain.reading, [look.reading for look in looks[1:]])
+        seen = next(look for look in looks if look.reading is best)
+        return seen._replace(plain=plain.reading.text)
+
+    def _look(self, pixels: Pixels, search: _Search, view: View) -> Seen:
+        """Reads an image in one view."""
+        image = self._preprocess(pixels, view=view)
         model = next(m for m in self._models if m.preprocess.widest >= image.shape[1])
         [(_, reading)] = model.stream([image], lambda image: image, 1, search, characters=True)
         assert isinstance(reading, Reading)  # what is no image has been told by now
+        turned = np.rot90(pixels, view.rotation // 90)
+        reading = in_image(reading, view, turned.shape[1], turned.shape[0])
         [path] = alignment.paths(*search.seen, [search.ids])
         logits, frames = jax.device_get(search.seen)
         posteriors = scipy.special.softmax(logits[0].astype(np.float32), axis=-1)
-        return Seen(pixels, reading, alignment.Look(image, posteriors[: frames[0]], path, None))
+        look = alignment.Look(image, posteriors[: frames[0]], path, None)
+        return Seen(turned, reading, look, view, reading.text)
 
     def _decoder(self, lexicon: str, pattern: str) -> Decoder:
         words, pattern = parse_words(lexicon), pattern.strip()

@@ -14,6 +14,7 @@ from crnn_jax.demoing.desk import Seen
 from crnn_jax.reading import Reading
 from crnn_jax.reporting import alignment
 from crnn_jax.reporting.style import FRAMES
+from crnn_jax.runtime import AS_IT_IS, View
 
 _PICTURE = (1200, 160)  # pixels that the image may take
 _FEW = 40  # frames whose heat map may shrink to a phone's width; one of more scrolls
@@ -60,7 +61,7 @@ def as_json(seen: Seen) -> dict[str, Any]:
 def as_html(seen: Seen, charset: Charset) -> str:
     """Returns confidence, alternatives, the image with its characters, and the heat map."""
     reading = seen.reading
-    parts = [_sure(reading), _alternatives(reading)]
+    parts = [_sure(reading), _second_look(seen), _alternatives(reading)]
     if reading.characters:
         parts.append(_boxes(seen))
     few = ' class="few"' if len(seen.look.posteriors) <= _FEW else ""
@@ -89,6 +90,24 @@ def _sure(reading: Reading) -> str:
         f'<div class="sure"><span>Confidence</span><b>{_percent(reading.confidence)}</b>{nothing}'
         f'</div><div class="track"><span style="width:{width}"></span></div>'
     )
+
+
+def _second_look(seen: Seen) -> str:
+    """Returns how an image was read that was not read as it is, and what is read in it so."""
+    if seen.view == AS_IT_IS:
+        return ""
+    plain = f"<b>{escape(seen.plain)}</b>" if seen.plain else "nothing"
+    how = escape(_how(seen.view))
+    return f"<p>Read again {how}, since the image as it is gives an unsure {plain}.</p>"
+
+
+def _how(view: View) -> str:
+    if view.slope:
+        goes = "falls" if view.slope > 0 else "climbs"
+        return f"straightened, as a text that {goes} by {abs(view.slope)} degrees"
+    if view.rotation:
+        return f"turned by {view.rotation} degrees"
+    return "with a margin" if view.margin else "stretched"
 
 
 def _alternatives(reading: Reading) -> str:
