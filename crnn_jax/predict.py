@@ -185,11 +185,13 @@ def _print_all(args: argparse.Namespace, inputs: Inputs, rows: range) -> int:
     """Prints readings as they come, in the order of the images; returns the exit code."""
     from tqdm import tqdm
 
+    from crnn_jax import runtime
+
     items = [inputs[i] for i in rows]
     stream = open_stream(args)(items)
     to_line = line_for(args.format, sys.stdout.encoding)
     done: dict[int, Reading | DataError] = {}  # readings whose predecessors are still under way
-    printed, failed = 0, 0
+    printed, failed, unsure = 0, 0, 0
     # A bar would run through the readings where both go to the same terminal.
     hide = True if sys.stdout.isatty() else None
     with tqdm(total=len(items), unit="img", delay=3, disable=hide) as bar:
@@ -204,9 +206,17 @@ def _print_all(args: argparse.Namespace, inputs: Inputs, rows: range) -> int:
                     print(found, file=sys.stderr)
                     if args.format != "json":
                         continue
+                else:
+                    unsure += found.confidence < runtime.SURE
                 print(to_line(name, found), flush=True)
     if failed:
         print(f"{failed} of {len(items)} images could not be read", file=sys.stderr)
+    if unsure and not args.careful and sys.stderr.isatty():  # for people
+        print(
+            f"{unsure} of {len(items) - failed} readings are unsure (below {runtime.SURE}): "
+            "--careful looks at such images again",
+            file=sys.stderr,
+        )
     return cli.FAILED if failed else cli.DONE
 
 

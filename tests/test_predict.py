@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 import pathlib
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 from PIL import Image
 from small import write_words
 
-from crnn_jax import ensembles, predict, shipped
+from crnn_jax import ensembles, predict, runtime, shipped
 from crnn_jax.bulk import inputs
 from crnn_jax.bulk.inputs import Inputs
 from crnn_jax.bulk.rows import line_for
@@ -236,6 +237,20 @@ def test_standard_input_that_has_no_image_is_a_mistake(
     monkeypatch.setattr(terminal.buffer, "isatty", lambda: True, raising=False)
     monkeypatch.setattr("sys.stdin", terminal)
     assert "add < word.png" in mistake(predict.main, "-")
+
+
+def test_people_are_told_of_the_second_look_where_readings_are_unsure(
+    read: Callable, folder: pathlib.Path, readings: list[Reading], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = [folder / "a.JPG", folder / "e.jpg"]
+    assert max(readings[i].confidence for i in (1, 4)) < 0.7  # after four steps of training
+    assert read(*paths).err == []
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    told = "2 of 2 readings are unsure (below 0.7): --careful looks at such images again"
+    assert read(*paths).err == [told]
+    assert read("--careful", *paths).err == []
+    monkeypatch.setattr(runtime, "SURE", 0.0)
+    assert read(*paths).err == []
 
 
 def test_unreadable_images_are_named_and_the_rest_is_read(
