@@ -7,6 +7,7 @@ import logging
 import math
 import pathlib
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from typing import IO, Any
@@ -22,6 +23,22 @@ _LOG = logging.getLogger("crnn_jax")
 
 _BLANK_SHARE = 0.99  # of readings that are empty: the network says nothing yet
 _BLANK_IMAGES = 150_000  # images after which that is no longer the usual start of CTC training
+
+
+def _summary_writer() -> type:
+    """Returns TensorBoard's writer, without PyTorch, which tensorboardX loads where it finds it.
+
+    That would take seconds, and memory; it is of use for tensors alone, and none are written.
+    """
+    hidden = "torch" not in sys.modules
+    if hidden:
+        sys.modules["torch"] = None  # type: ignore[assignment]  # says that there is none
+    try:
+        from tensorboardX import SummaryWriter
+    finally:
+        if hidden:
+            del sys.modules["torch"]
+    return SummaryWriter
 
 
 class MetricWriter:
@@ -64,11 +81,9 @@ class MetricWriter:
         """Opens what is known up to a step, to append; returns the run's seconds up to there."""
         if not self._active:
             return 0.0
-        from tensorboardX import SummaryWriter
-
         if self._events:
             self._events.close()
-        self._events = SummaryWriter(str(self._workdir / "tensorboard"), purge_step=step + 1)
+        self._events = _summary_writer()(str(self._workdir / "tensorboard"), purge_step=step + 1)
         lines = cut_metrics(self._workdir, step)
         self._file = open(self._workdir / METRICS_FILE, "a", encoding="utf-8")  # noqa: SIM115
         evaluated = any(line["step"] == step and "eval" in line for line in lines)

@@ -6,6 +6,8 @@ import json
 import logging
 import os
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -157,3 +159,19 @@ def test_grid_shows_right_wrong_and_unreadable():
     assert [greenish(cell) for cell in cells] == [True, False, False]
     assert [reddish(cell) for cell in cells] == [False, True, True]
     assert (cells[2][:, -4:] == 255).all()  # a long text is shortened, not drawn over the edge
+
+
+def test_pytorch_is_not_loaded_for_tensorboard(tmp_path):
+    (tmp_path / "torch.py").write_text("print('torch is loaded')")
+    program = (
+        "import sys; from crnn_jax.writers import _summary_writer; _summary_writer(); "
+        "print('torch' in sys.modules); import torch"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env=os.environ
+        | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.splitlines() == ["False", "torch is loaded"], done.stderr

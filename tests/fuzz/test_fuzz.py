@@ -88,9 +88,11 @@ def test_bundles_are_loaded_or_refused_in_one_line(
 
 @pytest.mark.slow
 def test_the_long_form_on_few_inputs(tmp_path: pathlib.Path) -> None:
-    argv = ["--images=40", "--bundles=15", "--models=10", f"--out={tmp_path}/failed"]
+    counts = "--images=40", "--bundles=15", "--models=10", "--requests=80"
     done = subprocess.run(
-        [sys.executable, FOLDER / "fuzz.py", *argv], capture_output=True, text=True
+        [sys.executable, FOLDER / "fuzz.py", *counts, f"--out={tmp_path}/failed"],
+        capture_output=True,
+        text=True,
     )
     told = json.loads(done.stdout.splitlines()[-1])
     assert (done.returncode, told["failures"]) == (0, 0), done.stdout
