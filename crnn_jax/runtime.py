@@ -431,9 +431,8 @@ class View(NamedTuple):
         """
         if self.rotation:
             image = image.transpose(_TURNS[self.rotation])
-        if self.margin or self.slope:
-            image = image.reduce(max(image.height // (_PLENTY * height), 1))
         if self.margin:
+            image = _reduced(image, height)
             around = self.beside(image.height)
             sides = ((around, around), (around, around), (0, 0))
             pixels = np.asarray(image)
@@ -518,12 +517,13 @@ def level(image: Image.Image, slope: int, height: int) -> Image.Image:
     Raises:
       ReadError: for a slope that leaves less than LEAST_LEVEL of the height.
     """
-    rise, band = math.tan(math.radians(slope)), level_share(*image.size, slope)
-    if band < LEAST_LEVEL:
+    if level_share(*image.size, slope) < LEAST_LEVEL:
         raise ReadError(
             f"slope={slope} of an image of {image.width} x {image.height} pixels leaves no line of "
             "text: give a smaller one"
         )
+    image = _reduced(image, height)
+    rise, band = math.tan(math.radians(slope)), level_share(*image.size, slope)
     scale = height / (band * image.height)
     if scale > 1:
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
@@ -535,6 +535,11 @@ def level(image: Image.Image, slope: int, height: int) -> Image.Image:
         (1, 0, 0, rise, 1, first),
         Image.Resampling.BILINEAR,
     )
+
+
+def _reduced(image: Image.Image, height: int) -> Image.Image:
+    """Returns an image with no more pixels than it needs to be cut and brought to a height."""
+    return image.reduce(max(image.height // (_PLENTY * height), 1))
 
 
 # --- lines ----------------------------------------------------------------------------------------
@@ -1251,14 +1256,13 @@ class Reader:
             step, start = self._frames
             if not (1e-3 < self.temperature < 1e3 and 0 < step < 1e6 and abs(start) < 1e6):
                 raise ValueError("its temperature or its frames cannot be")
-            self._windows = Windows.of(self.preprocess.widest, max(round(step), 1))
-            widest = max(self.preprocess.widest, self._windows.width)
-            if self.preprocess.height * widest > MOST_INPUT:
+            windows = Windows.of(self.preprocess.widest, max(round(step), 1))
+            if self.preprocess.height * max(self.preprocess.widest, windows.width) > MOST_INPUT:
                 raise ValueError("its images are too large")
+            self._windows: Windows | None = None
             if self.preprocess.fit == "keep" and not squeeze:
-                self.preprocess = dataclasses.replace(
-                    self.preprocess, max_width=LONGEST * self._windows.width
-                )
+                self._windows, longest = windows, LONGEST * windows.width
+                self.preprocess = dataclasses.replace(self.preprocess, max_width=longest)
         except (
             AttributeError, IndexError, KeyError, TypeError, ValueError, OverflowError,
             RecursionError,
@@ -1309,16 +1313,25 @@ class Reader:
           images: (H, W', C) each, padded to the widest of a step.
           batch_size: most images, or windows, per step.
         """
-        pieces, counts = [], []
-        for image in images:
-            starts = self._windows.starts(image.shape[1])
-            pieces += [image[:, start : start + self._windows.width] for start in starts]
-            counts.append(len(starts))
-        found = itertools.chain.from_iterable(
-            self._run(pieces[start : start + batch_size])
-            for start in range(0, len(pieces), batch_size)
-        )
-        return [self._windows.merged(list(itertools.islice(found, count))) for count in counts]
+        windows = self._windows
+        if windows is None:
+            return self._in_steps(images, batch_size)
+        starts = [windows.starts(image.shape[1]) for image in images]
+        pieces = [
+            image[:, start : start + windows.width]
+            for image, own in zip(images, starts, strict=True)
+            for start in own
+        ]
+        found = iter(self._in_steps(pieces, batch_size))
+        try:
+            return [windows.merged(list(itertools.islice(found, len(own)))) for own in starts]
+        except ValueError as error:  # frames that windows of their widths do not have
+            raise ReadError(f"the model cannot read ({_told(error)}): export it again") from None
+
+    def _in_steps(self, images: Sequence[np.ndarray], batch_size: int) -> list[np.ndarray]:
+        """Returns the logits (T, K) of images, of which so many are read in one step."""
+        steps = range(0, len(images), batch_size)
+        return [own for start in steps for own in self._run(images[start : start + batch_size])]
 
     def _run(self, images: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Returns the logits (T, K) of images that are read in one step."""

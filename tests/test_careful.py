@@ -200,6 +200,14 @@ def test_large_images_are_made_smaller_before_they_are_cut():
     np.testing.assert_array_equal(view.of(large, 16), large.transpose(Image.Transpose.ROTATE_180))
 
 
+def test_every_view_that_is_offered_can_be_had():
+    """A slope may leave a little less of an image that was made smaller: 0.2495 of this one."""
+    large = Image.new("L", (1672, 768))
+    views = other_views(*large.size)
+    assert View(slope=19) in views
+    assert [view.of(large, 32).height for view in views if view.slope] == [64, 158, 158, 64]
+
+
 def test_a_slope_that_leaves_nothing_is_refused():
     told = "slope=30 of an image of 100 x 20 pixels leaves no line"
     with pytest.raises(ReadError, match=told):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -159,6 +161,22 @@ def test_commands_read_long_lines_in_windows_unless_they_are_told_to_squeeze(
     argv = "--model=tiny-latin", data, f"--check{data[6:]}", f"--out={tmp_path}/x.json"
     assert "Windowed" in mistake(calibrate.main, *argv)
     assert "CRNN" in mistake(calibrate.main, *argv, "--squeeze")
+
+
+@pytest.mark.parametrize(("fit", "squeeze"), [("squash", False), ("keep", True)])
+def test_what_is_not_read_in_windows_is_read_in_one(exported, monkeypatch, fit, squeeze):
+    """Although windows end at a frame, and what is squashed or squeezed need not."""
+    pytest.importorskip("onnxruntime")
+    replaced = dataclasses.replace(Reader.load(exported).preprocess, fit=fit, width=102)
+    replaced = dataclasses.replace(replaced, max_width=102)
+    monkeypatch.setattr(runtime, "Preprocess", lambda **_: replaced)
+    reader, widths = Reader.load(exported, threads=1, squeeze=squeeze), []
+    run = reader._run
+    monkeypatch.setattr(
+        reader, "_run", lambda images: widths.append(images[0].shape[1]) or run(images)
+    )
+    reader.read([np.zeros((32, 400), np.uint8)])
+    assert widths == [102]
 
 
 def test_the_exported_reader_reads_long_lines_in_windows_unless_it_is_told_to_squeeze(
