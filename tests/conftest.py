@@ -207,7 +207,9 @@ def mistake(run_command: Callable[..., Outcome]) -> Callable[..., str]:
 
 @pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """An ONNX model of tiny-latin; copy it to change it."""
+    """An ONNX model of tiny-latin; copy it to change it. Skips where ONNX is not installed."""
+    for package in ("onnx", "onnxruntime"):
+        pytest.importorskip(package)
     from crnn_jax.bundle import open_model
     from crnn_jax.exporting.metadata import attach
     from crnn_jax.exporting.onnx_model import to_onnx

@@ -268,7 +268,6 @@ def several(words):
 
 
 def test_the_exported_reader_looks_again_as_the_package_does(exported, several):
-    pytest.importorskip("onnxruntime")
     reader = Reader.load(exported, threads=1)
     ours = Careful(Recognizer.load("tiny-latin")).read(several)
     theirs = reader.read(several, batch_size=3, careful=True)
@@ -285,7 +284,6 @@ def test_the_exported_reader_looks_again_as_the_package_does(exported, several):
 
 
 def test_the_exported_reader_says_how_it_looked(exported, words, capsys):
-    pytest.importorskip("onnxruntime")
     paths = [str(words / "uniform.png"), str(EXAMPLES / "uniform.png")]
     arguments = [f"--model={exported}", "--format=json", "--careful", *paths]
     assert runtime.main(arguments) == 0

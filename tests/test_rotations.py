@@ -72,7 +72,6 @@ def test_images_are_turned_counter_clockwise():
 
 
 def test_the_exported_reader_turns_images(exported, tmp_path, capsys):
-    pytest.importorskip("onnxruntime")
     with Image.open(EXAMPLES / "uniform.png") as image:
         word = image.convert("L")
     turned = [word.rotate(-degrees, expand=True) for degrees in DEGREES]

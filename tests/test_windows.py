@@ -166,7 +166,6 @@ def test_commands_read_long_lines_in_windows_unless_they_are_told_to_squeeze(
 @pytest.mark.parametrize(("fit", "squeeze"), [("squash", False), ("keep", True)])
 def test_what_is_not_read_in_windows_is_read_in_one(exported, monkeypatch, fit, squeeze):
     """Although windows end at a frame, and what is squashed or squeezed need not."""
-    pytest.importorskip("onnxruntime")
     replaced = dataclasses.replace(Reader.load(exported).preprocess, fit=fit, width=102)
     replaced = dataclasses.replace(replaced, max_width=102)
     monkeypatch.setattr(runtime, "Preprocess", lambda **_: replaced)
@@ -182,7 +181,6 @@ def test_what_is_not_read_in_windows_is_read_in_one(exported, monkeypatch, fit, 
 def test_the_exported_reader_reads_long_lines_in_windows_unless_it_is_told_to_squeeze(
     exported, long_line, capsys
 ):
-    pytest.importorskip("onnxruntime")
     model = Recognizer.load("tiny-latin")
     for squeeze, ours in ((False, model.in_windows()), (True, model)):
         reader = Reader.load(exported, threads=1, squeeze=squeeze)
