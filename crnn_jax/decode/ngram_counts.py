@@ -178,16 +178,6 @@ def _add_up(
 
 def differs(rows: np.ndarray) -> Bool[np.ndarray, "M N"]:
     """Returns where rows differ from the row before; the first row differs everywhere."""
-    differs = np.ones(rows.shape, bool)
-    np.not_equal(rows[1:], rows[:-1], out=differs[1:])
-    return differs
-
-
-class _Grams(NamedTuple):
-    """The n-grams of one length that occur."""
-
-    parent: np.ndarray
-    symbol: np.ndarray
-    suffix: np.ndarray  # place of all but the first symbol in the level above
-    raw: np.ndarray  # how often it occurs
-    begins: np.ndarray  # whether it begins with the start of a text
+    found = np.ones(rows.shape, bool)
+    np.not_equal(rows[1:], rows[:-1], out=found[1:])
+    return found
