@@ -99,8 +99,7 @@ class Careful:
 
         def load_view(pair: tuple[View, T]) -> Any:
             image, turned = load(pair[1])
-            rotation = (turned.rotation + pair[0].rotation) % 360
-            return self.model.preprocess(image, view=pair[0]._replace(rotation=rotation))
+            return self.model.preprocess(image, view=pair[0].turned(turned.rotation))
 
         def again(unsure: dict[int, Reading]) -> Iterator[tuple[int, Reading | DataError]]:
             """Yields the readings of items that have been read as they are."""

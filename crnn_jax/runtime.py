@@ -439,6 +439,10 @@ class View(NamedTuple):
             image = Image.fromarray(np.pad(pixels, sides[: pixels.ndim], "edge"))
         return level(image, self.slope, height) if self.slope else image
 
+    def turned(self, rotation: int) -> View:
+        """Returns the same view of an image that has been turned by so many degrees before."""
+        return self._replace(rotation=(rotation + self.rotation) % 360)
+
     def stretched(self, width: int) -> int:
         """Returns the pixels that so many of an image's width are taken for."""
         return max(1, round(width * self.stretch))
@@ -1400,32 +1404,40 @@ class Reader:
             self._check_lm(lm, decoder)
         way = _Way(decoder, known, lm, characters, batch_size)
         turns = DEGREES if rotations else (0,)
-        asked = [(i, turn) for i in range(len(images)) for turn in turns]
-        readings = self._readings([self._looks(images, *one)[0] for one in asked], way)
+        plain: list[_Look] = []
+        for i in range(len(images)):
+            image = self._load(images, i)
+            plain += [self._look(image, View(turn)) for turn in turns]
+        readings = self._readings(plain, way)
         unsure = [n for n, r in enumerate(readings) if careful and r.confidence < SURE]
         for start in range(0, len(unsure), batch_size):  # ten views of each are held
-            rows = unsure[start : start + batch_size]
-            looks = [self._looks(images, *asked[n], again=True) for n in rows]
-            others = iter(self._readings([look for own in looks for look in own], way))
-            for n, own in zip(rows, looks, strict=True):
+            looks: dict[int, list[_Look]] = {}
+            chunk = unsure[start : start + batch_size]
+            for i, rows in itertools.groupby(chunk, lambda n: n // len(turns)):
+                image = self._load(images, i)
+                for n in rows:
+                    turn = turns[n % len(turns)]
+                    views = other_views(*turned_size(*image.size, turn))
+                    looks[n] = [self._look(image, view.turned(turn)) for view in views]
+            others = iter(self._readings([look for own in looks.values() for look in own], way))
+            for n, own in looks.items():
                 readings[n] = surest(readings[n], list(itertools.islice(others, len(own))))
         return [
             likely_upright(readings[n : n + len(turns)])
             for n in range(0, len(readings), len(turns))
         ]
 
-    def _looks(self, images: Sequence[Any], i: int, turn: int, again: bool = False) -> list[_Look]:
-        """Returns the views, one or, looking again, several, of an image that is turned."""
+    def _load(self, images: Sequence[Any], i: int) -> Image.Image:
+        """Returns one of the images; a ReadError says which of them cannot be read."""
         try:
-            image = load_image(images[i], self.preprocess.channels)
+            return load_image(images[i], self.preprocess.channels)
         except ReadError as error:
             raise ReadError(f"image {i}: {error}") from None
-        looks = []
-        for view in other_views(*turned_size(*image.size, turn)) if again else [AS_IT_IS]:
-            view = view._replace(rotation=(turn + view.rotation) % 360)
-            size = turned_size(*image.size, view.rotation)
-            looks.append(_Look(self.preprocess(image, view), view, size))
-        return looks
+
+    def _look(self, image: Image.Image, view: View) -> _Look:
+        """Returns a view of an image as the network is given it."""
+        size = turned_size(*image.size, view.rotation)
+        return _Look(self.preprocess(image, view), view, size)
 
     def _readings(self, looks: Sequence[_Look], way: _Way) -> list[Reading]:
         """Returns the readings of views, of which those of alike widths are read together."""

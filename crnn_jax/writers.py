@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import math
@@ -25,6 +26,7 @@ _BLANK_SHARE = 0.99  # of readings that are empty: the network says nothing yet
 _BLANK_IMAGES = 150_000  # images after which that is no longer the usual start of CTC training
 
 
+@functools.cache
 def _summary_writer() -> type:
     """Returns TensorBoard's writer, without PyTorch, which tensorboardX loads where it finds it.
 

@@ -26,7 +26,6 @@ from ctc_paths import string_probabilities
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from crnn_jax import runtime
-from crnn_jax.bulk.rows import record
 from crnn_jax.bundle import open_model
 from crnn_jax.ctc.align import align
 from crnn_jax.ctc.characters import character_posteriors
@@ -387,7 +386,7 @@ def test_copied_reader_reads_from_the_command_line(tmp_path, exported, images) -
     assert lines[3] == {"path": "broken.png", "error": done.stderr.strip()}
     expected = Recognizer.load(MODEL).read(images[:3])
     for i, (line, reading) in enumerate(zip(lines, expected, strict=False)):
-        ours = record(f"{i}.png", reading)
+        ours = runtime.record(f"{i}.png", reading)
         assert line.keys() == ours.keys()
         assert (line["text"], len(line["chars"])) == (ours["text"], len(ours["chars"]))
 

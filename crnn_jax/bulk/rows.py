@@ -20,13 +20,6 @@ if TYPE_CHECKING:
 _ESCAPED = str.maketrans({"\t": "\\t", "\n": "\\n", "\r": "\\r"})  # a row stays one line
 
 
-def record(path: str, reading: Reading) -> dict[str, Any]:
-    """Returns a reading as JSON values."""
-    from crnn_jax import runtime  # late: it needs Pillow, and --help does not
-
-    return runtime.record(path, reading)
-
-
 def _text(name: str, found: Reading | DataError) -> str:
     if isinstance(found, DataError):
         return str(found)
@@ -43,7 +36,9 @@ def _tsv(name: str, found: Reading | DataError) -> str:
 def _json(name: str, found: Reading | DataError, plain: bool = False) -> str:
     if isinstance(found, DataError):
         return json.dumps({"path": name, "error": str(found)})
-    return json.dumps(record(name, found), ensure_ascii=plain)
+    from crnn_jax import runtime  # late: it needs Pillow, and --help does not
+
+    return json.dumps(runtime.record(name, found), ensure_ascii=plain)
 
 
 FORMATS: dict[str, Callable[[str, Any], str]] = {"text": _text, "tsv": _tsv, "json": _json}

@@ -64,10 +64,8 @@ def count(texts: Iterable[tuple[str, int | float]], charset: Charset, order: int
     found = packing.empty()
     sizes = np.cumsum([len(text) + 2 for text, _ in pairs])
     bounds = [0, *(np.flatnonzero(np.diff(sizes // _CHUNK)) + 1).tolist(), len(pairs)]
-    bar = tqdm(
-        total=len(pairs), desc="counting", unit="text", delay=3, disable=None
-    )  # on terminals
-    with bar:
+    # On a terminal alone.
+    with tqdm(total=len(pairs), desc="counting", unit="text", delay=3, disable=None) as bar:
         for start, stop in itertools.pairwise(bounds):
             ids, lengths = encode_all([text for text, _ in pairs[start:stop]], charset)
             some = lengths > 0

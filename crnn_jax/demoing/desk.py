@@ -12,12 +12,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.special
+from PIL import Image
 
 from crnn_jax import types
 from crnn_jax.careful import in_image
 from crnn_jax.charset import Charset
 from crnn_jax.data.images import decode_image
-from crnn_jax.data.pixels import Pixels
+from crnn_jax.data.pixels import Pixels, flatten, from_array
 from crnn_jax.decode import Decoder
 from crnn_jax.decode.automaton import CONSTRAINED, Automaton
 from crnn_jax.decode.beam import Beam
@@ -88,7 +89,7 @@ class Desk:
             image = np.full((model.preprocess.height, model.preprocess.widest, 3), 255, np.uint8)
             for lexicon, pattern in ways:
                 search = _Search(self._decoder(lexicon, pattern))
-                self._look(image, search, AS_IT_IS)
+                self._look(image, Image.fromarray(image), search, AS_IT_IS)
             logits, frames = map(jnp.asarray, search.seen)
             for length in (1, logits.shape[1] // 4 + 1, logits.shape[1] // 2 + 1):
                 text = Candidate("", (1,) * length, 0.0)
@@ -117,27 +118,28 @@ class Desk:
             return self._read(pixels, _Search(self._decoder(lexicon, pattern)))
 
     def _read(self, pixels: Pixels, search: _Search) -> Seen:
-        height, width, _ = pixels.shape
-        plain = self._look(pixels, search, AS_IT_IS)
+        image = flatten(from_array(pixels), self._preprocess.channels)  # once for all views
+        plain = self._look(pixels, image, search, AS_IT_IS)
         if plain.reading.confidence >= SURE:
             return plain
-        looks = [plain, *(self._look(pixels, search, v) for v in other_views(width, height))]
+        views = other_views(*image.size)
+        looks = [plain, *(self._look(pixels, image, search, view) for view in views)]
         best = surest(plain.reading, [look.reading for look in looks[1:]])
         seen = next(look for look in looks if look.reading is best)
         return seen._replace(plain=plain.reading.text)
 
-    def _look(self, pixels: Pixels, search: _Search, view: View) -> Seen:
-        """Reads an image in one view."""
-        image = self._preprocess(pixels, view=view)
-        model = next(m for m in self._models if m.preprocess.widest >= image.shape[1])
-        [(_, reading)] = model.stream([image], lambda image: image, 1, search, characters=True)
+    def _look(self, pixels: Pixels, image: Image.Image, search: _Search, view: View) -> Seen:
+        """Reads an image, given as it is shown and as it is prepared from, in one view."""
+        prepared = self._preprocess(image, view=view)
+        model = next(m for m in self._models if m.preprocess.widest >= prepared.shape[1])
+        [(_, reading)] = model.stream([prepared], lambda given: given, 1, search, characters=True)
         assert isinstance(reading, Reading)  # what is no image has been told by now
         turned = np.rot90(pixels, view.rotation // 90)
         reading = in_image(reading, view, turned.shape[1], turned.shape[0])
         [path] = alignment.paths(*search.seen, [search.ids])
         logits, frames = jax.device_get(search.seen)
         posteriors = scipy.special.softmax(logits[0].astype(np.float32), axis=-1)
-        look = alignment.Look(image, posteriors[: frames[0]], path, None)
+        look = alignment.Look(prepared, posteriors[: frames[0]], path, None)
         return Seen(turned, reading, look, view, reading.text)
 
     def _decoder(self, lexicon: str, pattern: str) -> Decoder:

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 
 from crnn_jax import pages, pictures
-from crnn_jax.bulk.rows import record
 from crnn_jax.charset import Charset
 from crnn_jax.demoing.desk import Seen
 from crnn_jax.reading import Reading
 from crnn_jax.reporting import alignment
 from crnn_jax.reporting.style import FRAMES
-from crnn_jax.runtime import AS_IT_IS, View
+from crnn_jax.runtime import AS_IT_IS, View, record
 
 _PICTURE = (1200, 160)  # pixels that the image may take
 _FEW = 40  # frames whose heat map may shrink to a phone's width; one of more scrolls
