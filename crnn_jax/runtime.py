@@ -97,8 +97,9 @@ class Character(NamedTuple):
     Attributes:
       char: the character.
       confidence: p(it | image, the other characters).
-      x0, x1: where it begins and ends: pixels of the image, or shares of its width (0 to 1) where
-        the package streams readings, whose images' own sizes are not known.
+      x0, x1: where it begins and ends: pixels of the image, as it was turned to be read, or shares
+        of its width (0 to 1) where the package streams readings, whose images' own sizes are not
+        known.
     """
 
     char: str
@@ -568,7 +569,7 @@ class Windows(NamedTuple):
 
     @classmethod
     def of(cls, width: int, stride: int) -> Windows:
-        """Returns windows of at most `width` pixels, a quarter of which are shared."""
+        """Returns windows of at most `width` pixels, two strides at least; a quarter is shared."""
         overlap = max(round(width / 4 / stride), 1) * stride
         return cls(max(width // stride * stride, 2 * overlap), overlap, stride)
 

@@ -95,9 +95,10 @@ def _second_look(seen: Seen) -> str:
     """Returns how an image was read that was not read as it is, and what is read in it so."""
     if seen.view == AS_IT_IS:
         return ""
-    plain = f"<b>{escape(seen.plain)}</b>" if seen.plain else "nothing"
-    how = escape(_how(seen.view))
-    return f"<p>Read again {how}, since the image as it is gives an unsure {plain}.</p>"
+    why = "nothing is read in the image as it is"
+    if seen.plain:
+        why = f"the image as it is gives an unsure <b>{escape(seen.plain)}</b>"
+    return f"<p>Read again {escape(_how(seen.view))}, since {why}.</p>"
 
 
 def _how(view: View) -> str:

@@ -34,7 +34,7 @@ class Windowed:
 
     @classmethod
     def of(cls, model: CRNN | Ensemble, width: int) -> Windowed:
-        """Returns the network with windows of at most `width` pixels."""
+        """Returns the network with windows of at most `width` pixels, see `Windows.of`."""
         stride = math.prod(layer.stride[1] for layer in layers_of(model))
         return cls(model, Windows.of(width, stride))
 
