@@ -14,6 +14,7 @@ import sys
 
 import pytest
 from PIL import Image
+from slopes import on_a_slope
 
 _ROOT = pathlib.Path(__file__).parent.parent
 
@@ -95,6 +96,15 @@ def test_a_model_is_served_as_written(service, monkeypatch: pytest.MonkeyPatch) 
         answers = list(pool.map(lambda image: client.post("/read", content=image), images))
     assert [answer.json()["text"] for answer in answers] == texts
     assert len(answers[0].json()["chars"]) == len(texts[0])
+
+    sloping = io.BytesIO()
+    on_a_slope("uniform", 19).save(sloping, "PNG")
+    plain, careful = (
+        client.post(f"/read?careful={asked}", content=sloping.getvalue()).json()
+        for asked in ("false", "true")
+    )
+    assert plain["text"] != "uniform"
+    assert (careful["text"], careful["slope"]) == ("uniform", 19)
 
     large, wide = io.BytesIO(), client.post("/read", content=bytes(serve.MOST_BYTES + 1))
     Image.new("1", (5_000, 5_000)).save(large, "PNG")
