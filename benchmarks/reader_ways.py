@@ -3,9 +3,10 @@
     pip install -e '.[onnx]'
     python benchmarks/reader_ways.py --model=small-94 --data tsv:svt_test tsv:ic03_test
 
-Word accuracy by protocol 36 of the exported model by `greedy`, `beam`, with `english`, and greedily
-with a second look (`careful`); how long a word takes in one thread, of greedy reading (twenty
-images in turn); and how many of the readings are those of the package. The last line is JSON.
+Word accuracy by protocol 36 of the exported model by `greedy`, `beam`, with `english`, greedily
+with a second look (`careful`), and with both; how long a word takes in one thread, of greedy
+reading (twenty images in turn); and how many of the readings are those of the package. The last
+line is JSON.
 """
 
 from __future__ import annotations
@@ -48,12 +49,14 @@ def main() -> None:
         "greedy": package.read,
         "english": functools.partial(package.read, decoder=decoder),
         "careful": Careful(package).read,
+        "both": functools.partial(Careful(package).read, decoder=decoder),
     }
     ways: dict[str, dict] = {
         "greedy": {"decoder": "greedy"},
         "beam": {"decoder": "beam"},
         "english": {"lm": model},
         "careful": {"careful": True},
+        "both": {"lm": model, "careful": True},
     }
     results = {}
     for spec in args.data:
