@@ -26,19 +26,20 @@ from crnn_jax.models.layers import RowDropout
 from crnn_jax.parallel import AXIS, Axis, Layout
 from crnn_jax.recognizer import preprocess_of
 
+STEPS = 12
 MIXED = "0.5*synth:plain + 0.5*tfds:rendered_words/tiny/train"
 RUN = {
     "data.train": MIXED,
     "data.eval": "tfds:rendered_words/tiny/test",
-    "batch_size": 64,
+    "batch_size": 32,
     "optimizer.name": "sgd",
     "optimizer.learning_rate": 0.0005,
     "schedule": "constant",
     "model.dropout": 0.1,
     "log_every_steps": 1,
-    "total_steps": 20,
-    "eval_every_steps": 20,
-    "checkpoint_every_steps": 10,
+    "total_steps": STEPS,
+    "eval_every_steps": STEPS,
+    "checkpoint_every_steps": STEPS // 2,
 }
 
 
@@ -71,7 +72,7 @@ def alone(tmp_path_factory):
 def assert_same_course(a: pathlib.Path, b: pathlib.Path) -> None:
     losses, evaluations = course(a)
     others, other_evaluations = course(b)
-    assert len(losses) == 20
+    assert len(losses) == STEPS
     assert max(losses) > min(losses)
     np.testing.assert_allclose(losses, others, rtol=1e-5)
     for one, other in zip(evaluations, other_evaluations, strict=True):
@@ -91,13 +92,13 @@ def test_four_devices_do_as_one(mode, alone, tmp_path):
     assert_same_course(alone, tmp_path)
 
 
-def two_processes(workdir: pathlib.Path, *flags: str) -> list[subprocess.Popen]:
+def two_processes(workdir: pathlib.Path) -> list[subprocess.Popen]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [
         *train_command("quickstart:smoke", workdir, overrides(devices=0)),
-        *flags, f"--coordinator=127.0.0.1:{port}", "--processes=2",
+        f"--coordinator=127.0.0.1:{port}", "--processes=2",
     ]  # fmt: skip
     return [
         subprocess.Popen(
@@ -130,18 +131,19 @@ def test_two_processes_of_two_devices_do_as_one(alone, tmp_path):
     codes, said = finished(two_processes(tmp_path))
     assert codes == [0, 0], said
     assert "2 processes, 4 devices" in said
-    assert said.count("step 20  rendered_words") == 1  # one of them speaks
+    assert said.count(f"step {STEPS}  rendered_words") == 1  # one of them speaks
     assert_same_course(alone, tmp_path)
     # What they have saved goes on in another layout.
-    state, summary = run(tmp_path, devices=1, total_steps=24, checkpoint_every_steps=24)
-    assert int(state.step) == summary["step"] == 24
+    longer = STEPS + 4
+    state, summary = run(tmp_path, devices=1, total_steps=longer, checkpoint_every_steps=longer)
+    assert int(state.step) == summary["step"] == longer
 
 
 @pytest.mark.slow
 def test_one_process_may_be_late_and_a_signal_to_one_stops_both_and_the_run_goes_on(
     alone, tmp_path
 ):
-    processes = two_processes(tmp_path, "--config.total_steps=20", "--config.log_every_steps=1")
+    processes = two_processes(tmp_path)
     metrics = tmp_path / "metrics.jsonl"
     wait_until((tmp_path / "config.json").exists, processes)
     processes[1].send_signal(signal.SIGSTOP)
@@ -245,11 +247,11 @@ def test_several_steps_in_one_call_do_as_one_by_one(tmp_path):
     ("changes", "message"),
     [
         (
-            {"data__train": "synth:plain", "steps_per_dispatch": 5, "log_every_steps": 6},
-            "config.log_every_steps 6 steps",
+            {"data__train": "synth:plain", "steps_per_dispatch": 6, "log_every_steps": 4},
+            "config.log_every_steps 4 steps",
         ),
         ({"steps_per_dispatch": 2, "log_every_steps": 2}, "loaded by the host, step by step"),
-        ({"devices": 3}, "batch_size is 64, and 3 devices share a batch"),
+        ({"devices": 3}, "batch_size is 32, and 3 devices share a batch"),
         ({"devices": 4, "accumulate": 32}, "4 devices share a batch, in 32 parts each"),
         ({"devices": 5}, "config.devices is 5, and there are 4"),
         ({"parallel": "pmpa"}, "did you mean 'pmap'"),

@@ -51,7 +51,8 @@ def test_the_wheel_reads_an_image_in_an_empty_environment(archives, tmp_path) ->
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "env"], check=True)
     # The versions that are tested; another Python takes the newest.
     pins = ["-c", str(_ROOT / "constraints.txt")] if sys.version_info[:2] == (3, 11) else []
-    subprocess.run([python, "-m", "pip", "install", "--quiet", *pins, archives[1]], check=True)
+    pip = [python, "-m", "pip", "install", "--quiet", "--no-compile", *pins]
+    subprocess.run([*pip, archives[1]], check=True)
     image = _ROOT / "docs" / "images" / "words" / "umbrella.jpg"
     # With all that the compiler does for speed, unlike other tests.
     environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}

@@ -146,8 +146,8 @@ def test_trained_logits_depend_on_neither_neighbours_nor_padding(tmp_path):
             "data.buckets": 3,
             "batch_size": 16,
             "model.hidden": 48,
-            "total_steps": 100,
-            "eval_every_steps": 100,
+            "total_steps": 20,
+            "eval_every_steps": 20,
         }
     )
     train.train_and_evaluate(config, tmp_path)
