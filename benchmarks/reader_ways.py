@@ -44,12 +44,13 @@ def main() -> None:
         reader = runtime.Reader.load(out, threads=1)
         model = runtime.LanguageModel.load(out.with_name(runtime.lm_name(out.name)))
     package = Recognizer.load(args.model).in_windows()
+    careful = Careful(package)
     decoder = Beam(model=lm.weighted("english", package.charset))
     theirs: dict[str, Callable[[list], list]] = {
         "greedy": package.read,
         "english": functools.partial(package.read, decoder=decoder),
-        "careful": Careful(package).read,
-        "both": functools.partial(Careful(package).read, decoder=decoder),
+        "careful": careful.read,
+        "both": functools.partial(careful.read, decoder=decoder),
     }
     ways: dict[str, dict] = {
         "greedy": {"decoder": "greedy"},
