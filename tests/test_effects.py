@@ -88,11 +88,17 @@ def test_effects_meet_as_often_as_chance_has_it(rows):
     """Whatever is computed for a part of the rows, and whatever part of them is kept."""
     count = 1024
     images, all_ = jnp.zeros((count * GROUP, 1, 1, 1)), draws(count * GROUP)
+
+    @jax.jit
+    def inverted(images, draws):
+        return {
+            name: change(images, draws, name, share, lambda part, _: 1 - part)
+            for name, share in SHARES.items()
+        }
+
     found = {
-        name: np.asarray(change(images, all_, name, share, lambda part, _: 1 - part)).reshape(
-            count, GROUP
-        )[:, :rows]
-        for name, share in SHARES.items()
+        name: np.asarray(changed).reshape(count, GROUP)[:, :rows]
+        for name, changed in inverted(images, all_).items()
     }
     number = count * rows
     for one, other in itertools.combinations(found, 2):

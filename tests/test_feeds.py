@@ -286,10 +286,15 @@ def settings(**changes):
     return config_lib.ConfigDict(values)
 
 
+def augmented(batch, knobs, seed=0):
+    draws = Draws.from_keys(jax.random.split(jax.random.key(seed), len(batch.images)))
+    return jax.jit(lambda batch, draws: augment(batch, draws, knobs))(batch, draws)
+
+
 @pytest.mark.slow
 def test_augmentation_without_effects_changes_nothing():
     batch = gradient(5, 96, 80)
-    out = augment(batch, Draws.from_keys(jax.random.split(jax.random.key(0), 5)), settings())
+    out = augmented(batch, settings())
     difference = np.abs(np.asarray(out.images).astype(int) - batch.images.astype(int))
     assert difference.max() <= 1
     for before, after in zip(batch[1:], out[1:], strict=True):
@@ -299,8 +304,7 @@ def test_augmentation_without_effects_changes_nothing():
 def test_augmentation_moves_and_darkens_within_the_real_width():
     batch = gradient(16, 96, 80)
     knobs = settings(rotation_share=1.0, perspective_share=1.0, noise_share=1.0, blur_share=1.0)
-    draws = Draws.from_keys(jax.random.split(jax.random.key(0), 16))
-    out = np.asarray(augment(batch, draws, knobs).images).astype(int)
+    out = np.asarray(augmented(batch, knobs).images).astype(int)
     assert not out[:, :, 80:].any()
     change = np.abs(out - batch.images.astype(int))[:, :, :80].mean(axis=(1, 2, 3))
     assert change.min() > 1
@@ -320,8 +324,7 @@ def box(count):
 def test_margins_of_presets_leave_pictures_their_size():
     knobs = settings()
     knobs.update(margin_x=(0.05, 0.15), margin_y=(0.05, 0.15))
-    draws = Draws.from_keys(jax.random.split(jax.random.key(1), 200))
-    dark = np.asarray(augment(box(200), draws, knobs).images) < 128
+    dark = np.asarray(augmented(box(200), knobs, seed=1).images) < 128
     heights = dark[:, :, 40, 0].sum(axis=1)
     assert heights.mean() == pytest.approx(26, abs=1.0)
     assert 23 <= heights.min() < 25 < 27 < heights.max() <= 29
@@ -330,8 +333,7 @@ def test_margins_of_presets_leave_pictures_their_size():
 
 def test_bent_pictures_are_seen_whole():
     knobs = settings(arc_share=1.0, arc=(60.0, 120.0), wave_share=1.0)
-    draws = Draws.from_keys(jax.random.split(jax.random.key(1), 16))
-    dark = np.asarray(augment(box(16), draws, knobs).images) < 128
+    dark = np.asarray(augmented(box(16), knobs, seed=1).images) < 128
     assert dark[:, 4:28, 4:76].any(axis=(1, 2, 3)).all()
     assert not dark[:, [0, -1]][:, :, :80].any()
 

@@ -155,7 +155,7 @@ def test_a_run_of_another_network_may_begin_with_the_layers_that_are_alike(
     trained = Recognizer.load(smoke_run)
     charset = Charset(tuple("0123456789Ab%€"), "keep")
     model, tx, _ = train.build(config, charset.num_classes, warmup=0, total=1)
-    fresh = step.create_train_state(config, model, tx)
+    fresh = jax.jit(lambda: step.create_train_state(config, model, tx))()
     first = finetune.Origin(config).adapt(fresh, charset).params
     jax.tree.map(
         np.testing.assert_array_equal, first["encoder"], trained.variables["params"]["encoder"]

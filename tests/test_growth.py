@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from small import small_config
@@ -30,7 +29,8 @@ def variables_of(config, seed, classes=CLASSES):
     """Random weights and statistics, as of a trained network: no scale is 1, no mean 0."""
     rng = np.random.default_rng(seed)
     images = np.zeros((1, config.data.height, 64, config.data.channels), np.uint8)
-    shapes = network(config, classes).init(jax.random.key(0), images, np.array([64]))
+    model = network(config, classes)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), images, np.array([64]))
     return jax.tree.map(
         lambda x: rng.uniform(0.05, 0.2, x.shape).astype(np.float32),
         {name: dict(shapes[name]) for name in ("params", "batch_stats")},
@@ -39,7 +39,7 @@ def variables_of(config, seed, classes=CLASSES):
 
 def logits_of(config, variables):
     images = np.random.default_rng(3).integers(0, 256, (2, 32, 64, 1), np.uint8)
-    return network(config).apply(jax.tree.map(jnp.asarray, variables), images, WIDTHS)[0]
+    return jax.jit(network(config).apply)(variables, images, WIDTHS)[0]
 
 
 def grown(old, new, classes=CLASSES):

@@ -163,6 +163,7 @@ def test_invalid_rows_do_not_change_training_statistics():
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (4, HEIGHT, 48, 1), np.uint8)
 
+    @jax.jit
     def statistics(images, widths):
         _, updated = model.apply(variables, images, widths, train=True, mutable=["batch_stats"])
         return updated["batch_stats"]
@@ -252,14 +253,13 @@ def test_a_standardized_image_may_be_paler_or_darker():
     variables = randomised(model)
     image = np.random.default_rng(0).integers(0, 100, (1, HEIGHT, 48, 1), np.uint8)
     widths = np.array([40], np.int32)
-    plain, frames = model.apply(variables, image, widths)
-    changed, _ = model.apply(variables, 2 * image + 50, widths)
+    apply = functools.partial(jax.jit(model.apply), variables)
+    plain, frames = apply(image, widths)
+    changed, _ = apply(2 * image + 50, widths)
     n = int(frames[0])
     np.testing.assert_allclose(changed[0, :n], plain[0, :n], atol=2e-3)
-    blank = model.apply(variables, np.full_like(image, 37), widths)[0]
-    np.testing.assert_allclose(
-        blank, model.apply(variables, np.full_like(image, 200), widths)[0], atol=0.01
-    )
+    blank, paler = (apply(np.full_like(image, grey), widths)[0] for grey in (37, 200))
+    np.testing.assert_allclose(blank, paler, atol=0.01)
 
 
 def test_dropout_only_in_training():
@@ -270,14 +270,15 @@ def test_dropout_only_in_training():
     images = np.zeros((1, HEIGHT, 48, 1), np.uint8)
     widths = np.array([48], np.int32)
 
+    @jax.jit
     def train(seed):
         rngs = {"dropout": jax.random.key(seed)}
-        return model.apply(variables, images, widths, True, rngs=rngs, mutable=["batch_stats"])[0][
-            0
-        ]
+        out, _ = model.apply(variables, images, widths, True, rngs=rngs, mutable=["batch_stats"])
+        return out[0]
 
     assert not np.array_equal(train(0), train(1))
-    a, b = (model.apply(variables, images, widths)[0] for _ in range(2))
+    apply = jax.jit(model.apply)
+    a, b = (apply(variables, images, widths)[0] for _ in range(2))
     np.testing.assert_array_equal(a, b)
 
 

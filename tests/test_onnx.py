@@ -28,7 +28,8 @@ def drawn(encoder="tiny", channels=1, **parts) -> Recognizer:
     network = CRNN(ENCODERS[encoder], num_classes=37, **parts)
     shape = (1, 32, 100, channels)
     rng = np.random.default_rng(0)
-    variables = network.init(jax.random.key(0), np.zeros(shape, np.uint8), np.array([100]))
+    init = jax.jit(network.init)
+    variables = init(jax.random.key(0), np.zeros(shape, np.uint8), np.array([100]))
     changed = {
         "params": jax.tree.map(
             lambda x: x + 0.1 * rng.standard_normal(x.shape, np.float32) * (x.ndim == 1),

@@ -81,8 +81,8 @@ def test_characters_are_those_of_the_first_candidate():
     labels = np.zeros((2, 12), np.int32)
     labels[0, :4], labels[1, :2] = LETTERS.encode("abca"), LETTERS.encode("dd")
     lengths = np.array([4, 2])
-    expected = align(jnp.asarray(logits), frames, labels, lengths)
-    posteriors = character_posteriors(jnp.asarray(logits), frames, labels, lengths)
+    expected = jax.jit(align)(logits, frames, labels, lengths)
+    posteriors = jax.jit(character_posteriors)(logits, frames, labels, lengths)
     columns = found.characters.shape[1]
     assert 4 <= columns <= 12
     np.testing.assert_array_equal(found.alignment.first, expected.first[:, :columns])

@@ -19,6 +19,7 @@ import warnings
 import zlib
 from concurrent import futures
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -164,18 +165,18 @@ def test_alignment_and_characters_are_those_of_the_package(ids: tuple[int, ...])
     p = posteriors(sum(ids), frames=9)
     logits, frames = jnp.log(jnp.asarray(p, jnp.float32))[None], jnp.array([9])
     labels, lengths = jnp.array([ids]), jnp.array([len(ids)])
-    expected = align(logits, frames, labels, lengths)
+    expected = jax.jit(align)(logits, frames, labels, lengths)
     first, last = runtime.align(p, ids)
     np.testing.assert_array_equal(first, expected.first[0])
     np.testing.assert_array_equal(last, expected.last[0])
     np.testing.assert_allclose(
         runtime.character_posteriors(p, ids),
-        character_posteriors(logits, frames, labels, lengths)[0],
+        jax.jit(character_posteriors)(logits, frames, labels, lengths)[0],
         atol=1e-5,
     )
     np.testing.assert_allclose(
         runtime.log_probabilities(p, [ids]),
-        string_log_probability(logits, frames, labels, lengths),
+        jax.jit(string_log_probability)(logits, frames, labels, lengths),
         atol=1e-4,
     )
 
@@ -205,7 +206,7 @@ def test_what_is_far_less_likely_than_its_beginning_has_its_score() -> None:
     assert word == phrase
     logits = np.log(p)[None].astype(np.float32)
     one = (jnp.array([60]), jnp.array([ids]), jnp.array([len(ids)]))
-    expected = string_log_probability(jnp.asarray(logits), *one)
+    expected = jax.jit(string_log_probability)(jnp.asarray(logits), *one)
     np.testing.assert_allclose(found, expected[0], rtol=1e-5)
 
 

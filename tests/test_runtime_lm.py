@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import io
 import json
@@ -10,6 +11,7 @@ import pathlib
 import sys
 import zipfile
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ from crnn_jax.decode.language import Weighted, string_score
 from crnn_jax.exporting import language
 from crnn_jax.recognizer import Recognizer
 
+search = functools.partial(jax.jit, static_argnames="options")(nbest)
 TEXT = "the cat sat on the mat\na hat and a bat\nthat cat\t7\nUpper Case, too.\n"
 MODEL = "tiny-latin"
 
@@ -54,14 +57,13 @@ def test_every_entry_of_the_table_is_found(name, charset, order, text_file, tmp_
     states = np.arange(len(model.model.ends))[:, None]
     ids = np.arange(1, charset.num_classes)[None, :]
     scores, following = ours.score(states, ids)
-    expected, after = model.score(jnp.asarray(states), jnp.asarray(ids))
+    expected, after = jax.jit(model.score)(states, ids)
     np.testing.assert_allclose(scores, expected, atol=1e-4)
     np.testing.assert_array_equal(following, after)
     ends, _ = ours.score(states[:, 0], 0)
-    np.testing.assert_allclose(ends, model.end(jnp.asarray(states[:, 0])), atol=1e-4)
+    np.testing.assert_allclose(ends, jax.jit(model.end)(states[:, 0]), atol=1e-4)
     text = charset.encode_known("that bat")
-    ids = jnp.array([text])
-    whole = string_score(model, ids, jnp.array([len(text)]))
+    whole = jax.jit(string_score)(model, jnp.array([text]), jnp.array([len(text)]))
     assert ours.string_score(text) == pytest.approx(float(whole[0]), abs=1e-3)
 
 
@@ -82,7 +84,7 @@ def test_search_finds_what_the_package_finds(seed, text_file, tmp_path) -> None:
     logits = 2.5 * rng.normal(size=(1, 12, charset.num_classes)).astype(np.float32)
     logits[..., 0] += 3
     options = BeamOptions(width=64, top=0, prune=math.inf)  # nothing is lost on the way
-    theirs = nbest(jnp.asarray(logits), jnp.array([12]), options, model)
+    theirs = search(logits, jnp.array([12]), options, model)
     p = runtime.posteriors(logits[0], 1.0)
     found = runtime.beam(p, width=64, prune=0.0, top=36, model=ours)
     ranks = runtime.log_probabilities(p, found) + [ours.string_score(ids) for ids in found]
@@ -102,7 +104,7 @@ def test_what_no_path_can_spell_is_not_read_whatever_the_model_wants(tmp_path) -
     logits = np.full((1, 4, charset.num_classes), -30.0, np.float32)
     logits[0, range(4), [a, b, b, a]] = 0.0
     logits[..., 0] = -10.0  # below the search's 1e-4
-    theirs = nbest(jnp.asarray(logits), jnp.array([4]), model=model)
+    theirs = search(logits, jnp.array([4]), model=model)
     found = runtime.beam(runtime.posteriors(logits[0], 1.0), model=ours)
     assert (a, b, b, a) not in found
     assert tuple(theirs.ids[0, 0, : theirs.lengths[0, 0]].tolist()) == (a, b, a)

@@ -34,7 +34,8 @@ def read(logits, texts, temperatures=TEMPERATURES):
     """What a network with these logits reads, how surely, and whether that is right."""
     decoder, charset = TemperatureDecoder(temperatures), build_charset("abc")
     frames = jnp.full(len(logits), logits.shape[1], jnp.int32)
-    found = jax.device_get(decoder.on_device(jnp.asarray(logits), frames, decoder.tables))
+    on_device = jax.jit(decoder.on_device)
+    found = jax.device_get(on_device(jnp.asarray(logits), frames, decoder.tables))
     readings = [decoder.read(found, row, charset, ())[0] for row in range(len(logits))]
     correct = [r.ids == text for r, text in zip(readings, texts, strict=True)]
     return Posteriors(np.array(decoder.log_p), np.array(correct), tuple(temperatures))
@@ -65,8 +66,9 @@ def test_confidences_are_the_posteriors_of_divided_logits(truth) -> None:
     for temperature in (1.0, TEMPERATURES[3], 0.3, 0.9, 1.1, 2.9, 7.5):
         greedy = Greedy()
         ids, lengths, _ = greedy.on_device(jnp.asarray(logits), frames, greedy.tables)
-        exact = jnp.exp(string_log_probability(logits / temperature, frames, ids, lengths))
-        assert found.confidences(temperature) == pytest.approx(np.asarray(exact), abs=1e-3)
+        score = jax.jit(string_log_probability)
+        exact = np.exp(score(logits / temperature, frames, ids, lengths))
+        assert found.confidences(temperature) == pytest.approx(exact, abs=1e-3)
     ids, lengths, log_p = greedy.on_device(jnp.asarray(logits), frames, greedy.tables)
     assert np.log(found.confidences(1.0)) == pytest.approx(np.asarray(log_p), abs=1e-5)
 
