@@ -6,6 +6,10 @@ BIN := $(VENV)/bin
 # Versions tested on Python 3.11; other Pythons resolve their own.
 CONSTRAINTS := $(shell $(PYTHON) -c 'import sys; print("-c constraints.txt" if sys.version_info[:2] == (3, 11) else "")')
 
+INSTALL := $(BIN)/python -m pip install --quiet $(CONSTRAINTS) --editable
+
+.NOTPARALLEL: # two installations at a time would be in each other's way
+
 .PHONY: help venv train test test-all lint fonts docs dist
 
 help:
@@ -22,12 +26,14 @@ venv: $(VENV)/.ready
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet $(CONSTRAINTS) --editable .
+	$(INSTALL) .
 	@touch $@
 
-$(VENV)/.ready-dev: $(VENV)/.ready
-	$(BIN)/python -m pip install --quiet $(CONSTRAINTS) --editable '.[dev]'
-	@touch $@
+# At once, not on top of the other: packages are looked up once.
+$(VENV)/.ready-dev: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(INSTALL) '.[dev]'
+	@touch $(VENV)/.ready $@
 
 train: $(VENV)/.ready
 	$(BIN)/python -m crnn_jax.main --config=quickstart --workdir=runs/quickstart
@@ -67,7 +73,7 @@ fonts: $(VENV)/.ready
 
 # Afresh each time: pages of an earlier build are not looked at again, whatever their docstrings say.
 docs: $(VENV)/.ready
-	$(BIN)/python -m pip install --quiet $(CONSTRAINTS) --editable '.[docs]'
+	$(INSTALL) '.[docs]'
 	$(BIN)/python -m sphinx --fresh-env -W --keep-going --quiet -b html docs build/docs
 	@echo "build/docs/index.html"
 
