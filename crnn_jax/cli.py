@@ -46,8 +46,8 @@ class Parser(argparse.ArgumentParser):
     def add_careful(self) -> None:
         """Adds `--careful`."""
         careful = (
-            "where a reading is unsure, looks again: with a margin, stretched, straightened as if "
-            "the text climbed or fell, tall images turned; the surest counts"
+            "where a reading is unsure, looks again: with margins, stretched, with more contrast, "
+            "straightened as if the text climbed or fell, tall images turned; the surest counts"
         )
         self.add_argument("--careful", help=careful, action="store_true")
 

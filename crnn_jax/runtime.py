@@ -398,11 +398,12 @@ def _by_rows(change: Callable[[np.ndarray], np.ndarray], values: np.ndarray) -> 
 
 # --- views ----------------------------------------------------------------------------------------
 # A word whose letters touch the border of its picture is read better with some room around it,
-# narrow letters when they are stretched. A word on a slope fills its picture from corner to corner,
-# so its letters are small once the picture is brought to the network's height: the picture's
-# columns are moved up and down until a text of some slope lies level, and what is above and below
-# it then is cut off. Signs seen from the side have that shape, their strokes stay upright. And what
-# is much higher than wide may be a line that goes up or down.
+# narrow letters when they are stretched, pale ones and those in glare when all greys are made
+# equally frequent. A word on a slope fills its picture from corner to corner, so its letters are
+# small once the picture is brought to the network's height: the picture's columns are moved up and
+# down until a text of some slope lies level, and what is above and below it then is cut off. Signs
+# seen from the side have that shape, their strokes stay upright. And what is much higher than wide
+# may be a line that goes up or down.
 
 
 class View(NamedTuple):
@@ -413,15 +414,19 @@ class View(NamedTuple):
       slope: degrees by which its text falls to the right, or, below 0, climbs: it is made level.
       stretch: times its width that it is as wide, where the aspect is kept.
       margin: around it, of its height: its border goes on.
+      equalized: whether its greys (or the levels of each colour) are made equally frequent.
     """
 
     rotation: int = 0
     slope: int = 0
     stretch: float = 1.0
     margin: float = 0.0
+    equalized: bool = False
 
     def of(self, image: Image.Image, height: int) -> Image.Image:
-        """Returns an image in mode L or RGB turned, with its margin, and level; not yet stretched.
+        """Returns an image in mode L or RGB turned, equalized, with its margin, and level.
+
+        It is not stretched yet.
 
         Args:
           image: upright.
@@ -432,6 +437,8 @@ class View(NamedTuple):
         """
         if self.rotation:
             image = image.transpose(_TURNS[self.rotation])
+        if self.equalized:
+            image = ImageOps.equalize(_reduced(image, height))
         if self.margin:
             image = _reduced(image, height)
             around = self.beside(image.height)
@@ -464,6 +471,8 @@ class View(NamedTuple):
 
 
 AS_IT_IS = View()
+# What an image of any shape is read again in.
+_OTHERS = (View(margin=0.1), View(margin=0.2), View(stretch=1.3), View(stretch=1.3, equalized=True))
 DEGREES = (0, 90, 180, 270)  # counter-clockwise, by which an image may be turned
 
 
@@ -478,7 +487,7 @@ def other_views(width: int, height: int) -> list[View]:
     Args:
       width, height: pixels of the image.
     """
-    views = [View(margin=0.1), View(stretch=1.3)]
+    views = list(_OTHERS)
     for degrees in _SLOPES:
         if level_share(width, height, degrees) >= LEAST_LEVEL:
             views.append(View(slope=degrees))
@@ -1630,7 +1639,8 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--careful",
         action="store_true",
-        help="looks again at what is unsure: with a margin, stretched, straightened, turned",
+        help="looks again at what is unsure: with a margin, stretched, with more contrast, "
+        "straightened, turned",
     )
     parser.add_argument("--format", default="text", choices=("text", "tsv", "json"))
     parser.add_argument("--threads", type=int, help="for one reading; default: all cores")

@@ -112,6 +112,13 @@ def test_what_is_unsure_is_read_again_and_shown_as_it_was_read() -> None:
     assert (seen.reading.text, seen.view) == ("uniform", View(rotation=270))
     assert seen.pixels.shape[:2] == (word.height, word.width)
     assert "turned by 270 degrees" in shown.as_html(seen, desk.charset)
+    for view, how in (
+        (View(margin=0.2), "with a margin of 20% of its height"),
+        (View(stretch=1.3), "stretched"),
+        (View(stretch=1.3, equalized=True), "stretched, its greys spread evenly"),
+    ):
+        html = shown.as_html(seen._replace(view=view), desk.charset)
+        assert f"Read again {how}, since" in html
     places = [(c["x0"], c["x1"]) for c in shown.as_json(seen)["chars"]]
     plain = desk.read(png(word))
     assert plain.view == AS_IT_IS

@@ -107,7 +107,9 @@ def _how(view: View) -> str:
         return f"straightened, as a text that {goes} by {abs(view.slope)} degrees"
     if view.rotation:
         return f"turned by {view.rotation} degrees"
-    return "with a margin" if view.margin else "stretched"
+    if view.margin:
+        return f"with a margin of {view.margin:.0%} of its height"
+    return "stretched, its greys spread evenly" if view.equalized else "stretched"
 
 
 def _alternatives(reading: Reading) -> str:
