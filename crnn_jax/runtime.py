@@ -1639,7 +1639,7 @@ def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--careful",
         action="store_true",
-        help="looks again at what is unsure: with a margin, stretched, with more contrast, "
+        help="looks again at what is unsure: with margins, stretched, with more contrast, "
         "straightened, turned",
     )
     parser.add_argument("--format", default="text", choices=("text", "tsv", "json"))

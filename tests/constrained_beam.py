@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 from collections.abc import Callable
@@ -11,13 +10,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from ctc_paths import string_probabilities
+from jitted import search
 
 from crnn_jax.decode.automaton import Automaton
-from crnn_jax.decode.beam import BeamOptions, nbest
+from crnn_jax.decode.beam import BeamOptions
 
 String = tuple[int, ...]
-
-search = functools.partial(jax.jit, static_argnames="options")(nbest)
 
 
 def every_string(classes: int, longest: int) -> list[String]:

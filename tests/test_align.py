@@ -9,11 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ctc_paths import collapse
-
-from crnn_jax.ctc.align import align
+from jitted import align
 
 STEPS, CLASSES, COLUMNS = 5, 3, 3
-compiled = jax.jit(align)
 
 
 def cases(count: int):
@@ -39,7 +37,7 @@ def best_path(logits, frames, label):
 
 def test_the_best_path_of_every_path():
     logits, frames, labels, lengths = cases(200)
-    found = compiled(logits, frames, labels, lengths)
+    found = align(logits, frames, labels, lengths)
     seen = 0
     for i in range(len(logits)):
         label = labels[i, : lengths[i]].tolist()
@@ -68,12 +66,12 @@ def test_the_best_path_of_every_path():
 
 def test_padding_has_no_influence():
     logits, frames, labels, lengths = cases(50)
-    found = compiled(logits, frames, labels, lengths)
+    found = align(logits, frames, labels, lengths)
     wide = np.full((50, STEPS + 3, CLASSES), np.nan, np.float32)
     for i, n in enumerate(frames):
         wide[i, :n] = logits[i, :n]
     long = np.concatenate([labels, np.ones((50, 2), np.int32)], axis=1)
-    padded = compiled(wide, frames, long, lengths)
+    padded = align(wide, frames, long, lengths)
     for a, b in zip(found[:3], padded[:3], strict=True):
         np.testing.assert_array_equal(a, b[:, :COLUMNS])
     np.testing.assert_allclose(found.log_probability, padded.log_probability, rtol=1e-6)
@@ -82,13 +80,13 @@ def test_padding_has_no_influence():
 def test_a_certain_path_is_found():
     path = [0, 2, 2, 0, 2, 1, 1]
     logits = jnp.asarray(np.eye(3, dtype=np.float32)[path] * 20)[None]
-    found = compiled(logits, jnp.array([7]), jnp.array([[2, 2, 1]]), jnp.array([3]))
+    found = align(logits, jnp.array([7]), jnp.array([[2, 2, 1]]), jnp.array([3]))
     assert found.first[0].tolist() == [1, 4, 5]
     assert found.last[0].tolist() == [2, 4, 6]
     assert float(found.log_probability[0]) > -1e-3
 
 
 def test_no_frame_at_all():
-    found = compiled(np.zeros((1, 4, 3), np.float32), np.array([0]), np.array([[1]]), np.array([1]))
+    found = align(np.zeros((1, 4, 3), np.float32), np.array([0]), np.array([[1]]), np.array([1]))
     assert found.first.tolist() == [[-1]]
     assert found.log_probability[0] == -np.inf

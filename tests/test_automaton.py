@@ -9,14 +9,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from constrained_beam import accepted, cases, check_search, every_string, padded, search
+from constrained_beam import accepted, cases, check_search, every_string, padded
+from jitted import search, string_score
 
 from crnn_jax.automata.dfa import Dfa, explore, minimised, trimmed
 from crnn_jax.automata.words import acyclic
 from crnn_jax.decode import automaton as automaton_lib
 from crnn_jax.decode.automaton import Automaton
 from crnn_jax.decode.beam import BeamOptions
-from crnn_jax.decode.language import LanguageModel, string_score
+from crnn_jax.decode.language import LanguageModel
 from crnn_jax.errors import UserError
 
 
@@ -122,7 +123,7 @@ def test_scores_are_those_of_the_language():
     strings = every_string(4, 5)
     ids = np.array([s + (0,) * (5 - len(s)) for s in strings], np.int32)
     lengths = np.array([len(s) for s in strings], np.int32)
-    found = jax.jit(string_score)(even_ones(), ids, lengths)
+    found = string_score(even_ones(), ids, lengths)
     assert found.tolist() == [0.0 if allowed(s) else -math.inf for s in strings]
 
 

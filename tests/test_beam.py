@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import functools
 import itertools
 import math
 
@@ -9,10 +8,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ctc_paths import string_probabilities
+from jitted import search, string_log_probability
 from plain_beam import reference_beam
 
 from crnn_jax.charset import build_charset
-from crnn_jax.ctc.loss import string_log_probability
 from crnn_jax.decode import make_decoder
 from crnn_jax.decode.beam import BeamOptions, nbest
 from crnn_jax.decode.greedy import Decoded, best_path, greedy
@@ -20,8 +19,6 @@ from crnn_jax.decode.language import Bonus, Both, Ngrams, Weighted, string_score
 from crnn_jax.errors import UserError
 
 ALL = {"top": 0, "prune": math.inf}  # nothing is pruned
-
-search = functools.partial(jax.jit, static_argnames="options")(nbest)
 
 
 @jax.jit
@@ -32,7 +29,6 @@ def read(logits, frames):
 
 
 read_greedily = jax.jit(greedy)
-score_one = jax.jit(string_log_probability)
 
 
 def draw(seed, *shape, scale=2.0):
@@ -325,7 +321,7 @@ def test_reads_as_other_decoders_do():
         assert scores == sorted(scores, reverse=True)
         assert scores[0] >= greedy.log_probability[row] - 1e-5
         ids = charset.encode(readings[0].text)
-        expected = score_one(
+        expected = string_log_probability(
             logits[row : row + 1], frames[row : row + 1], np.array([[*ids, 0]]),
             np.array([len(ids)]),
         )  # fmt: skip

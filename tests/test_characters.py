@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from ctc_paths import string_probabilities
-
-from crnn_jax.ctc.characters import character_posteriors
-
-posteriors = jax.jit(character_posteriors)
+from jitted import character_posteriors as posteriors
 
 
 def by_definition(p, string, classes):

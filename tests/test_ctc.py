@@ -9,13 +9,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ctc_paths import collapse, string_probabilities
+from jitted import string_log_probability as log_probability
 
 from crnn_jax.ctc.loss import (
     check_labels,
     ctc_loss,
     frames_needed,
     loss_and_weight,
-    string_log_probability,
 )
 from crnn_jax.errors import UserError
 
@@ -33,9 +33,6 @@ def gradient(logits, frames, labels, lengths, blank_id=0):
         return jnp.sum(ctc_loss(logits, frames, labels, lengths, blank_id)[0])
 
     return jax.grad(total)(logits)
-
-
-log_probability = jax.jit(string_log_probability)
 
 
 def pad(strings, columns=L, fill=0):

@@ -3,12 +3,11 @@ from __future__ import annotations
 import jax
 import numpy as np
 import pytest
+from jitted import string_log_probability
 
 from crnn_jax.ctc.forward import string_log_probabilities
-from crnn_jax.ctc.loss import string_log_probability
 
 scores_of = jax.jit(string_log_probabilities)
-score_one = jax.jit(string_log_probability)
 
 
 @pytest.mark.parametrize("scale", [2.0, 60.0])  # products of the second underflow
@@ -23,7 +22,7 @@ def test_scores_are_those_of_one_string_at_a_time(scale):
     lengths[0, 0], lengths[3, 1] = steps, 12
     found = np.asarray(scores_of(logits, frames, strings, lengths))
     for n in range(number):
-        expected = score_one(logits, frames, strings[:, n], lengths[:, n])
+        expected = string_log_probability(logits, frames, strings[:, n], lengths[:, n])
         np.testing.assert_allclose(found[:, n], expected, rtol=1e-5, atol=1e-5)
     assert (found.min(where=np.isfinite(found), initial=0) < -100) == (scale > 2)
     assert np.any(found == -np.inf)

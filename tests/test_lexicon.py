@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jitted import string_log_probability
 from rapidfuzz.distance import Levenshtein
 from small import write_words
 
 from crnn_jax import evaluate, predict
 from crnn_jax.charset import Charset, build_charset
-from crnn_jax.ctc.loss import string_log_probability
 from crnn_jax.ctc.score import score_strings
 from crnn_jax.decode import lexicon as lexicon_lib
 from crnn_jax.decode import make_decoder
@@ -26,7 +26,6 @@ from crnn_jax.recognizer import Recognizer
 
 LETTERS = build_charset("chars:abcdefgh")
 ALNUM = build_charset("alnum36")
-score_rows = jax.jit(string_log_probability)
 
 
 def posteriors(rng, frames: int, classes: int = 9) -> np.ndarray:
@@ -47,7 +46,7 @@ def test_scores_of_many_strings_are_those_of_each(frames):
     lengths = rng.integers(0, 8, 200).astype(np.int32)
     found = score_strings(log_probs, np.int32(frames), ids, lengths)
     rows = jnp.broadcast_to(log_probs, (200, *log_probs.shape))
-    wanted = score_rows(rows, jnp.full(200, frames), ids, lengths)
+    wanted = string_log_probability(rows, jnp.full(200, frames), ids, lengths)
     np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-4)
     assert np.isneginf(found).sum() == np.isneginf(wanted).sum()
 
@@ -90,7 +89,7 @@ def test_the_best_word_is_the_one_with_the_best_score(monkeypatch):
         ids[row, : len(word)] = LETTERS.encode(word)
     rows = jnp.broadcast_to(log_probs, (len(words), *log_probs.shape))
     lengths = np.array([len(word) for word in words], np.int32)
-    exact = score_rows(rows, jnp.full(len(words), 12), ids, lengths)
+    exact = string_log_probability(rows, jnp.full(len(words), 12), ids, lengths)
     scored = dict(zip(words, exact.tolist(), strict=True))
     wanted = sorted(scored, key=lambda word: -scored[word])[:5]
     monkeypatch.setattr(lexicon_lib, "_MOST", 128)  # several calls

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import gzip
 import itertools
 import math
@@ -12,20 +11,20 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ctc_paths import string_probabilities
+from jitted import search
+from jitted import string_score as score
 from plain_ngrams import FLOOR, listed, text_score
 
 from crnn_jax.charset import build_charset
 from crnn_jax.data.words import split_of
 from crnn_jax.decode import arpa, lm, ngram_tables
-from crnn_jax.decode.beam import BeamOptions, nbest
+from crnn_jax.decode.beam import BeamOptions
 from crnn_jax.decode.kneser_ney import train
-from crnn_jax.decode.language import Weighted, string_score
+from crnn_jax.decode.language import Weighted
 from crnn_jax.decode.ngram_model import END, START, UNKNOWN, Level, NgramModel
 from crnn_jax.errors import UserError
 
 ABC = build_charset("abc", "keep")
-search = functools.partial(jax.jit, static_argnames="options")(nbest)
-score = jax.jit(string_score)
 
 
 def draw_texts(seed, number, characters="abc", longest=7):

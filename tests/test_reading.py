@@ -9,12 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jitted import align, character_posteriors, string_log_probability
 from PIL import Image
 
 from crnn_jax.charset import build_charset
-from crnn_jax.ctc.align import align
-from crnn_jax.ctc.characters import character_posteriors
-from crnn_jax.ctc.loss import string_log_probability
 from crnn_jax.data.images import size_of
 from crnn_jax.decode.beam import Beam, BeamOptions
 from crnn_jax.decode.candidates import Candidate
@@ -24,7 +22,6 @@ from crnn_jax.reading import NOTHING, Reading, place_characters, score_candidate
 from crnn_jax.runtime import Character
 
 LETTERS = build_charset("chars:abcde")
-score_one = jax.jit(string_log_probability)
 
 
 def draw(rows=3, steps=12, classes=6, scale=2.0):
@@ -46,7 +43,7 @@ def test_candidates_have_the_posterior_of_their_strings(temperature):
     for row, own in enumerate(texts):
         for n, text in enumerate(own):
             ids = np.array([[*LETTERS.encode(text), 0]], np.int32)
-            expected = score_one(
+            expected = string_log_probability(
                 logits[row : row + 1] / temperature, frames[row : row + 1], ids,
                 np.array([len(text)]),
             )  # fmt: skip
@@ -81,8 +78,8 @@ def test_characters_are_those_of_the_first_candidate():
     labels = np.zeros((2, 12), np.int32)
     labels[0, :4], labels[1, :2] = LETTERS.encode("abca"), LETTERS.encode("dd")
     lengths = np.array([4, 2])
-    expected = jax.jit(align)(logits, frames, labels, lengths)
-    posteriors = jax.jit(character_posteriors)(logits, frames, labels, lengths)
+    expected = align(logits, frames, labels, lengths)
+    posteriors = character_posteriors(logits, frames, labels, lengths)
     columns = found.characters.shape[1]
     assert 4 <= columns <= 12
     np.testing.assert_array_equal(found.alignment.first, expected.first[:, :columns])

@@ -19,18 +19,15 @@ import warnings
 import zlib
 from concurrent import futures
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from ctc_paths import string_probabilities
+from jitted import align, character_posteriors, string_log_probability
 from PIL import Image, PngImagePlugin, TiffImagePlugin
 
 from crnn_jax import runtime
 from crnn_jax.bundle import open_model
-from crnn_jax.ctc.align import align
-from crnn_jax.ctc.characters import character_posteriors
-from crnn_jax.ctc.loss import string_log_probability
 from crnn_jax.data.images import Preprocess, decode_image
 from crnn_jax.data.sources import open_source
 from crnn_jax.recognizer import Recognizer
@@ -165,18 +162,18 @@ def test_alignment_and_characters_are_those_of_the_package(ids: tuple[int, ...])
     p = posteriors(sum(ids), frames=9)
     logits, frames = jnp.log(jnp.asarray(p, jnp.float32))[None], jnp.array([9])
     labels, lengths = jnp.array([ids]), jnp.array([len(ids)])
-    expected = jax.jit(align)(logits, frames, labels, lengths)
+    expected = align(logits, frames, labels, lengths)
     first, last = runtime.align(p, ids)
     np.testing.assert_array_equal(first, expected.first[0])
     np.testing.assert_array_equal(last, expected.last[0])
     np.testing.assert_allclose(
         runtime.character_posteriors(p, ids),
-        jax.jit(character_posteriors)(logits, frames, labels, lengths)[0],
+        character_posteriors(logits, frames, labels, lengths)[0],
         atol=1e-5,
     )
     np.testing.assert_allclose(
         runtime.log_probabilities(p, [ids]),
-        jax.jit(string_log_probability)(logits, frames, labels, lengths),
+        string_log_probability(logits, frames, labels, lengths),
         atol=1e-4,
     )
 
@@ -206,7 +203,7 @@ def test_what_is_far_less_likely_than_its_beginning_has_its_score() -> None:
     assert word == phrase
     logits = np.log(p)[None].astype(np.float32)
     one = (jnp.array([60]), jnp.array([ids]), jnp.array([len(ids)]))
-    expected = jax.jit(string_log_probability)(jnp.asarray(logits), *one)
+    expected = string_log_probability(jnp.asarray(logits), *one)
     np.testing.assert_allclose(found, expected[0], rtol=1e-5)
 
 

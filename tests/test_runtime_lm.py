@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 import io
 import json
@@ -15,16 +14,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jitted import search, string_score
 
 from crnn_jax import export, runtime
 from crnn_jax.charset import Charset, build_charset
 from crnn_jax.decode import lm
-from crnn_jax.decode.beam import Beam, BeamOptions, nbest
-from crnn_jax.decode.language import Weighted, string_score
+from crnn_jax.decode.beam import Beam, BeamOptions
+from crnn_jax.decode.language import Weighted
 from crnn_jax.exporting import language
 from crnn_jax.recognizer import Recognizer
 
-search = functools.partial(jax.jit, static_argnames="options")(nbest)
 TEXT = "the cat sat on the mat\na hat and a bat\nthat cat\t7\nUpper Case, too.\n"
 MODEL = "tiny-latin"
 
@@ -63,7 +62,7 @@ def test_every_entry_of_the_table_is_found(name, charset, order, text_file, tmp_
     ends, _ = ours.score(states[:, 0], 0)
     np.testing.assert_allclose(ends, jax.jit(model.end)(states[:, 0]), atol=1e-4)
     text = charset.encode_known("that bat")
-    whole = jax.jit(string_score)(model, jnp.array([text]), jnp.array([len(text)]))
+    whole = string_score(model, jnp.array([text]), jnp.array([len(text)]))
     assert ours.string_score(text) == pytest.approx(float(whole[0]), abs=1e-3)
 
 

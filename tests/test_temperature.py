@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jitted import string_log_probability
 
 from crnn_jax.charset import build_charset
-from crnn_jax.ctc.loss import string_log_probability
 from crnn_jax.decode.greedy import Greedy
 from crnn_jax.errors import UserError
 from crnn_jax.scoring.calibration import calibration_error, log_loss, summarise
@@ -63,11 +63,10 @@ def test_confidences_are_the_posteriors_of_divided_logits(truth) -> None:
     logits, texts = truth[0][:300], truth[1][:300]
     found = read(logits, texts)
     frames = jnp.full(300, 5, jnp.int32)
-    score = jax.jit(string_log_probability)
     for temperature in (1.0, TEMPERATURES[3], 0.3, 0.9, 1.1, 2.9, 7.5):
         greedy = Greedy()
         ids, lengths, _ = greedy.on_device(jnp.asarray(logits), frames, greedy.tables)
-        exact = np.exp(score(logits / temperature, frames, ids, lengths))
+        exact = np.exp(string_log_probability(logits / temperature, frames, ids, lengths))
         assert found.confidences(temperature) == pytest.approx(exact, abs=1e-3)
     ids, lengths, log_p = greedy.on_device(jnp.asarray(logits), frames, greedy.tables)
     assert np.log(found.confidences(1.0)) == pytest.approx(np.asarray(log_p), abs=1e-5)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import itertools
 import math
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from constrained_beam import accepted, cases, check_search, every_string, padded
+from jitted import string_score as score
 
 from crnn_jax.automata.dfa import minimised
 from crnn_jax.automata.words import acyclic, then_any
 from crnn_jax.charset import build_charset
-from crnn_jax.decode.language import LanguageModel, string_score
+from crnn_jax.decode.language import LanguageModel
 from crnn_jax.decode.lexicon import Lexicon
 from crnn_jax.decode.trie import Trie
 from crnn_jax.errors import UserError
@@ -22,7 +22,6 @@ from crnn_jax.errors import UserError
 ABC = build_charset("chars:abc")
 LINES = build_charset("chars:ab .")  # classes 1 to 4
 STRINGS = every_string(4, 5)
-score = jax.jit(string_score)
 
 
 def scores(model, strings):
