@@ -25,6 +25,7 @@ def get_config(arg: str = "") -> ConfigDict:
     config.data.max_width = 160
     config.synth.beside_share = 0.3
     config.synth.atlas = options.atlas
+    config.synth.languages = "6*english|german|french|spanish|portuguese|italian|dutch"
     config.protocol = "36"
     config.batch_size = 32
     config.model.encoder = "tiny"

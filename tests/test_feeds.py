@@ -253,6 +253,16 @@ def test_validation_with_other_texts_than_those_of_the_run_is_said(knobs, warned
     assert ("has its own texts, whatever config.synth.pattern says" in caplog.text) == warned
 
 
+@pytest.mark.parametrize(
+    ("option", "said"), [("", "judge the run by yours, add languages=german"), ("german", "")]
+)
+def test_validation_in_other_languages_than_those_of_the_run_is_said(option, said, caplog):
+    spec = "synth:scene::limit=4" + (f",languages={option}" if option else "")
+    opened(config_of("synth:scene", synth__languages="german", data__eval=spec))
+    assert ("has its own texts" in caplog.text) == bool(said)
+    assert said in caplog.text
+
+
 def test_rendered_text_has_no_epochs():
     config = config_of("synth:plain", total_epochs="2")
     with pytest.raises(UserError, match="rendered text has no epochs"):

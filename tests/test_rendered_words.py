@@ -11,12 +11,14 @@ import string
 import subprocess
 import sys
 import time
+import unicodedata
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from crnn_jax.charset import build_charset
 from crnn_jax.data import pillow_render, rendered_words, word_rows, words
 from crnn_jax.errors import DataError, UserError
 
@@ -65,6 +67,50 @@ def test_the_word_list_is_english_in_lower_case_and_sorted():
     assert list(counts) == sorted(counts)
     assert all(re.fullmatch("[a-z]{1,14}", word) for word in counts)
     assert counts["the"] > counts["window"] > counts["aardvarks"]
+
+
+@pytest.mark.parametrize(
+    ("language", "word"),
+    [
+        ("german", "heißt"),
+        ("french", "déjà"),
+        ("spanish", "mañana"),
+        ("portuguese", "não"),
+        ("italian", "città"),
+        ("dutch", "ijs"),
+    ],
+)
+def test_words_of_other_languages_are_of_letters_that_latin_has(language, word):
+    counts = words.word_counts(language)
+    assert len(counts) > 80_000
+    assert list(counts) == sorted(counts)
+    assert all(text.isalpha() and len(text) <= 14 for text in counts)
+    assert all(text == unicodedata.normalize("NFC", text.lower()) for text in counts)
+    assert set("".join(counts)) <= set(build_charset("latin", "keep").classes)
+    assert counts[word] > 1_000
+
+
+def test_shares_of_languages_sum_to_one():
+    assert words.parse_languages("german", "x") == {"german": 1.0}
+    shares = words.parse_languages("3*english|german| 0.5 * french", "x")
+    assert shares == pytest.approx({"english": 3 / 4.5, "german": 1 / 4.5, "french": 0.5 / 4.5})
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "language of words (languages) ''"),
+        ("englisch", "did you mean 'english'"),
+        ("english|german|english", "english is given twice"),
+        ("0*german", "'0' is not a weight"),
+        ("x*german", "'x' is not a weight"),
+        ("nan*german", "'nan' is not a weight"),
+        ("-1*german|dutch", "write a number above 0, as in 2*german"),
+    ],
+)
+def test_mistaken_languages(text, says):
+    with pytest.raises(UserError, match=re.escape(says)):
+        words.parse_languages(text, "languages")
 
 
 def test_a_text_belongs_to_one_split_whatever_its_case():

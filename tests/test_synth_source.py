@@ -11,6 +11,7 @@ from PIL import Image
 
 from crnn_jax import config as config_lib
 from crnn_jax.data.sources import open_source
+from crnn_jax.data.words import word_counts
 from crnn_jax.errors import UserError
 from crnn_jax.synth import knobs, presets, preview
 
@@ -46,6 +47,14 @@ def test_a_smaller_set_is_the_beginning_and_another_seed_another_set(source):
     assert other.fingerprint() != source.fingerprint()
 
 
+def test_words_are_of_the_languages_asked_for(source):
+    german = open_source("synth:plain::seed=3,limit=70,charset=latin,languages=german")
+    texts = [german.label(i) for i in range(70)]
+    assert set(texts) <= set(word_counts("german"))
+    assert any(not text.isascii() for text in texts)
+    assert german.fingerprint() != source.fingerprint()
+
+
 def test_options_of_all_sets_apply(source):
     part = open_source("synth:plain::rows=60:70,seed=3,charset=alnum62")
     assert part.label(0) == source.label(60)
@@ -59,6 +68,8 @@ def test_options_of_all_sets_apply(source):
         ("synth:plan", "did you mean 'plain'"),
         ("tsv:x::seed=1", "seed= in a SPEC of tsv: belongs to synth"),
         ("synth:plain::seed=x", "is not a whole number"),
+        ("synth:plain::languages=englisch", "did you mean 'english'"),
+        ("tsv:x::languages=german", "languages= in a SPEC of tsv: belongs to synth"),
     ],
 )
 def test_wrong_specs(spec, message):

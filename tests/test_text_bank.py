@@ -146,6 +146,25 @@ def test_right_to_left_texts_are_drawn_as_they_are_seen(tmp_path: pathlib.Path) 
     assert read == {"שלום!", "עולם!", "תודה רבה!", "12 אב!"}
 
 
+def test_languages_have_the_shares_that_are_asked_for() -> None:
+    built = build(languages="3*english|german", temper=0.5, charset="chars:" + CHARACTERS)
+    drawn = strings(built, 8_000)
+    english, german = word_counts(), word_counts("german")
+    assert all(word in english or word in german for word in drawn)
+    # Of German words 27 % of the draws have an umlaut or ß or are English words, too.
+    weights = {word: count**0.5 for word, count in german.items() if set(word) <= set(CHARACTERS)}
+    alone = sum(w for word, w in weights.items() if word not in english) / sum(weights.values())
+    found = np.mean([word not in english for word in drawn])
+    assert abs(found - 0.25 * alone) < 0.02
+    assert any("ß" in word for word in drawn)
+
+
+def test_words_of_other_languages_take_the_case_of_the_charset() -> None:
+    texts, _ = build("chars:ABCDEFGHIJKLMNOPQRSTUVWXYZÉ", "keep", languages="french")
+    letters = {CHARACTERS[glyph] for glyph in texts.bank.glyphs}
+    assert letters == set("ABCDEFGHIJKLMNOPQRSTUVWXYZÉ")
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -185,6 +204,8 @@ def test_paths_may_begin_with_a_home_folder(
     ("knobs", "says"),
     [
         ({"words": 0.0}, "one must be above 0"),
+        ({"languages": "klingon"}, "language of words .config.synth.languages. 'klingon'"),
+        ({"languages": "german", "text_file": "x"}, "words are of the one or the other"),
         ({"random": -1.0}, "random is -1.0: give 0 or positive"),
         ({"words": 0.0, "patterns": 1.0}, "both a share and a regular expression"),
         ({"words": 0.0, "patterns": 1.0, "pattern": "[a"}, "unterminated"),

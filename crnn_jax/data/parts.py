@@ -72,7 +72,8 @@ def rendered_rows(
     if spec != Spec("synth", spec.location, limit=spec.limit, seed=spec.seed, name=spec.name):
         raise UserError(
             f"{spec} in config.data.train: training on rendered text takes seed=, limit= and name= "
-            "alone; its characters are those of config.charset"
+            "alone; its characters are those of config.charset, its languages those of "
+            "config.synth.languages"
         )
     shaped = [c for c in charset.classes if _needs_shaping(c)]
     if shaped:

@@ -55,6 +55,7 @@ OPTIONS: dict[str, str] = {
     "order": "order=picture",
     "seed": "seed=1",
     "charset": "charset=alnum62",
+    "languages": "languages=german|french",
     "image": "image=file",
     "text": "text=label",
     "root": "root=photos",
@@ -68,6 +69,7 @@ ORDERS = ("reading", "picture")
 OWNERS: dict[str, tuple[str, ...]] = {
     "seed": ("synth",),
     "charset": ("synth",),
+    "languages": ("synth",),  # of the words, as config.synth.languages
     "image": ("csv", "jsonl", "parquet"),  # column or field of the image
     "text": ("csv", "jsonl", "parquet"),  # column or field of the label
     "root": ("csv", "jsonl", "doctr", "paddle", "icdar"),  # folder that image paths begin at
@@ -95,7 +97,7 @@ class Spec:
       limit: at most that many rows, the first ones.
       name: the set's name in tables; the folder that holds the data when None.
       order: that labels stand in, see `ORDERS`; that of reading when None.
-      seed, charset, image, text, root, strip, part, lexicon: see `OWNERS`.
+      seed, charset, languages, image, text, root, strip, part, lexicon: see `OWNERS`.
     """
 
     kind: str
@@ -108,6 +110,7 @@ class Spec:
     order: str | None = None
     seed: int | None = None
     charset: str | None = None
+    languages: str | None = None
     image: str | None = None
     text: str | None = None
     root: str | None = None
@@ -140,7 +143,7 @@ class Spec:
                     raise _bad_option(
                         option, value, f"a regular expression ({error} in this one)"
                     ) from None
-        for option in ("name", "charset", "image", "text", "root", "part", "lexicon"):
+        for option in ("name", "charset", "languages", "image", "text", "root", "part", "lexicon"):
             if (value := getattr(self, option)) is not None:
                 _check_text(option, value)
         if self.order is not None and self.order not in ORDERS:

@@ -242,13 +242,18 @@ def _check_knobs_are_used(config: Any, specs: Sequence[Spec]) -> None:
 
 def _warn_of_other_texts(config: Any, specs: Sequence[Spec]) -> None:
     """Says where what is written in validation is not what is written in training."""
-    own = [name for name in presets.changed(config.synth) if name in TEXTS]
-    for spec in specs if own else ():
-        if spec.kind == "synth":
+    changed = [name for name in presets.changed(config.synth) if name in TEXTS]
+    for spec in specs:
+        same = spec.languages == config.synth.languages
+        own = [name for name in changed if name != "languages" or not same]
+        if spec.kind == "synth" and own:
+            advice = "give a labelled set"
+            if own == ["languages"]:
+                advice = f"add languages={config.synth.languages} to it"
             _LOG.warning(
                 "config.data.eval: %s has its own texts, whatever config.synth.%s says: to judge "
-                "the run by yours, give a labelled set",
-                spec, own[0],
+                "the run by yours, %s",
+                spec, own[0], advice,
             )  # fmt: skip
 
 

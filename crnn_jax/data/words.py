@@ -1,8 +1,9 @@
-"""Texts to draw: English words by tempered frequency, and random strings of letters and digits.
+"""Texts to draw: words by tempered frequency, and random strings of letters and digits.
 
-The words are those of pyspellchecker's English frequency dictionary that consist of a-z. A text
-belongs to the split "test" if a hash of its lower-cased form says so, else to "train"; so no text
-of one split occurs in the other in any case, and more words reshuffle nothing.
+The words are those of pyspellchecker's frequency dictionaries that consist of letters, of the
+English one those of a-z. A text belongs to the split "test" if a hash of its lower-cased form says
+so, else to "train"; so no text of one split occurs in the other in any case, and more words
+reshuffle nothing.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ import gzip
 import hashlib
 import importlib.resources
 import json
+import math
 import pathlib
 import re
 import string
+import unicodedata
 
 import numpy as np
 
-from crnn_jax.errors import DataError
+from crnn_jax.errors import DataError, UserError, unknown_name
 
 SPLITS = ("train", "test")
 MAX_LENGTH = 14  # letters of a dictionary word
@@ -37,28 +40,82 @@ _ALPHABETS = (
 )
 
 
-def dictionary_file() -> pathlib.Path:
+# Languages whose words the charset `latin` can write, each with the name of its dictionary.
+LANGUAGES = {
+    "english": "en",
+    "german": "de",
+    "french": "fr",
+    "spanish": "es",
+    "portuguese": "pt",
+    "italian": "it",
+    "dutch": "nl",
+}
+ENGLISH = "english"
+
+
+def parse_languages(text: str, where: str) -> dict[str, float]:
+    """Parses languages joined by `|`, as `english|german` or `3*english|german|french`.
+
+    Args:
+      text: as given.
+      where: the knob or option that it is of, for messages.
+
+    Returns:
+      What share of the words are of which language; of sum 1.
+
+    Raises:
+      UserError: an unknown language, one given twice, or a weight that is not above 0.
+    """
+    weights: dict[str, float] = {}
+    for part in text.split("|"):
+        weight, star, name = part.rpartition("*")
+        name = name.strip()
+        if name not in LANGUAGES:
+            raise unknown_name(f"language of words ({where})", name, LANGUAGES)
+        if name in weights:
+            raise UserError(f"{where}={text}: {name} is given twice; keep one, as in 2*{name}")
+        try:
+            weights[name] = float(weight) if star else 1.0
+        except ValueError:
+            weights[name] = math.nan
+        if not 0 < weights[name] < math.inf:
+            raise UserError(
+                f"{where}={text}: {weight.strip()!r} is not a weight: write a number above 0, as "
+                f"in 2*{name}"
+            )
+    total = sum(weights.values())
+    return {name: weight / total for name, weight in weights.items()}
+
+
+def dictionary_file(language: str = ENGLISH) -> pathlib.Path:
     """Returns the path of pyspellchecker's dictionary, as packed as it is installed."""
-    return pathlib.Path(str(importlib.resources.files("spellchecker") / "resources/en.json.gz"))
+    name = f"resources/{LANGUAGES[language]}.json.gz"
+    return pathlib.Path(str(importlib.resources.files("spellchecker") / name))
 
 
-def dictionary_bytes() -> bytes:
+def dictionary_bytes(language: str = ENGLISH) -> bytes:
     """Returns what is in the dictionary file."""
-    path = dictionary_file()
+    path = dictionary_file(language)
     try:
         return path.read_bytes()
     except OSError as error:
         raise DataError(
-            f"pyspellchecker has no English dictionary at {path}: reinstall pyspellchecker"
+            f"pyspellchecker has no {language.title()} dictionary at {path}: reinstall "
+            "pyspellchecker"
         ) from error
 
 
 @functools.cache
-def word_counts() -> dict[str, int]:
-    """Returns the words of 1 to MAX_LENGTH letters a-z, sorted, with their counts in a corpus."""
-    counts = json.loads(gzip.decompress(dictionary_bytes()))
-    fits = re.compile(f"[a-z]{{1,{MAX_LENGTH}}}").fullmatch
-    return {word: counts[word] for word in sorted(counts) if fits(word)}
+def word_counts(language: str = ENGLISH) -> dict[str, int]:
+    """Returns the words of 1 to MAX_LENGTH letters, sorted, with their counts in a corpus.
+
+    They are in lower case and NFC. English ones consist of a-z.
+    """
+    counts = json.loads(gzip.decompress(dictionary_bytes(language)))
+    letters = "a-z" if language == ENGLISH else r"^\W\d_"
+    fits = re.compile(f"[{letters}]{{1,{MAX_LENGTH}}}").fullmatch
+    words = {unicodedata.normalize("NFC", word.lower()): n for word, n in counts.items()}
+    return {word: words[word] for word in sorted(words) if fits(word)}
 
 
 def split_of(text: str) -> str:

@@ -13,11 +13,12 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from crnn_jax.data import words
 from crnn_jax.errors import UserError
 
 # What text is made of, whatever it looks like: a run that changes one of these for its preset
 # changes it for the others that it trains on, too.
-TEXTS = ("text_file", "patterns", "pattern")
+TEXTS = ("text_file", "languages", "patterns", "pattern")
 EVERYWHERE = ("atlas", "faces", "textures", *TEXTS)
 
 
@@ -29,11 +30,12 @@ def plain_knobs() -> ConfigDict:
     # What is drawn from.
     synth.atlas = ""  # npz of crnn_jax.synth.atlas; empty: the 16 text faces of matplotlib
     synth.faces = ""  # style tags joined by '|': only faces with one of them; empty: all faces
-    synth.text_file = ""  # UTF-8, one text per line, optionally TAB count; empty: English words
+    synth.text_file = ""  # UTF-8, one text per line, optionally TAB count; empty: dictionaries
+    synth.languages = "english"  # of the dictionaries, joined by '|': 3*english|german|french
     synth.textures = ""  # folder of photographs as grounds; empty: procedural ones
 
     # Texts: shares of the kinds, relative to one another.
-    synth.words = 1.0  # words of the dictionary or of text_file
+    synth.words = 1.0  # words of the dictionaries or of text_file
     synth.random = 0.0  # strings of random characters, all equally often
     synth.numbers = 0.0  # 7, 2,480, -3.5
     synth.prices = 0.0  # $4.99, 1,250.00
@@ -214,6 +216,12 @@ def check_knobs(synth: ConfigDict) -> None:
             raise UserError(f"{what}: give positive numbers")
         if name in _AT_MOST_ONE and not high <= 1:
             raise UserError(f"{what}: give at most 1")
+    words.parse_languages(synth.languages, "config.synth.languages")
+    if synth.text_file and synth.languages != words.ENGLISH:
+        raise UserError(
+            f"config.synth.text_file is {synth.text_file} and languages {synth.languages}: words "
+            "are of the one or the other; leave one out"
+        )
     if not synth.lower + synth.title + synth.upper + synth.mixed > 0:
         raise UserError("config.synth.lower, title, upper and mixed are all 0: one must be above 0")
     if not synth.line_words[0] >= 1:

@@ -14,12 +14,15 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from crnn_jax.charset import build_charset
 from crnn_jax.data.pixels import encode_png
 from crnn_jax.data.spec import Spec
+from crnn_jax.data.words import ENGLISH
 from crnn_jax.keys import digest
 from crnn_jax.synth import presets, renderer
+from crnn_jax.synth.knobs import check_knobs
 from crnn_jax.synth.warp import Canvas
 
 DEFAULT_ROWS = 1_000
@@ -40,8 +43,8 @@ class SynthSource:
     """`limit` rows of a preset (DEFAULT_ROWS when the SPEC has no limit)."""
 
     def __init__(self, spec: Spec):
-        presets.get_preset(spec.location)  # an unknown one is told at once
         self._spec = spec
+        check_knobs(_knobs(*self._texts))  # an unknown preset or language is told at once
         self.name = spec.location
         self._charset = build_charset(spec.charset or CHARSET, "keep")
         self._count = max(spec.limit or DEFAULT_ROWS, spec.rows[1] if spec.rows else 0)
@@ -78,9 +81,14 @@ class SynthSource:
     def fingerprint(self, rows: Sequence[int] | np.ndarray | None = None) -> str:
         """Returns a hash of all that the rows depend on."""
         text = repr((str(self._spec), list(rows) if rows is not None else self._count))
-        knobs = presets.get_preset(self._spec.location)
-        arrays = _digest(self._spec.location, self._charset)
+        knobs = _knobs(*self._texts)
+        arrays = _digest(*self._texts, self._charset)
         return digest(text, knobs.to_json(sort_keys=True), arrays)
+
+    @property
+    def _texts(self) -> tuple[str, str]:
+        """The preset, and the languages of its words."""
+        return self._spec.location, self._spec.languages or ENGLISH
 
     @property
     def _seed(self) -> int:
@@ -99,7 +107,7 @@ class SynthSource:
             return self._blocks[number][place]
 
     def _render(self, block: int) -> list[_Row]:
-        program, assets = _program(self._spec.location, self._charset)
+        program, assets = _program(*self._texts, self._charset)
         rows = np.arange(block * _BLOCK, (block + 1) * _BLOCK, dtype=np.uint32)
         batch = jax.device_get(program(assets, np.uint32(self._seed), rows))
         return [
@@ -114,12 +122,19 @@ class SynthSource:
         SynthSource.__init__(self, state["spec"])
 
 
+def _knobs(preset: str, languages: str) -> ConfigDict:
+    """Returns the knobs of a preset with words of other languages."""
+    knobs = presets.get_preset(preset)
+    knobs.languages = languages
+    return knobs
+
+
 @functools.lru_cache(maxsize=8)
-def _program(preset: str, charset: Any) -> tuple[Any, Any]:
+def _program(preset: str, languages: str, charset: Any) -> tuple[Any, Any]:
     """Returns the compiled renderer of held-out rows and its arrays, on the device."""
     canvas = Canvas(HEIGHT, MAX_WIDTH, channels=1, keep=True)
     render, assets = renderer.build_renderer(
-        presets.get_preset(preset), charset, canvas, lambda width: width // _FRAME, side="test"
+        _knobs(preset, languages), charset, canvas, lambda width: width // _FRAME, side="test"
     )
 
     @jax.jit
@@ -130,6 +145,6 @@ def _program(preset: str, charset: Any) -> tuple[Any, Any]:
 
 
 @functools.lru_cache(maxsize=8)
-def _digest(preset: str, charset: Any) -> str:
+def _digest(preset: str, languages: str, charset: Any) -> str:
     """Returns a hash of the faces, texts and textures of a preset."""
-    return digest(_program(preset, charset)[1])
+    return digest(_program(preset, languages, charset)[1])

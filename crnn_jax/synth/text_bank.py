@@ -5,16 +5,15 @@ from __future__ import annotations
 import functools
 import logging
 import math
-import string
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from ml_collections import ConfigDict
 
 from crnn_jax import bidi
 from crnn_jax.charset import Charset
-from crnn_jax.data.words import SPLITS, word_counts
+from crnn_jax.data.words import SPLITS, parse_languages, word_counts
 from crnn_jax.errors import UserError, printable, unknown_name
 from crnn_jax.synth import patterns
 from crnn_jax.synth.alias import Alias, alias_table
@@ -145,7 +144,7 @@ class _Builder:
         if not any(shares.values()):
             raise UserError(f"config.synth.{', '.join(KINDS)} are all 0: one must be above 0")
         wanted = [kind for kind in KINDS if shares[kind] > 0]
-        entries = {"words": self._words()} if "words" in wanted else {}
+        entries = {"words": self._all_words()} if "words" in wanted else {}
         written = entries["words"][0] if entries else []
         starts = {kind: self._starts(kind) for kind in wanted if kind != "words"}
         graph = self._compiler.tables()
@@ -202,11 +201,31 @@ class _Builder:
                 ", ".join(kinds),
             )
 
-    def _words(self) -> tuple[list[str], list[float]]:
-        """Returns the words or the file's texts of the side that fit, and their weights."""
-        path = self._knobs.text_file
-        counts = read_texts(path) if path else word_counts()
-        texts = {text: text for text in counts} if path else self._in_allowed_case(counts)
+    def _all_words(self) -> tuple[list[str], list[float]]:
+        """Returns the file's texts or the languages' words, and their weights."""
+        if path := self._knobs.text_file:
+            texts = read_texts(path)
+            return self._words(texts, {text: text for text in texts}, path)
+        words: list[str] = []
+        weights: list[float] = []
+        for language, share in parse_languages(self._knobs.languages, "languages").items():
+            counts = word_counts(language)
+            found, its = self._words(counts, self._in_allowed_case(counts))
+            total = sum(its)
+            words += found
+            weights += [share * weight / total for weight in its]
+        return words, weights
+
+    def _words(
+        self, counts: Mapping[str, int | float], texts: dict[str, str], path: str = ""
+    ) -> tuple[list[str], list[float]]:
+        """Returns the texts of the side that fit, and their weights.
+
+        Args:
+          counts: of each text.
+          texts: each as it is written.
+          path: of the file that they are of, if any.
+        """
         if self._charset.right_to_left:  # they are drawn from left to right
             texts = {text: bidi.reorder(drawn) for text, drawn in texts.items()}
         usable = [text for text in texts if self._allowed.keys() >= set(texts[text])]
@@ -233,10 +252,8 @@ class _Builder:
         return [texts[text] for text in chosen], weights.tolist()
 
     def _in_allowed_case(self, words: Iterable[str]) -> dict[str, str]:
-        """Returns words of a-z in the case that the charset has."""
-        upper = str.maketrans(
-            {c: c.upper() for c in string.ascii_lowercase if c not in self._allowed}
-        )
+        """Returns words of small letters in the case that the charset has."""
+        upper = str.maketrans({c: c.upper() for c in set().union(*words) if c not in self._allowed})
         return {word: word.translate(upper) for word in words}
 
     def _fits(self, texts: Sequence[str]) -> np.ndarray:
