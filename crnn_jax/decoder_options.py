@@ -80,11 +80,14 @@ def add_lm_options(
 ) -> None:
     """Adds those of a language model."""
     add = parser.add_argument
-    model = f"{about}: english, an ARPA file, or a text to count"
-    add("--lm", help=model, metavar="english|FILE", default="", action=cli.Filled)
+    model = (
+        f"{about}: english, german, french, spanish, portuguese, italian, dutch, or some of them "
+        "joined by |; an ARPA file; a text to count"
+    )
+    add("--lm", help=model, metavar="LANGUAGE|FILE", default="", action=cli.Filled)
     order = "at most so many characters go together; default: all of ARPA files, else 6"
     add("--lm_order", help=order, type=cli.positive_int)
-    weight = "of the language model; default: 1, of english 0.5"
+    weight = "of the language model; default: 1, of a language 0.5"
     add("--lm_weight", help=weight, type=float, metavar="W")
     add("--lm_bonus", help="nats for every character; default: 0", type=float, metavar="NATS")
     tuned = "takes both from what crnn_jax.decode.tune wrote"

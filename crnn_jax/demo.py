@@ -36,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
         f"{shipped.DEFAULT}",
     )  # fmt: skip
     parser.add_argument(
-        "--lm", default="", metavar="english|FILE",
+        "--lm", default="", metavar="LANGUAGE|FILE",
         help="language model where neither a lexicon nor a pattern is given, as for predict",
     )  # fmt: skip
     parser.add_argument(

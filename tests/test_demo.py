@@ -55,7 +55,7 @@ def skip_without_gradio() -> None:
         (["--host=none.invalid", "--port=0"], ["cannot be listened on"]),
         (["--host=", "--port=0"], ["--host is empty", "as in 127.0.0.1"]),
         (["--model=none", "--port=0"], ["unknown model 'none'"]),
-        (["--lm=none.txt", "--port=0"], ["--lm=none.txt is no file", "--lm=english"]),
+        (["--lm=none.txt", "--port=0"], ["--lm=none.txt is no file", "of english, german, "]),
         (["--modle=none"], ["did you mean '--model'"]),
     ],
 )
@@ -145,7 +145,7 @@ def test_a_language_model_reads_where_nothing_else_is_given() -> None:
     image = (EXAMPLES / "uniform.png").read_bytes()
     assert desk.read(image).reading.text.lower() == "uniform"
     weighted = desk._decoder("", "").tables
-    assert float(weighted.weight) == lm.ENGLISH_WEIGHT
+    assert float(weighted.weight) == lm.DICTIONARY_WEIGHT
     assert not isinstance(desk._decoder("", "[0-9]+").tables, type(weighted))
 
 

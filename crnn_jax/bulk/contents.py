@@ -25,9 +25,10 @@ def contents(args: argparse.Namespace) -> dict[str, str]:
     found = {}
     for name in args.model or [shipped.DEFAULT]:
         found[f"content of {name}"] = _digest(_files_of(shipped.find(name)))
-    for name, path in ((args.lexicon, pathlib.Path(args.lexicon)), (args.lm, lm.file_of(args.lm))):
-        if name:
-            found[f"content of {name}"] = _digest([path])
+    if args.lexicon:
+        found[f"content of {args.lexicon}"] = _digest([pathlib.Path(args.lexicon)])
+    if args.lm:
+        found[f"content of {args.lm}"] = _digest(lm.files_of(args.lm))
     return found
 
 

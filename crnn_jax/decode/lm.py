@@ -38,8 +38,7 @@ __all__ = ["NgramModel", "load", "main", "spelled"]
 #     MB            0.0    0.2    2.5    13     38     73     109
 #     accuracy (%)  71.9   74.0   75.7   78.8   80.1   78.9   79.2   69.4
 ORDER = 6  # of models whose order is not said
-ENGLISH = "english"  # the model of `crnn_jax.decode.english`
-ENGLISH_WEIGHT = 0.5  # chosen by `tune` on photographed words, see docs/reading.md
+DICTIONARY_WEIGHT = 0.5  # chosen by `tune` for english on photographed words, see docs/reading.md
 _LOG = logging.getLogger("crnn_jax")
 _BINARY = b"mmap lm http://kheafield.com/code"  # KenLM's own format
 _EXAMPLE = """example:
@@ -50,10 +49,11 @@ _EXAMPLE = """example:
 def load(path: str | pathlib.Path, charset: Charset, order: int | None = None) -> NgramModel:
     """Loads a model: an ARPA file, packed or not, or a text file, on which it is trained.
 
-    Which of both it is, its first lines say. `english` is the model that comes with the package.
+    Which of both it is, its first lines say. Languages, as `english` or `english|german`, are those
+    of the dictionaries that come with the package (`crnn_jax.data.words`).
 
     Args:
-      path: of the file; one of that name is `./english`.
+      path: of the file; one that has the name of a language is `./english`.
       charset: of the recogniser.
       order: at most so many characters go together; None: all of an ARPA file, ORDER of a text.
 
@@ -65,10 +65,10 @@ def load(path: str | pathlib.Path, charset: Charset, order: int | None = None) -
 
     if order is not None and not 1 <= order <= MAX_ORDER:
         raise UserError(f"order {order} of a language model: 1 to {MAX_ORDER} characters")
-    if is_english(path):
-        from crnn_jax.decode import english
+    if languages := languages_of(path):
+        from crnn_jax.decode import dictionaries
 
-        return english.train(order or ORDER)
+        return dictionaries.train(languages, order or ORDER)
     if not arpa.is_arpa(path):
         _refuse_packed(path)
         texts = spelled(read_texts(str(path)), charset)
@@ -101,7 +101,7 @@ def weighted(
     Args:
       path: as for `load`.
       charset: of the recogniser.
-      weight: of its log-probabilities; None: 1, of `english` ENGLISH_WEIGHT.
+      weight: of its log-probabilities; None: 1, of languages DICTIONARY_WEIGHT.
       bonus: nats for every character.
       order: as for `load`.
 
@@ -114,28 +114,36 @@ def weighted(
     return Weighted(load(path, charset, order).tables(charset), weight, bonus)
 
 
-def is_english(path: str | pathlib.Path) -> bool:
-    """Returns whether the model that comes with the package is meant, and no file."""
-    return str(path) == ENGLISH
-
-
-def file_of(path: str | pathlib.Path) -> pathlib.Path:
-    """Returns the file that a model depends on: itself, or the words of `english`."""
+def languages_of(path: str | pathlib.Path) -> dict[str, float]:
+    """Returns the languages, with their shares, where dictionaries are meant; none for a file."""
     from crnn_jax.data import words
 
-    return words.dictionary_file() if is_english(path) else pathlib.Path(path)
+    names = (part.rpartition("*")[2].strip() for part in str(path).split("|"))
+    if not all(name in words.LANGUAGES for name in names):
+        return {}
+    return words.parse_languages(str(path), "--lm")
+
+
+def files_of(path: str | pathlib.Path) -> list[pathlib.Path]:
+    """Returns the files that a model depends on: itself, or the dictionaries of languages."""
+    from crnn_jax.data import words
+
+    return [words.dictionary_file(name) for name in languages_of(path)] or [pathlib.Path(path)]
 
 
 def default_weight(path: str | pathlib.Path) -> float:
     """Returns the weight of a model where none is asked for."""
-    return ENGLISH_WEIGHT if is_english(path) else 1.0
+    return DICTIONARY_WEIGHT if languages_of(path) else 1.0
 
 
 def check_exists(path: str | pathlib.Path) -> None:
-    """Raises a UserError where neither a file nor `english` is meant."""
-    if not is_english(path) and not os.path.isfile(path):  # pathlib raises for one too long
+    """Raises a UserError where neither a file nor languages are meant."""
+    from crnn_jax.data import words
+
+    if not languages_of(path) and not os.path.isfile(path):  # pathlib raises for one too long
         raise UserError(
-            f"--lm={path} is no file; check the path, take --lm={ENGLISH}, or make one with "
+            f"--lm={path} is no file and no language; check the path, take of "
+            f"{', '.join(words.LANGUAGES)} one or some, joined by |, or make a model with "
             "python -m crnn_jax.decode.lm"
         )
 

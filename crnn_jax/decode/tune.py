@@ -240,7 +240,7 @@ def _parse(argv: Sequence[str]) -> argparse.Namespace:
     add("--model", "a run, or a bundle", required=True)
     images = "labelled validation images"
     add("--data", images, required=True, metavar="SPEC", action=cli.Once)
-    add("--lm", "english, an ARPA file, or a text", required=True, metavar="english|FILE")
+    add("--lm", "languages, an ARPA file, or a text", required=True, metavar="LANGUAGE|FILE")
     add("--order", "characters of the model that go together", type=cli.positive_int)
     add("--width", "texts that the search keeps", type=cli.positive_int, default=16)
     add("--alphas", "weights of the grid, as in 0,0.5,1", type=_numbers, default=())

@@ -1,20 +1,24 @@
-"""The language model that comes with the package: English words, numbers, what is between them.
+"""The language models that come with the package: words, numbers, and what is between them.
 
-Words are those that text is rendered with, by the same tempered frequency (`crnn_jax.data.words`);
-a tenth of all texts are numbers of up to four digits, equally often. It is counted where it is
-needed, in a second, and knows nothing of case. Every other character, as the blank and
-punctuation, ends a word, after which the next begins or the text ends. So it goes with any charset
-that has Latin letters, and with lines as with words.
+Words are those of the dictionaries that text is rendered with, by the same tempered frequency
+(`crnn_jax.data.words`); a tenth of all texts are numbers of up to four digits, equally often. They
+are counted where they are needed, in a second or a few, and know nothing of case. Every other
+character, as the blank and punctuation, ends a word, after which the next begins or the text ends.
+So they go with any charset that has Latin letters, and with lines as with words.
 """
 
 from __future__ import annotations
 
+import collections
 import math
+import string
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 
 from crnn_jax.charset import Charset, build_charset
+from crnn_jax.data import words
 from crnn_jax.decode.ngram_model import NgramModel
 
 if TYPE_CHECKING:
@@ -49,14 +53,30 @@ class WordModel(NgramModel):
         return found._replace(log_probs=log_probs, following=following, ends=ends)
 
 
-def train(order: int) -> WordModel:
-    """Returns the model; `order` characters go together at most."""
-    from crnn_jax.data.words import TEMPER, word_counts
+def train(languages: Mapping[str, float], order: int) -> WordModel:
+    """Returns the model of words of languages.
+
+    Args:
+      languages: the share of each, as `words.parse_languages` returns it.
+      order: at most so many characters go together.
+    """
     from crnn_jax.decode import kneser_ney
 
-    texts = {word: count**TEMPER for word, count in word_counts().items()}
+    texts: dict[str, float] = collections.defaultdict(float)
+    most = max(map(_weight, languages))
+    for language, share in languages.items():
+        scale = share * most / _weight(language)
+        for word, count in words.word_counts(language).items():
+            texts[word] += scale * count**words.TEMPER
+    letters = "".join(sorted(set().union(*texts)))
     numbers = [f"{i:0{n}d}" for n in range(1, _DIGITS + 1) for i in range(10**n)]
     share = _NUMBERS / (1 - _NUMBERS) * sum(texts.values()) / len(numbers)
     texts |= dict.fromkeys(numbers, share)
-    model = kneser_ney.train(texts.items(), build_charset("alnum36"), order).model
+    charset = build_charset("chars:" + string.digits + letters)
+    model = kneser_ney.train(texts.items(), charset, order).model
     return WordModel(model.tokens, model.levels)
+
+
+def _weight(language: str) -> float:
+    """Returns the sum of what the words of a language weigh."""
+    return sum(count**words.TEMPER for count in words.word_counts(language).values())

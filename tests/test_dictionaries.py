@@ -1,4 +1,4 @@
-"""The language model that comes with the package."""
+"""The language models that come with the package."""
 
 import math
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from crnn_jax.charset import build_charset
-from crnn_jax.decode import english, lm
+from crnn_jax.decode import dictionaries, lm
 from crnn_jax.decode.language import string_score
 from crnn_jax.errors import UserError
 
@@ -20,8 +20,8 @@ def tables():
     return lm.load("english", LATIN, 4).tables(LATIN)
 
 
-def score(tables, text):
-    ids = jnp.array(LATIN.encode(text))
+def score(tables, text, charset=LATIN):
+    ids = jnp.array(charset.encode(text))
     return float(string_score(tables, ids, jnp.int32(len(text))))
 
 
@@ -56,6 +56,28 @@ def test_every_state_leads_to_one_and_all_are_finite(tables):
     assert len(set(tables.columns[1:].tolist())) == 37  # 26 letters, 10 digits, and all others
 
 
+def test_languages_have_letters_with_marks_of_their_own():
+    charset = build_charset("latin+space")
+    german, both = (
+        lm.load(name, charset, 4).tables(charset) for name in ("german", "3*english|german")
+    )
+    for word, other in {"Müller": "Muller", "Straße": "StraBe"}.items():
+        assert score(german, word, charset) > score(german, other, charset) + 1
+    street = score(both, "street", charset)
+    assert score(german, "street", charset) < street < score(both, "the", charset)
+
+
+def test_languages_are_told_from_files():
+    assert lm.languages_of("3*english|german") == {"english": 0.75, "german": 0.25}
+    for path in ("./english", "words.txt", "english|words.txt", ""):
+        assert lm.languages_of(path) == {}
+    with pytest.raises(UserError, match="english is given twice"):
+        lm.load("english|english", LATIN)
+    assert lm.default_weight("dutch") == lm.DICTIONARY_WEIGHT
+    assert [path.name for path in lm.files_of("dutch|german")] == ["nl.json.gz", "de.json.gz"]
+    assert [str(path) for path in lm.files_of("words.txt")] == ["words.txt"]
+
+
 def test_accents_are_letters_without_them():
     charset = build_charset("latin+space")
     found = lm.load("english", charset, 2).tables(charset)
@@ -65,7 +87,7 @@ def test_accents_are_letters_without_them():
 
 
 def test_orders_are_what_is_asked_for():
-    assert english.train(2).order == 2
+    assert dictionaries.train({"english": 1.0}, 2).order == 2
     assert lm.load("english", LATIN, 3).order == 3
     with pytest.raises(UserError, match="none of the charset's characters"):
-        english.train(1).tables(build_charset("ΑΒΓ", "keep"))
+        dictionaries.train({"english": 1.0}, 1).tables(build_charset("ΑΒΓ", "keep"))
