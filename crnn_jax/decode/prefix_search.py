@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float, Int, Shaped
 
 from crnn_jax.decode.language import LanguageModel, States
 from crnn_jax.errors import UserError
 
-Tree = TypeVar("Tree", bound=tuple)  # arrays of which the first axis is that of the rows
 _NEVER = -1e30  # log of no probability; finite, so that differences are, too
 UNLIKELIEST = -1e29
 _DEAD = -9  # length of a place of the beam that holds no string: no other's plus or minus one
-_FEWEST, _HALVINGS = 32, 2  # rows worth halving, and how often: each is compiled
+_ROWS = 16  # that a CPU searches at a time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,8 +158,8 @@ def search(
     A path takes one class from each frame, so logits need not be normalised to be compared. A frame
     in which only the blank is considered changes no order and no string: it closes the last
     character, that is all. Such frames are left out, and the next one is told. What is left differs
-    much from row to row: the rows with the most frames go first, so that the others can be let go
-    of by halves.
+    much from row to row: a CPU takes those together that have about as many. It does so in one
+    loop, for every further one would be compiled.
     """
     batch, steps, classes = logits.shape
     best = jnp.max(logits, axis=2, keepdims=True)
@@ -173,26 +171,29 @@ def search(
     counts, order = counts[rank], jnp.argsort(~used[rank], axis=1, stable=True)
     queue = _Queue(logits, order, jnp.diff(order, axis=1, prepend=-1) > 1, counts)
     packing = Packing.of(classes)
+    together = min(batch, _ROWS) if jax.default_backend() == "cpu" else batch
 
-    beam = _start(batch, packing.words(steps), options.width, model)
+    def search_rows(rows: _Queue) -> Beam:
+        def step(s: Int[Array, ""], beam: Beam) -> Beam:
+            return _advance(*rows.take(s, beam, options.top), packing, model)
 
-    def step_of(rows: _Queue) -> Callable[[Int[Array, ""], Beam], Beam]:
-        return lambda s, b: _advance(*rows.take(s, b, options.top), packing, model)
+        beam = _start(together, packing.words(steps), options.width, model)
+        return jax.lax.fori_loop(0, jnp.max(rows.counts, initial=0), step, beam)
 
-    first: int | Array = 0
-    parts: list[Beam] = []
-    while rows := beam.last.shape[0]:
-        fewer = rows // 2 if rows >= _FEWEST and len(parts) < _HALVINGS else 0
-        stop = counts[fewer]  # the rows from there on have no more frames
-        beam = jax.lax.fori_loop(first, stop, step_of(_rows(queue, 0, rows)), beam)
-        parts.append(_rows(beam, fewer, rows))
-        beam, first = _rows(beam, 0, fewer), stop
+    if together == batch:
+        beam = search_rows(queue)
+    else:
+        parts = jax.lax.map(search_rows, jax.tree.map(lambda x: _in_parts(x, together), queue))
+        beam = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:])[:batch], parts)
     back = jnp.argsort(rank)
-    return jax.tree.map(lambda *x: jnp.concatenate(x)[back], beam, *parts[::-1])
+    return jax.tree.map(lambda x: x[back], beam)
 
 
-def _rows(tree: Tree, start: int, stop: int) -> Tree:
-    return jax.tree.map(lambda x: x[start:stop], tree)
+def _in_parts(rows: Shaped[Array, "B ..."], size: int) -> Shaped[Array, "N R ..."]:
+    """Returns rows in parts of `size`, the last one filled up with zeros."""
+    lacking = -len(rows) % size
+    rows = jnp.pad(rows, ((0, lacking),) + ((0, 0),) * (rows.ndim - 1))
+    return rows.reshape(-1, size, *rows.shape[1:])
 
 
 def _start(batch: int, words: int, width: int, model: LanguageModel | None) -> Beam:
