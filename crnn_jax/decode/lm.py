@@ -142,8 +142,8 @@ def check_exists(path: str | pathlib.Path) -> None:
 
     if not languages_of(path) and not os.path.isfile(path):  # pathlib raises for one too long
         raise UserError(
-            f"--lm={path} is no file and no language; check the path, take of "
-            f"{', '.join(words.LANGUAGES)} one or some, joined by |, or make a model with "
+            f"--lm={path} is no file and no language; check the path, take one or some "
+            f"(joined by |) of {', '.join(words.LANGUAGES)}, or make a model with "
             "python -m crnn_jax.decode.lm"
         )
 
