@@ -39,7 +39,6 @@ _ALPHABETS = (
     string.digits + string.ascii_letters,
 )
 
-
 # Languages whose words the charset `latin` can write, each with the name of its dictionary.
 LANGUAGES = {
     "english": "en",
@@ -105,12 +104,16 @@ def dictionary_bytes(language: str = ENGLISH) -> bytes:
         ) from error
 
 
-@functools.cache
 def word_counts(language: str = ENGLISH) -> dict[str, int]:
     """Returns the words of 1 to MAX_LENGTH letters, sorted, with their counts in a corpus.
 
     They are in lower case and NFC. English ones consist of a-z.
     """
+    return _word_counts(language)
+
+
+@functools.cache  # by what is asked for, however it is asked
+def _word_counts(language: str) -> dict[str, int]:
     counts = json.loads(gzip.decompress(dictionary_bytes(language)))
     letters = "a-z" if language == ENGLISH else r"^\W\d_"
     fits = re.compile(f"[{letters}]{{1,{MAX_LENGTH}}}").fullmatch

@@ -63,7 +63,7 @@ def train(languages: Mapping[str, float], order: int) -> WordModel:
     from crnn_jax.decode import kneser_ney
 
     texts: dict[str, float] = collections.defaultdict(float)
-    most = max(map(_weight, languages))
+    most = max(map(_weight, languages))  # so that the words of one alone weigh what they weigh
     for language, share in languages.items():
         scale = share * most / _weight(language)
         for word, count in words.word_counts(language).items():
