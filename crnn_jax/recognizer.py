@@ -44,22 +44,25 @@ class _Outputs(NamedTuple):
     logits: types.Logits
     frames: types.FrameCounts
     found: Any  # by the decoder
-    losses: types.PerRow
-    feasible: types.RowMask
+    losses: types.PerRow | None  # where there are labels
+    feasible: types.RowMask | None
 
 
-@functools.partial(jax.jit, static_argnames=("model", "decode"))
+@functools.partial(jax.jit, static_argnames=("model", "decode", "labelled"))
 def predict_step(
     model: models.CRNN | Ensemble | Windowed,
     variables: types.Variables,
     batch: types.Batch,
     decode: Callable[[types.Logits, types.FrameCounts, Any], Any],
     tables: Any,
+    labelled: bool,
 ) -> _Outputs:
-    """Reads a batch and scores its labels; compiled once per model, decoder and shape."""
+    """Reads a batch and scores its labels, if any; compiled once per model, decoder and shape."""
     outputs: Any = model.apply(variables, batch.images, batch.widths)
     logits, frames = outputs
-    losses, feasible = ctc_loss(logits, frames, batch.labels, batch.label_lengths)
+    losses, feasible = None, None
+    if labelled:
+        losses, feasible = ctc_loss(logits, frames, batch.labels, batch.label_lengths)
     return _Outputs(logits, frames, decode(logits, frames, tables), losses, feasible)
 
 
@@ -254,7 +257,12 @@ class Recognizer:
             if batch is not None:
                 placed = self.place(batch)
                 outputs = predict_step(
-                    self.model, self.variables, placed, decoder.on_device, decoder.tables
+                    self.model,
+                    self.variables,
+                    placed,
+                    decoder.on_device,
+                    decoder.tables,
+                    labelled=label is not None,
                 )
                 following = _UnderWay(positions, np.asarray(batch.widths), outputs)
             if coming is not None:
@@ -298,7 +306,7 @@ class Recognizer:
                     own[0].ids, self.charset, scores.characters[row], scores.alignment, row,
                     centres, float(batch.widths[row]),
                 )  # fmt: skip
-            loss = float(losses[row]) if feasible[row] else None
+            loss = float(losses[row]) if losses is not None and feasible[row] else None
             yield position, Reading(best.text, best.confidence, tuple(others), placed, loss=loss)
 
     def _frames(self) -> int:

@@ -158,6 +158,16 @@ def test_temperature_changes_confidence_alone(recognizer):
         assert 0 <= other.confidence <= 1
 
 
+def test_there_is_a_loss_where_there_is_a_label(recognizer):
+    image = np.zeros((32, 64), np.uint8)
+    losses = []
+    for label in (None, lambda _: "a"):
+        ((_, reading),) = recognizer.stream([image], recognizer.preprocess, 1, label=label)
+        losses.append(reading.loss)
+    assert losses[0] is None
+    assert losses[1] > 0
+
+
 def test_no_string_is_an_empty_reading(recognizer):
     class Mute:
         on_device = staticmethod(lambda logits, frames, tables: ())
