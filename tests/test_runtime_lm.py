@@ -47,7 +47,12 @@ def loaded(content: bytes, tmp_path: pathlib.Path) -> runtime.LanguageModel:
 
 @pytest.mark.parametrize(
     ("name", "charset", "order"),
-    [("text", "latin94+space", 5), ("text", "alnum36", 3), ("english", "latin94+space", 3)],
+    [
+        ("text", "latin94+space", 5),
+        ("text", "alnum36", 3),
+        ("english", "latin94+space", 3),
+        ("german|french", "latin+space", 3),
+    ],
 )
 def test_every_entry_of_the_table_is_found(name, charset, order, text_file, tmp_path) -> None:
     charset = build_charset(charset)
