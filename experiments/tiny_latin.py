@@ -3,10 +3,10 @@
     python -m crnn_jax.main --config=tiny_latin --workdir=runs/tiny_latin
     bash benchmarks/gpu_models.sh OUT tiny_latin  # three minutes on one GPU, expected
 
-On rendered text alone, words in their own aspect, pieces of the words beside them. `images=N` is
-its length; on CPUs it can be trained in pieces, the same command goes on. One core (`taskset -c 0`)
-renders and learns 165 images/s (AMD EPYC). The card of `tiny-latin` says in which runs it was
-trained.
+On rendered text alone, every second word English and the others of six languages, in their own
+aspect, pieces of the words beside them. `images=N` is its length; on CPUs it can be trained in
+pieces, the same command goes on. One core (`taskset -c 0`) renders and learns 48 to 165 images/s
+(AMD EPYC, an older and a newer one). The card of `tiny-latin` says in which runs it was trained.
 """
 
 from ml_collections import ConfigDict

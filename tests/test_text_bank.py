@@ -151,7 +151,6 @@ def test_languages_have_the_shares_that_are_asked_for() -> None:
     drawn = strings(built, 8_000)
     english, german = word_counts(), word_counts("german")
     assert all(word in english or word in german for word in drawn)
-    # Of German words 27 % of the draws have an umlaut or ß or are English words, too.
     weights = {word: count**0.5 for word, count in german.items() if set(word) <= set(CHARACTERS)}
     alone = sum(w for word, w in weights.items() if word not in english) / sum(weights.values())
     found = np.mean([word not in english for word in drawn])
