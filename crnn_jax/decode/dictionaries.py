@@ -62,12 +62,17 @@ def train(languages: Mapping[str, float], order: int) -> WordModel:
     """
     from crnn_jax.decode import kneser_ney
 
+    weights = {
+        language: {word: n**words.TEMPER for word, n in words.word_counts(language).items()}
+        for language in languages
+    }
+    totals = {language: sum(own.values()) for language, own in weights.items()}
+    most = max(totals.values())  # so that the words of one alone weigh what they weigh
     texts: dict[str, float] = collections.defaultdict(float)
-    most = max(map(_weight, languages))  # so that the words of one alone weigh what they weigh
-    for language, share in languages.items():
-        scale = share * most / _weight(language)
-        for word, count in words.word_counts(language).items():
-            texts[word] += scale * count**words.TEMPER
+    for language, own in weights.items():
+        scale = languages[language] * most / totals[language]
+        for word, weight in own.items():
+            texts[word] += scale * weight
     letters = "".join(sorted(set().union(*texts)))
     numbers = [f"{i:0{n}d}" for n in range(1, _DIGITS + 1) for i in range(10**n)]
     share = _NUMBERS / (1 - _NUMBERS) * sum(texts.values()) / len(numbers)
@@ -75,8 +80,3 @@ def train(languages: Mapping[str, float], order: int) -> WordModel:
     charset = build_charset("chars:" + string.digits + letters)
     model = kneser_ney.train(texts.items(), charset, order).model
     return WordModel(model.tokens, model.levels)
-
-
-def _weight(language: str) -> float:
-    """Returns the sum of what the words of a language weigh."""
-    return sum(count**words.TEMPER for count in words.word_counts(language).values())
