@@ -54,7 +54,7 @@ def probability(log: float) -> float:
 class Scores(NamedTuple):
     """Of N texts per image; what is said of characters is of the first."""
 
-    log_probability: Float[Array, "B N"]
+    log_probability: Float[Array, "B N"] | None  # None: those of the decoder will do
     alignment: Alignment | None
     characters: Float[Array, "B L"] | None
 
@@ -65,8 +65,9 @@ def score_candidates(
     candidates: Sequence[Sequence[Candidate]],
     temperature: float,
     characters: bool,
+    scored: bool = False,
 ) -> Scores | None:
-    """Begins to score a batch's candidates; None where their decoder's own scores will do.
+    """Begins to score a batch's candidates; None where their decoder has said it all.
 
     A program is compiled per shape of the logits, number of candidates and share of the frames.
 
@@ -75,10 +76,16 @@ def score_candidates(
       candidates: of its first rows.
       temperature: divides the logits.
       characters: whether to look at the characters of each row's first candidate.
+      scored: whether their decoder has scored them by divided logits; of logits as they are they
+        are scored where the temperature is 1.
     """
-    scored = all(np.isfinite(c.log_probability) or c is NOTHING for own in candidates for c in own)
-    if temperature == 1 and scored and not characters:
-        return None
+    scored = (scored or temperature == 1) and all(
+        np.isfinite(c.log_probability) or c is NOTHING for own in candidates for c in own
+    )
+    if scored:
+        if not characters:
+            return None
+        candidates = [own[:1] for own in candidates]
     rows, steps, _ = logits.shape
     most, number = max(map(len, candidates)), 1
     while number < most:
@@ -94,10 +101,10 @@ def score_candidates(
     columns = 0
     if characters:
         columns = next(size for size in column_sizes(steps) if size >= lengths[:, 0].max())
-    return _score(logits, frames, ids, lengths, wanted, np.float32(temperature), columns)
+    return _score(logits, frames, ids, lengths, wanted, np.float32(temperature), columns, scored)
 
 
-@functools.partial(jax.jit, static_argnames="columns")
+@functools.partial(jax.jit, static_argnames=("columns", "scored"))
 def _score(
     logits: types.Logits,
     frames: types.FrameCounts,
@@ -106,6 +113,7 @@ def _score(
     wanted: Bool[Array, "B N"],
     temperature: Float[AnyArray, ""] | np.float32,
     columns: int,
+    scored: bool,
 ) -> Scores:
     """Returns the posteriors of texts, and of the first one's characters.
 
@@ -116,9 +124,12 @@ def _score(
       wanted: which of them there are; others have -inf.
       temperature: divides the logits.
       columns: characters of the first texts that are looked at; 0 leaves characters out.
+      scored: leaves the posteriors of the texts out.
     """
     logits = logits.astype(np.float32) / temperature
-    log_probability = string_log_probabilities(logits, frames, ids, lengths, wanted)
+    log_probability = None
+    if not scored:
+        log_probability = string_log_probabilities(logits, frames, ids, lengths, wanted)
     if not columns:
         return Scores(log_probability, None, None)
     first = logits, frames, ids[:, 0, :columns], lengths[:, 0]

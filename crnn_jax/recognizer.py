@@ -21,6 +21,7 @@ from crnn_jax.data.images import Preprocess, size_of
 from crnn_jax.data.stream import Streamed, stream_batches
 from crnn_jax.decode import Decoder, make_decoder
 from crnn_jax.decode.candidates import Candidate
+from crnn_jax.decode.greedy import Greedy
 from crnn_jax.errors import DataError, UserError
 from crnn_jax.models.encoders import frame_centres
 from crnn_jax.models.ensemble import Ensemble
@@ -224,6 +225,9 @@ class Recognizer:
           characters: whether readings have their characters, with places as shares of the width.
         """
         decoder = make_decoder(decoder)
+        tempered = isinstance(decoder, Greedy)
+        if tempered:  # it scores by divided logits at once, so that nothing else has to
+            decoder = Greedy(self.temperature)
         lexica: dict[int, Sequence[str]] = {}  # of items under way
         columns = 1 if label is None else self._frames()
 
@@ -273,6 +277,7 @@ class Recognizer:
                     coming.candidates,
                     self.temperature,
                     characters,
+                    scored=tempered,
                 )
             if scored is not None:
                 yield from self._readings(scored)
@@ -294,7 +299,7 @@ class Recognizer:
         for row, position in enumerate(batch.positions):
             own = batch.candidates[row]
             logs = [c.log_probability for c in own]
-            if scores is not None:
+            if scores is not None and scores.log_probability is not None:
                 logs = scores.log_probability[row, : len(own)].tolist()
             best, *others = [
                 Alternative(candidate.text, probability(log))

@@ -57,6 +57,7 @@ def test_nothing_is_computed_where_the_decoder_has_said_it():
     known = [[candidate("ab", -1.0)], [NOTHING]]
     assert score_candidates(draw(), jnp.full(3, 12), known, 1.0, characters=False) is None
     assert score_candidates(draw(), jnp.full(3, 12), known, 2.0, characters=False) is not None
+    assert score_candidates(draw(), jnp.full(3, 12), known, 2.0, False, scored=True) is None
     unknown = [[candidate("ab")]]
     assert score_candidates(draw(), jnp.full(3, 12), unknown, 1.0, characters=False) is not None
 
@@ -84,6 +85,18 @@ def test_characters_are_those_of_the_first_candidate():
     assert 4 <= columns <= 12
     np.testing.assert_array_equal(found.alignment.first, expected.first[:, :columns])
     np.testing.assert_allclose(found.characters, posteriors[:, :columns], rtol=1e-5)
+
+
+def test_of_scored_candidates_the_characters_alone_are_looked_at():
+    logits, frames = draw(2), jnp.array([12, 7])
+    known = [[candidate("abca", -3.0), candidate("b", -4.0)], [candidate("dd", -1.0)]]
+    unknown = [[candidate(c.text) for c in own] for own in known]
+    found = score_candidates(logits, frames, known, 2.5, characters=True, scored=True)
+    expected = score_candidates(logits, frames, unknown, 2.5, characters=True, scored=True)
+    assert found.log_probability is None
+    assert expected.log_probability is not None
+    np.testing.assert_array_equal(found.alignment.first, expected.alignment.first)
+    np.testing.assert_allclose(found.characters, expected.characters, rtol=1e-5)
 
 
 def test_places_are_in_order_within_the_image_and_share_edges():

@@ -68,6 +68,10 @@ def test_confidences_are_the_posteriors_of_divided_logits(truth) -> None:
         ids, lengths, _ = greedy.on_device(jnp.asarray(logits), frames, greedy.tables)
         exact = np.exp(string_log_probability(logits / temperature, frames, ids, lengths))
         assert found.confidences(temperature) == pytest.approx(exact, abs=1e-3)
+        tempered = Greedy(temperature)
+        of_tempered = tempered.on_device(jnp.asarray(logits), frames, tempered.tables)
+        assert np.array_equal(of_tempered.ids, ids)
+        assert np.exp(of_tempered.log_probability) == pytest.approx(exact, abs=1e-5)
     ids, lengths, log_p = greedy.on_device(jnp.asarray(logits), frames, greedy.tables)
     assert np.log(found.confidences(1.0)) == pytest.approx(np.asarray(log_p), abs=1e-5)
 

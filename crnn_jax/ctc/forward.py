@@ -70,7 +70,10 @@ def _forward(
     lengths: Int[Array, "B N"],
 ) -> Float[Array, "B N"]:
     """Returns p(string | image) of class posteriors p, 0 where it underflows."""
-    sizes = column_sizes(strings.shape[2])
+    _, number, columns = strings.shape
+    # With one string per row, as in greedy decoding, fewer columns save less than they cost to
+    # compile.
+    sizes = column_sizes(columns) if number > 1 else [columns]
     longest = jnp.max(lengths, initial=0)
 
     def of(size: int):

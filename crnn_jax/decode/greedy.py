@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Int
 
 from crnn_jax import types
@@ -52,15 +53,21 @@ def greedy(logits: types.Logits, frames: types.FrameCounts) -> Decoded:
     return Decoded(ids, lengths, scores[:, 0])
 
 
-def _decode(logits: types.Logits, frames: types.FrameCounts, _: tuple) -> Decoded:
-    return greedy(logits, frames)
+def _decode(logits: types.Logits, frames: types.FrameCounts, temperature: Any) -> Decoded:
+    return greedy(logits / temperature, frames)
 
 
 class Greedy:
-    """Reads the best path."""
+    """Reads the best path, which is the same at any temperature.
+
+    Args:
+      temperature: divides the logits that readings are scored by.
+    """
 
     on_device = staticmethod(_decode)
-    tables = ()
+
+    def __init__(self, temperature: float = 1.0):
+        self.tables = np.float32(temperature)
 
     def read(
         self, found: Decoded, row: int, charset: Charset, words: Sequence[str]

@@ -92,10 +92,11 @@ class Desk:
                 self._look(image, Image.fromarray(image), search, AS_IT_IS)
             logits, frames = map(jnp.asarray, search.seen)
             for length in (1, logits.shape[1] // 4 + 1, logits.shape[1] // 2 + 1):
-                text = Candidate("", (1,) * length, 0.0)
-                for count in (1, ALTERNATIVES + 1):
-                    score_candidates(logits, frames, [[text] * count], 1.0, True)
-                alignment.paths(logits, frames, [list(text.ids)])
+                ids = (1,) * length
+                for count, score in ((1, 0.0), (1, np.nan), (ALTERNATIVES + 1, np.nan)):
+                    texts = [[Candidate("", ids, score)] * count]
+                    score_candidates(logits, frames, texts, model.temperature, True)
+                alignment.paths(logits, frames, [list(ids)])
 
     def read(self, content: bytes, lexicon: str = "", pattern: str = "") -> Seen:
         """Reads an encoded image.
